@@ -1,0 +1,48 @@
+-- router.analyze_message: a rule-based first reading of a message: question or statement, and whether somebody must look.
+-- returns: {message_id, intent, sentiment, confidence, needs_escalation}
+-- raises: "message not found"
+-- writes: message_analysis (one row a message), conversations.metadata when the message escalates for the first time
+create or replace function router.analyze_message(p_message_id uuid)
+returns jsonb
+language plpgsql
+volatile
+security definer
+set search_path = pg_catalog, pg_temp
+set plan_cache_mode = force_generic_plan
+set enable_seqscan = off
+set jit = off
+as $function$
+declare
+    v_message  record;
+    v_intent   text;
+    v_escalate boolean;
+begin
+    select m.conversation_id, btrim(coalesce(m.content_text, '')) as content into v_message
+    from public.messages m
+    where m.id = p_message_id;
+    if not found then
+        raise exception 'message not found' using hint = 'No row of messages has this id.';
+    end if;
+    v_intent := case when v_message.content = '' then 'other'
+                     when position('?' in v_message.content) > 0 then 'question'
+                     else 'statement' end;
+    v_escalate := v_message.content ~* '(urgent|help|assistance|support|problem|issue)';
+
+    insert into public.message_analysis as a (message_id, intent, sentiment, confidence, needs_escalation)
+    values (p_message_id, v_intent, 'neutral', 0.5, v_escalate)
+    on conflict (message_id) do update
+    set intent = excluded.intent, sentiment = excluded.sentiment, confidence = excluded.confidence,
+        needs_escalation = excluded.needs_escalation, updated_at = now()
+    where (a.intent, a.sentiment, a.confidence, a.needs_escalation)
+          is distinct from (excluded.intent, excluded.sentiment, excluded.confidence, excluded.needs_escalation);
+
+    if v_escalate then
+        update public.conversations v
+        set metadata = coalesce(v.metadata, '{}') || '{"needs_escalation": true}', updated_at = now()
+        where v.id = v_message.conversation_id
+          and (v.metadata ->> 'needs_escalation') is distinct from 'true';
+    end if;
+    return jsonb_build_object('message_id', p_message_id, 'intent', v_intent, 'sentiment', 'neutral', 'confidence', 0.5,
+                              'needs_escalation', v_escalate);
+end
+$function$;

@@ -1,0 +1,32 @@
+-- router.claim_by_arrival: locks up to p_limit ready events that arrived after (p_after_at, p_after_id) and before p_before.
+-- takes: bounds on (created_at, id), exclusive; '-infinity' and the zero uuid start at the beginning
+-- returns: the events, oldest arrival first; null when there is none
+-- reads: public.webhook_events through router_ready_by_arrival
+-- locks: the claimed rows; rows that another batch holds are skipped, so batches never wait for each other here
+create or replace function router.claim_by_arrival(
+    p_limit integer, p_after_at timestamptz, p_after_id uuid, p_before timestamptz
+) returns router.event[]
+language plpgsql
+volatile
+set search_path = pg_catalog, pg_temp
+set plan_cache_mode = force_generic_plan
+set enable_seqscan = off
+set enable_bitmapscan = off
+set enable_sort = off
+set jit = off
+as $function$
+begin
+    return (
+        select array_agg(router.as_event(c.w))
+        from (
+            select w
+            from public.webhook_events w
+            where w.routed_at is null and w.parked_until is null
+              and (w.created_at, w.id) > (p_after_at, p_after_id) and w.created_at < p_before
+            order by w.created_at, w.id
+            limit p_limit
+            for no key update skip locked
+        ) c
+    );
+end
+$function$;

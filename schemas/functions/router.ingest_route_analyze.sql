@@ -1,0 +1,23 @@
+-- router.ingest_route_analyze: router.ingest_event, router.route_event and router.analyze_message in one transaction.
+-- returns: {conversation_id, message_id}
+create or replace function router.ingest_route_analyze(
+    p_channel text, p_type text, p_event_id text, p_author_id text, p_author_name text, p_content text,
+    p_event_date timestamptz, p_raw_payload jsonb
+) returns jsonb
+language plpgsql
+volatile
+security definer
+set search_path = pg_catalog, pg_temp
+as $function$
+declare
+    v_routed jsonb;
+begin
+    perform router.ingest_event(p_channel, p_type, p_event_id, p_author_id, p_author_name, p_content, p_event_date, null, null,
+                                p_raw_payload);
+    v_routed := router.route_event(p_channel, p_event_id);
+    if v_routed ->> 'message_id' is not null then
+        perform router.analyze_message((v_routed ->> 'message_id')::uuid);
+    end if;
+    return v_routed;
+end
+$function$;

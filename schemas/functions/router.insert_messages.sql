@@ -1,0 +1,31 @@
+-- router.insert_messages: one inbound message for each event that has none.
+-- takes: events with their targets
+-- returns: the number of messages inserted
+-- reads: webhook_events (content) by key
+-- writes: messages; the application's triggers on messages fire here
+-- locks: none that could cross another batch's: whoever claimed an event is alone with the key of its message
+create or replace function router.insert_messages(p_events router.event[])
+returns integer
+language plpgsql
+volatile
+set search_path = pg_catalog, pg_temp
+set plan_cache_mode = force_generic_plan
+set enable_seqscan = off
+set jit = off
+as $function$
+declare
+    v_count integer;
+begin
+    insert into public.messages (conversation_id, contact_id, channel, direction, content_text, provider_message_id,
+                                 sent_at, metadata)
+    select e.conversation_id, e.contact_id, e.channel, 'inbound', w.content, e.event_id, e.sent_at,
+           case when e.type = 'comment' then jsonb_strip_nulls(jsonb_build_object('type', e.type, 'post_id', e.post_id))
+                else '{}' end
+    from unnest(p_events) e
+    cross join lateral (select w.content from public.webhook_events w where w.id = e.id limit 1) w
+    where not e.has_message
+    on conflict (channel, provider_message_id) where provider_message_id is not null do nothing;
+    get diagnostics v_count = row_count;
+    return v_count;
+end
+$function$;

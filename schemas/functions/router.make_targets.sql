@@ -1,0 +1,83 @@
+-- router.make_targets: makes the contacts and conversations that router.find_targets did not find, and locks the contacts
+-- that are about to be renamed. Not called for a batch of known people.
+-- takes: events as router.find_targets returned them
+-- returns: the events, each with its conversation, and with its contact where it has an author
+-- writes: contacts, contact_channels, conversations
+-- locks: new channels in the order of their key, contacts by id, thread stripes by number
+create or replace function router.make_targets(p_events router.event[])
+returns router.event[]
+language plpgsql
+volatile
+set search_path = pg_catalog, pg_temp
+set plan_cache_mode = force_generic_plan
+set enable_seqscan = off
+set enable_bitmapscan = off
+set jit = off
+as $function$
+declare
+    v_events router.event[] := p_events;
+begin
+    -- New people. The channel comes first: its key decides between two batches, and only the winner's contact is made.
+    -- (Foreign keys are checked at the end of the statement.)
+    if exists (select from unnest(v_events) e
+               where e.contact_id is null and e.author_id is not null and not e.has_message) then
+        with newcomer as (
+            select distinct on (e.channel collate "C", e.author_id collate "C")
+                e.channel, e.author_id, e.author_name,
+                case when e.author_name is not null then e.sent_at end as named_at,
+                gen_random_uuid() as contact_id
+            from unnest(v_events) e
+            where e.contact_id is null and e.author_id is not null and not e.has_message
+            order by e.channel collate "C", e.author_id collate "C", (e.author_name is null), e.sent_at desc,
+                     e.author_name collate "C" desc
+        ), won as (
+            insert into public.contact_channels (contact_id, channel, external_id, display_name, display_name_at, is_primary)
+            select n.contact_id, n.channel, n.author_id, n.author_name, n.named_at, true
+            from newcomer n
+            order by n.channel collate "C", n.author_id collate "C"
+            on conflict (channel, external_id) do nothing
+            returning contact_id, display_name
+        )
+        insert into public.contacts (id, full_name)
+        select w.contact_id, w.display_name
+        from won w
+        order by w.contact_id;
+        v_events := router.find_targets(v_events);
+    end if;
+
+    -- No key makes the open conversation unique, so making one is serialised by its contact's row. Contacts that will be
+    -- renamed are locked here as well: later would be out of order.
+    perform
+    from public.contacts c
+    where c.id = any (array(
+        select distinct e.contact_id
+        from unnest(v_events) e
+        where e.contact_id is not null and not e.has_message
+          and (e.conversation_id is null or router.name_is_news(e) and e.author_name is distinct from e.known_name)
+    ))
+    order by c.id
+    for no key update;
+
+    -- The same for threads, by 64 advisory locks: one for each post could exhaust the server's lock table.
+    perform pg_advisory_xact_lock(1920298102, s.stripe)
+    from (
+        select distinct hashtext(e.channel || ' ' || router.thread_of(e.type, e.post_id, e.event_id)) & 63 as stripe
+        from unnest(v_events) e
+        where e.conversation_id is null and e.author_id is null and e.type = 'comment'
+        order by 1
+    ) s;
+
+    if exists (select from unnest(v_events) e where e.conversation_id is null) then
+        v_events := router.find_targets(v_events);  -- another batch may have made them while this one waited
+        insert into public.conversations (contact_id, channel, channel_conversation_id, status, last_message_at)
+        select e.contact_id, e.channel,
+               case when e.author_id is null then router.thread_of(e.type, e.post_id, e.event_id) end,
+               'open', max(e.sent_at)
+        from unnest(v_events) e
+        where e.conversation_id is null
+        group by 1, 2, 3;
+        v_events := router.find_targets(v_events);
+    end if;
+    return v_events;
+end
+$function$;

@@ -1,0 +1,28 @@
+-- router.mark_routed: writes conversation_id and routed_at of the events and forgets that they were parked.
+-- takes: events with their conversations, their rows locked by the caller
+-- writes: webhook_events, router.parked_events
+create or replace function router.mark_routed(p_events router.event[])
+returns void
+language plpgsql
+volatile
+set search_path = pg_catalog, pg_temp
+set plan_cache_mode = force_generic_plan
+set enable_seqscan = off
+set enable_bitmapscan = off
+set enable_hashjoin = off
+set enable_mergejoin = off
+set jit = off
+as $function$
+begin
+    update public.webhook_events w
+    set conversation_id = e.conversation_id, routed_at = clock_timestamp(), parked_until = null
+    from unnest(p_events) e
+    where w.id = e.id;
+
+    if exists (select from unnest(p_events) e where e.parked) then
+        delete from router.parked_events p
+        using unnest(p_events) e
+        where p.event_id = e.id and e.parked;
+    end if;
+end
+$function$;

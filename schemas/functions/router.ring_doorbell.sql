@@ -1,0 +1,27 @@
+-- router.ring_doorbell: statement trigger on webhook_events: wakes the consumers, unless one is awake.
+-- Every NOTIFY takes a lock of the whole cluster at commit, so a busy system must not send one a row. An awake consumer
+-- holds an advisory lock; trying it costs a microsecond, and shared mode keeps writers from excluding each other.
+-- locks: a session lock for the length of the look: a transaction's would be held until a slow writer commits
+create or replace function router.ring_doorbell()
+returns trigger
+language plpgsql
+set search_path = pg_catalog, pg_temp
+as $function$
+begin
+    if pg_try_advisory_lock_shared(1920298101, 0) then
+        perform pg_advisory_unlock_shared(1920298101, 0);
+        notify webhook_router;
+    end if;
+    return null;
+end
+$function$;
+
+do $trigger$
+begin
+    if not exists (select from pg_trigger
+                   where tgrelid = 'public.webhook_events'::regclass and tgname = 'webhook_router_doorbell') then
+        create trigger webhook_router_doorbell after insert on public.webhook_events
+            for each statement execute function router.ring_doorbell();
+    end if;
+end
+$trigger$;

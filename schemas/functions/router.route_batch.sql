@@ -1,0 +1,28 @@
+-- router.route_batch: one call of the service: routes up to p_limit ready events in the order of their arrival, in one
+-- transaction. Calling it again is harmless.
+-- takes: bounds on (created_at, id), exclusive, as router.claim_by_arrival; p_bell 'silence' at the start of a drain keeps
+--   the doorbell from ringing while this session drains, 'arm' lets it ring again before this call looks
+-- returns: claimed, inserted, parked, dead: counts; channels and ages (seconds since created_at): one entry a routed event;
+--   last_at, last_id: where the next batch of the same drain starts
+-- locks: 'silence' takes a session lock, which a crashed session gives back by itself
+create or replace function router.route_batch(
+    p_limit    integer,
+    p_after_at timestamptz default '-infinity',
+    p_after_id uuid        default '00000000-0000-0000-0000-000000000000',
+    p_before   timestamptz default 'infinity',
+    p_bell     text        default null
+) returns router.batch
+language plpgsql
+volatile
+security definer
+set search_path = pg_catalog, pg_temp
+as $function$
+begin
+    if p_bell = 'silence' then
+        perform pg_try_advisory_lock(1920298101, 0);  -- another consumer may hold it: silent is silent
+    elsif p_bell = 'arm' then
+        perform pg_advisory_unlock_all();
+    end if;
+    return router.route_claimed(router.claim_by_arrival(p_limit, p_after_at, p_after_id, p_before));
+end
+$function$;

@@ -1,0 +1,42 @@
+-- router.route_event: routes one event now. Called again it returns the same ids and adds nothing.
+-- returns: {conversation_id, message_id}
+-- raises: "event not found"; what routing raises, and the event is not parked then
+-- locks: the event; waits for a batch that has claimed it
+create or replace function router.route_event(p_channel text, p_event_id text)
+returns jsonb
+language plpgsql
+volatile
+security definer
+set search_path = pg_catalog, pg_temp
+set plan_cache_mode = force_generic_plan
+set enable_seqscan = off
+set jit = off
+as $function$
+declare
+    v_row    public.webhook_events;
+    v_result jsonb;
+begin
+    select w.* into v_row
+    from public.webhook_events w
+    where w.channel = lower(btrim(p_channel)) and w.event_id = p_event_id
+    for no key update;
+    if not found then
+        raise exception 'event not found'
+            using hint = 'No row of webhook_events has this channel and event_id; ingest the event first.';
+    end if;
+    if v_row.routed_at is null then
+        perform router.route_events(array[router.as_event(v_row)]);
+    end if;
+    select jsonb_build_object('conversation_id', w.conversation_id, 'message_id', m.id)
+    into v_result
+    from public.webhook_events w
+    left join lateral (
+        select m.id
+        from public.messages m
+        where m.channel = w.channel and m.provider_message_id = w.event_id
+        limit 1
+    ) m on true
+    where w.id = v_row.id;
+    return v_result;
+end
+$function$;

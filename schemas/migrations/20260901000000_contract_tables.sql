@@ -1,0 +1,150 @@
+-- The tables that applications know. Each is made only where it is missing, with its keys and indexes; a table that is
+-- there already is left exactly as it is. Foreign keys decide the order.
+
+do $migration$
+begin
+    if to_regclass('public.contacts') is null then
+        create table public.contacts (
+            id             uuid primary key default gen_random_uuid(),
+            full_name      text,
+            first_name     text,
+            last_name      text,
+            whatsapp_phone text,
+            email          text,
+            locale         text,
+            country        text,
+            tags           text[] default '{}',
+            metadata       jsonb default '{}',
+            created_at     timestamptz not null default now(),
+            updated_at     timestamptz not null default now()
+        );
+        create unique index contacts_whatsapp_phone_key on public.contacts (whatsapp_phone) where whatsapp_phone is not null;
+        create unique index contacts_email_key on public.contacts (email) where email is not null;
+    end if;
+
+    if to_regclass('public.contact_channels') is null then
+        create table public.contact_channels (
+            id           uuid primary key default gen_random_uuid(),
+            contact_id   uuid not null references public.contacts (id) on delete cascade,
+            channel      text not null,
+            external_id  text not null,
+            display_name text,
+            is_primary   boolean not null default false,
+            metadata     jsonb default '{}',
+            created_at   timestamptz not null default now(),
+            constraint contact_channels_channel_check
+                check (channel in ('whatsapp', 'facebook', 'instagram', 'tiktok', 'youtube', 'webchat', 'other')),
+            constraint contact_channels_channel_external_id_key unique (channel, external_id)
+        );
+        create index contact_channels_contact_id_idx on public.contact_channels (contact_id);
+    end if;
+
+    if to_regclass('public.conversations') is null then
+        create table public.conversations (
+            id                      uuid primary key default gen_random_uuid(),
+            contact_id              uuid references public.contacts (id) on delete set null,
+            channel                 text not null,
+            channel_conversation_id text,
+            status                  text not null default 'open',
+            subject                 text,
+            last_message_at         timestamptz,
+            assigned_to             text,
+            metadata                jsonb default '{}',
+            created_at              timestamptz not null default now(),
+            updated_at              timestamptz not null default now(),
+            constraint conversations_channel_check
+                check (channel in ('whatsapp', 'facebook', 'instagram', 'tiktok', 'youtube', 'webchat')),
+            constraint conversations_status_check check (status in ('open', 'pending', 'closed', 'archived'))
+        );
+        create index conversations_contact_id_idx on public.conversations (contact_id);
+        create index conversations_channel_status_idx on public.conversations (channel, status);
+        create index conversations_last_message_at_idx on public.conversations (last_message_at);
+        alter table public.conversations enable row level security;
+    end if;
+
+    if to_regclass('public.messages') is null then
+        create table public.messages (
+            id                  uuid primary key default gen_random_uuid(),
+            conversation_id     uuid not null references public.conversations (id) on delete cascade,
+            contact_id          uuid references public.contacts (id) on delete set null,
+            channel             text not null,
+            direction           text not null,
+            message_type        text not null default 'text',
+            content_text        text,
+            media_url           text,
+            provider_message_id text,
+            sent_at             timestamptz not null default now(),
+            metadata            jsonb default '{}',
+            constraint messages_direction_check check (direction in ('inbound', 'outbound', 'system')),
+            constraint messages_message_type_check
+                check (message_type in ('text', 'image', 'video', 'audio', 'file', 'event'))
+        );
+        create unique index messages_channel_provider_message_id_key
+            on public.messages (channel, provider_message_id) where provider_message_id is not null;
+        create index messages_conversation_id_sent_at_idx on public.messages (conversation_id, sent_at);
+        create index messages_channel_sent_at_idx on public.messages (channel, sent_at);
+        alter table public.messages enable row level security;
+    end if;
+
+    if to_regclass('public.message_analysis') is null then
+        create table public.message_analysis (
+            id               uuid primary key default gen_random_uuid(),
+            message_id       uuid not null references public.messages (id) on delete cascade,
+            intent           text,
+            sentiment        text,
+            confidence       numeric,
+            needs_escalation boolean not null default false,
+            metadata         jsonb not null default '{}',
+            created_at       timestamptz not null default now(),
+            updated_at       timestamptz not null default now(),
+            constraint message_analysis_sentiment_check check (sentiment in ('positive', 'neutral', 'negative')),
+            constraint message_analysis_message_id_key unique (message_id)
+        );
+        alter table public.message_analysis enable row level security;
+    end if;
+
+    if to_regclass('public.webhook_events') is null then
+        create table public.webhook_events (
+            id              uuid primary key default gen_random_uuid(),
+            channel         text not null,
+            type            text not null,
+            event_id        text not null,
+            author_id       text,
+            author_name     text,
+            content         text,
+            event_date      timestamptz,
+            post_id         text,
+            conversation_id uuid references public.conversations (id) on delete set null,
+            raw_payload     jsonb not null default '{}',
+            created_at      timestamptz not null default now(),
+            routed_at       timestamptz,
+            constraint webhook_events_channel_check
+                check (channel in ('whatsapp', 'facebook', 'instagram', 'tiktok', 'youtube')),
+            constraint webhook_events_type_check check (type in ('message', 'comment')),
+            constraint webhook_events_channel_event_id_key unique (channel, event_id)
+        );
+        create index webhook_events_channel_event_date_idx on public.webhook_events (channel, event_date);
+        create index webhook_events_routed_at_idx on public.webhook_events (routed_at);
+        alter table public.webhook_events enable row level security;
+    end if;
+
+    -- Readers of the application, where its roles exist. A policy of theirs that is there already stays as it is.
+    if exists (select from pg_roles where rolname = 'authenticated') then
+        declare
+            v_table text;
+        begin
+            foreach v_table in array array['webhook_events', 'conversations', 'messages', 'message_analysis'] loop
+                if not exists (
+                    select from pg_policies p
+                    where p.schemaname = 'public' and p.tablename = v_table and p.cmd in ('SELECT', 'ALL')
+                      and p.roles && array['authenticated', 'public']::name[]
+                ) then
+                    execute format('grant select on public.%I to authenticated', v_table);
+                    execute format('create policy %I on public.%I for select to authenticated using (true)',
+                                   v_table || '_select_authenticated', v_table);
+                end if;
+            end loop;
+        end;
+    end if;
+end
+$migration$;

@@ -1,0 +1,91 @@
+-- What routing needs besides the contract's tables: three nullable columns (no rewrite, no scan: the lock is held for an
+-- instant) and the private schema "router".
+
+do $migration$
+begin
+    -- "if not exists" would take the exclusive lock only to find out that there is nothing to do.
+    if not exists (select from pg_attribute
+                   where attrelid = 'public.webhook_events'::regclass and attname = 'routed_at' and not attisdropped) then
+        alter table public.webhook_events add column routed_at timestamptz;
+    end if;
+    -- Set while a parked event waits for its next attempt ('infinity': no attempt is left). It is a column of the event,
+    -- and not only a row elsewhere, so that the partial indexes of what is ready do not contain parked events at all.
+    if not exists (select from pg_attribute
+                   where attrelid = 'public.webhook_events'::regclass and attname = 'parked_until' and not attisdropped) then
+        alter table public.webhook_events add column parked_until timestamptz;
+    end if;
+    -- Event time of display_name: the latest name wins in whatever order events are routed.
+    if not exists (select from pg_attribute
+                   where attrelid = 'public.contact_channels'::regclass and attname = 'display_name_at' and not attisdropped) then
+        alter table public.contact_channels add column display_name_at timestamptz;
+    end if;
+end
+$migration$;
+
+create schema if not exists router;
+revoke all on schema router from public;
+
+-- Owns the functions of the public API and may do nothing but call the functions of "router" that they wrap.
+do $migration$
+begin
+    if not exists (select from pg_roles where rolname = 'webhook_router_api') then
+        create role webhook_router_api nologin noinherit;
+    end if;
+exception
+    when duplicate_object or unique_violation then
+        null;  -- another database of the same server was migrated at the same moment
+end
+$migration$;
+
+-- One row for each event that could not be routed. The state that claims read is webhook_events.parked_until.
+-- No foreign key: it would forbid the application to truncate webhook_events. Whoever reads this table joins the event.
+create table if not exists router.parked_events (
+    event_id        uuid primary key,
+    channel         text not null,
+    error_code      text not null,
+    error_message   text not null,
+    attempts        integer not null default 1,
+    first_parked_at timestamptz not null default now(),
+    last_parked_at  timestamptz not null default now(),
+    next_attempt_at timestamptz not null,
+    discarded_at    timestamptz
+);
+comment on table router.parked_events is 'Events set aside after a failed routing; next_attempt_at infinity: dead.';
+create index if not exists parked_events_by_time on router.parked_events (last_parked_at);
+
+-- An event as the routing functions hand it around: what decides where it goes, without its content.
+do $migration$
+begin
+    if to_regtype('router.event') is null then
+        create type router.event as (
+            id              uuid,
+            channel         text,
+            type            text,
+            event_id        text,
+            author_id       text,         -- null when blank
+            author_name     text,
+            post_id         text,
+            sent_at         timestamptz,  -- event_date, or the arrival where there is none
+            created_at      timestamptz,
+            parked          boolean,      -- claimed for another attempt
+            has_message     boolean,      -- its message exists already: it makes nothing, it is only marked
+            conversation_id uuid,         -- from here on: filled in by router.find_targets
+            contact_id      uuid,
+            known_name      text,
+            known_name_at   timestamptz
+        );
+    end if;
+    if to_regtype('router.batch') is null then
+        create type router.batch as (
+            claimed    integer,
+            inserted   integer,
+            parked     integer,
+            dead       integer,
+            channels   text[],
+            ages       real[],
+            last_at    timestamptz,
+            last_id    uuid
+        );
+    end if;
+end
+$migration$;
