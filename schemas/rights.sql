@@ -1,12 +1,15 @@
--- Who may do what, put in force again after the functions. Two steps down:
---   anon, authenticated  may call the public API;
---   webhook_router_api   owns the public API, cannot log in, has no right on any table, may call the gates in "router";
---   owner of the tables  owns "router": its functions write with the rights that the application's triggers always ran with.
--- Nothing is granted to PUBLIC.
+-- Who may do what, put in force again by every migration (roles may have come since the last one). Three steps down:
+--   anon, authenticated    may call the public API;
+--   webhook_router_service may call the gates of the service; deploy/sql/roles.sql makes this role;
+--   webhook_router_api     owns the public API, cannot log in, has no right on any table, may call the gates it wraps;
+--   owner of the tables    owns "router": its functions write with the rights that the application's triggers always ran
+--                          with.
+-- Nothing is granted to PUBLIC. Rights on the public API that the application has given to other roles stay.
 
 do $rights$
 declare
-    v_owner    name := (select relowner::regrole::text from pg_class where oid = 'public.webhook_events'::regclass);
+    v_owner    name := (select r.rolname from pg_class c join pg_roles r on r.oid = c.relowner
+                        where c.oid = 'public.webhook_events'::regclass);
     v_api      constant regprocedure[] := array[
         'public.ingest_webhook_event(text,text,text,text,text,text,timestamptz,text,uuid,jsonb)',
         'public.route_webhook_event(text,text)',
@@ -27,38 +30,88 @@ declare
         'router.compose_reply(uuid)',
         'router.reply(uuid)'
     ];
+    -- The same list stands in deploy/sql/roles.sql.
+    v_service  constant regprocedure[] := array[
+        'router.route_batch(integer,timestamptz,uuid,timestamptz,text)',
+        'router.route_due(text,integer)',
+        'router.route_oldest(text,integer)',
+        'router.park_next(boolean,timestamptz,uuid,timestamptz,text,text)',
+        'router.backlog()'
+    ];
     v_function regprocedure;
+    v_relation regclass;
+    v_type     regtype;
     v_role     name;
-    v_super    boolean := (select rolsuper from pg_roles where rolname = current_user);
+    v_callers  constant name[] := array(select r.rolname from pg_roles r where r.rolname in ('anon', 'authenticated'));
+    v_super    constant boolean := (select r.rolsuper from pg_roles r where r.rolname = current_user);
+    v_serves   constant boolean := to_regrole('webhook_router_service') is not null;
+    v_lend     constant boolean := not has_schema_privilege('webhook_router_api', 'public', 'create');
 begin
-    -- Giving a function away takes membership in the new owner, and its right to create in the schema, unless superuser.
-    if not v_super then
-        execute format('grant webhook_router_api to %I', current_user);
+    -- Who is no superuser can give a function only to a role that may create in its schema.
+    if not v_super and v_lend then
         grant create on schema public to webhook_router_api;
     end if;
     foreach v_function in array v_api loop
         execute format('alter function %s owner to webhook_router_api', v_function);
         execute format('revoke all on function %s from public', v_function);
-        foreach v_role in array array['anon', 'authenticated'] loop
-            if exists (select from pg_roles where rolname = v_role) then
-                execute format('grant execute on function %s to %I', v_function, v_role);
-            end if;
+        foreach v_role in array v_callers loop
+            execute format('grant execute on function %s to %I', v_function, v_role);
         end loop;
     end loop;
-    if not v_super then
+    if not v_super and v_lend then
         revoke create on schema public from webhook_router_api;
     end if;
 
-    for v_function in select p.oid::regprocedure from pg_proc p where p.pronamespace = 'router'::regnamespace loop
+    -- The schema comes first: the new owner of what it contains needs the right to create there.
+    execute format('alter schema router owner to %I', v_owner);
+    revoke all on schema router from public;
+    for v_relation in select c.oid from pg_class c where c.relnamespace = 'router'::regnamespace and c.relkind in ('r', 'v') loop
+        execute format('alter table %s owner to %I', v_relation, v_owner);
+        execute format('revoke all on %s from public', v_relation);
+    end loop;
+    for v_type in select t.oid from pg_type t join pg_class c on c.oid = t.typrelid
+                  where t.typnamespace = 'router'::regnamespace and c.relkind = 'c' loop
+        execute format('alter type %s owner to %I', v_type, v_owner);
+    end loop;
+    for v_function in select p.oid from pg_proc p where p.pronamespace = 'router'::regnamespace loop
         execute format('alter function %s owner to %I', v_function, v_owner);
-        execute format('revoke all on function %s from public', v_function);
+        execute format('revoke all on function %s from public, webhook_router_api', v_function);
+        if v_serves then
+            execute format('revoke all on function %s from webhook_router_service', v_function);
+        end if;
     end loop;
     grant usage on schema router to webhook_router_api;
     foreach v_function in array v_gates loop
         execute format('grant execute on function %s to webhook_router_api', v_function);
     end loop;
-    execute format('alter table router.parked_events owner to %I', v_owner);
-    execute format('grant usage on schema router to %I', v_owner);
-    revoke all on all tables in schema router from public;
+    if v_serves then
+        grant usage on schema router to webhook_router_service;
+        foreach v_function in array v_service loop
+            execute format('grant execute on function %s to webhook_router_service', v_function);
+        end loop;
+    end if;
 end
 $rights$;
+
+-- Readers of the application's inbox, once, as soon as their role exists. Only tables that webhook-router has made are its
+-- business, and only until somebody has decided: who reads the others was settled by whoever made them.
+do $readers$
+declare
+    v_table name;
+begin
+    if to_regrole('authenticated') is null then
+        return;
+    end if;
+    for v_table in
+        select c.relname
+        from pg_class c
+        where c.relnamespace = 'public'::regnamespace and c.relrowsecurity
+          and obj_description(c.oid, 'pg_class') = 'made by webhook-router; no readers yet'
+    loop
+        execute format('grant select on public.%I to authenticated', v_table);
+        execute format('create policy %I on public.%I for select to authenticated using (true)',
+                       v_table || '_select_authenticated', v_table);
+        execute format('comment on table public.%I is %L', v_table, 'made by webhook-router');
+    end loop;
+end
+$readers$;

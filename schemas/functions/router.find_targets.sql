@@ -3,7 +3,7 @@
 -- returns: the events in the same order, filled in as far as the rows exist
 -- reads: contact_channels by key, conversations by contact or thread, each by one index look-up an event. The planner has
 --   no other way: LATERAL … LIMIT 1 cannot become a join, and "is not distinct from" cannot use an index, which keeps it
---   off the unselective (channel, status). So speed does not depend on statistics.
+--   off (channel, status) and off (contact_id) for "contact_id is null". So speed does not depend on statistics.
 create or replace function router.find_targets(p_events router.event[])
 returns router.event[]
 language plpgsql
@@ -40,9 +40,10 @@ begin
         left join lateral (
             select v.id
             from public.conversations v
-            where e.conversation_id is null and e.author_id is null and v.contact_id is null and v.status = 'open'
+            where e.conversation_id is null and e.author_id is null
               and v.channel_conversation_id = router.thread_of(e.type, e.post_id, e.event_id)
-              and v.channel is not distinct from e.channel
+              and v.channel is not distinct from e.channel and v.status is not distinct from 'open'
+              and v.contact_id is not distinct from e.contact_id  -- null: there is no author
             order by v.created_at desc, v.id desc
             limit 1
         ) t on true

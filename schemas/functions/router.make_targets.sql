@@ -48,15 +48,14 @@ begin
     -- No key makes the open conversation unique, so making one is serialised by its contact's row. Contacts that will be
     -- renamed are locked here as well: later would be out of order.
     perform
-    from public.contacts c
-    where c.id = any (array(
+    from (
         select distinct e.contact_id
         from unnest(v_events) e
         where e.contact_id is not null and not e.has_message
           and (e.conversation_id is null or router.name_is_news(e) and e.author_name is distinct from e.known_name)
-    ))
-    order by c.id
-    for no key update;
+        order by e.contact_id
+    ) s
+    cross join lateral (select from public.contacts c where c.id = s.contact_id limit 1 for no key update) c;
 
     -- The same for threads, by 64 advisory locks: one for each post could exhaust the server's lock table.
     perform pg_advisory_xact_lock(1920298102, s.stripe)

@@ -17,12 +17,12 @@ begin
     update public.webhook_events w
     set conversation_id = e.conversation_id, routed_at = clock_timestamp(), parked_until = null
     from unnest(p_events) e
-    where w.id = e.id;
+    where w.id = any (array[e.id]);  -- see router.touch_conversations
 
     if exists (select from unnest(p_events) e where e.parked) then
         delete from router.parked_events p
         using unnest(p_events) e
-        where p.event_id = e.id and e.parked;
+        where p.event_id = any (array[e.id]) and e.parked;
     end if;
 end
 $function$;

@@ -2,8 +2,7 @@
 -- transaction. Calling it again is harmless.
 -- takes: bounds on (created_at, id), exclusive, as router.claim_by_arrival; p_bell 'silence' at the start of a drain keeps
 --   the doorbell from ringing while this session drains, 'arm' lets it ring again before this call looks
--- returns: claimed, inserted, parked, dead: counts; channels and ages (seconds since created_at): one entry a routed event;
---   last_at, last_id: where the next batch of the same drain starts
+-- returns: as router.route_claimed
 -- locks: 'silence' takes a session lock, which a crashed session gives back by itself
 create or replace function router.route_batch(
     p_limit    integer,
@@ -23,6 +22,6 @@ begin
     elsif p_bell = 'arm' then
         perform pg_advisory_unlock_all();
     end if;
-    return router.route_claimed(router.claim_by_arrival(p_limit, p_after_at, p_after_id, p_before));
+    return router.route_claimed(router.claim_by_arrival(p_limit, p_after_at, p_after_id, p_before), p_limit);
 end
 $function$;

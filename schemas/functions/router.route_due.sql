@@ -9,6 +9,6 @@ security definer
 set search_path = pg_catalog, pg_temp
 as $function$
 begin
-    return router.route_claimed(router.claim_due(p_channel, p_limit));
+    return router.route_claimed(router.claim_due(p_channel, p_limit), p_limit);
 end
 $function$;

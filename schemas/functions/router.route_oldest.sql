@@ -8,8 +8,9 @@ volatile
 security definer
 set search_path = pg_catalog, pg_temp
 as $function$
+declare
+    v_limit integer := least(greatest(coalesce(p_limit, 100), 1), 10000);
 begin
-    return router.route_claimed(
-        router.claim_by_event_date(lower(btrim(p_channel)), least(greatest(coalesce(p_limit, 100), 1), 10000)));
+    return router.route_claimed(router.claim_by_event_date(lower(btrim(p_channel)), v_limit), v_limit);
 end
 $function$;

@@ -2,6 +2,13 @@
 -- there already is left exactly as it is. Foreign keys decide the order.
 
 do $migration$
+declare
+    v_made  name[] := '{}';
+    v_table name;
+    v_role  name;
+    v_owner name := (select r.rolname from pg_class c join pg_roles r on r.oid = c.relowner
+                     where c.oid = coalesce(to_regclass('public.webhook_events'), to_regclass('public.messages'),
+                                            to_regclass('public.conversations'), to_regclass('public.contacts')));
 begin
     if to_regclass('public.contacts') is null then
         create table public.contacts (
@@ -20,6 +27,7 @@ begin
         );
         create unique index contacts_whatsapp_phone_key on public.contacts (whatsapp_phone) where whatsapp_phone is not null;
         create unique index contacts_email_key on public.contacts (email) where email is not null;
+        v_made := v_made || 'contacts'::name;
     end if;
 
     if to_regclass('public.contact_channels') is null then
@@ -37,6 +45,7 @@ begin
             constraint contact_channels_channel_external_id_key unique (channel, external_id)
         );
         create index contact_channels_contact_id_idx on public.contact_channels (contact_id);
+        v_made := v_made || 'contact_channels'::name;
     end if;
 
     if to_regclass('public.conversations') is null then
@@ -60,6 +69,7 @@ begin
         create index conversations_channel_status_idx on public.conversations (channel, status);
         create index conversations_last_message_at_idx on public.conversations (last_message_at);
         alter table public.conversations enable row level security;
+        v_made := v_made || 'conversations'::name;
     end if;
 
     if to_regclass('public.messages') is null then
@@ -84,6 +94,7 @@ begin
         create index messages_conversation_id_sent_at_idx on public.messages (conversation_id, sent_at);
         create index messages_channel_sent_at_idx on public.messages (channel, sent_at);
         alter table public.messages enable row level security;
+        v_made := v_made || 'messages'::name;
     end if;
 
     if to_regclass('public.message_analysis') is null then
@@ -101,6 +112,7 @@ begin
             constraint message_analysis_message_id_key unique (message_id)
         );
         alter table public.message_analysis enable row level security;
+        v_made := v_made || 'message_analysis'::name;
     end if;
 
     if to_regclass('public.webhook_events') is null then
@@ -126,25 +138,22 @@ begin
         create index webhook_events_channel_event_date_idx on public.webhook_events (channel, event_date);
         create index webhook_events_routed_at_idx on public.webhook_events (routed_at);
         alter table public.webhook_events enable row level security;
+        v_made := v_made || 'webhook_events'::name;
     end if;
 
-    -- Readers of the application, where its roles exist. A policy of theirs that is there already stays as it is.
-    if exists (select from pg_roles where rolname = 'authenticated') then
-        declare
-            v_table text;
-        begin
-            foreach v_table in array array['webhook_events', 'conversations', 'messages', 'message_analysis'] loop
-                if not exists (
-                    select from pg_policies p
-                    where p.schemaname = 'public' and p.tablename = v_table and p.cmd in ('SELECT', 'ALL')
-                      and p.roles && array['authenticated', 'public']::name[]
-                ) then
-                    execute format('grant select on public.%I to authenticated', v_table);
-                    execute format('create policy %I on public.%I for select to authenticated using (true)',
-                                   v_table || '_select_authenticated', v_table);
-                end if;
-            end loop;
-        end;
-    end if;
+    foreach v_table in array v_made loop
+        -- They belong together: routing writes to all of them with the rights of one owner.
+        if v_owner is not null then
+            execute format('alter table public.%I owner to %I', v_table, v_owner);
+        end if;
+        -- Where the database gives rights on new tables by default (alter default privileges), that is too much here.
+        for v_role in select r.rolname from pg_roles r where r.rolname in ('anon', 'authenticated') loop
+            execute format('revoke all on public.%I from %I', v_table, v_role);
+        end loop;
+        -- Readers are named in rights.sql, which knows by the comment that nobody else has done so.
+        if (select c.relrowsecurity from pg_class c where c.oid = ('public.' || v_table)::regclass) then
+            execute format('comment on table public.%I is %L', v_table, 'made by webhook-router; no readers yet');
+        end if;
+    end loop;
 end
 $migration$;

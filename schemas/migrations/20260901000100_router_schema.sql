@@ -1,28 +1,21 @@
--- What routing needs besides the contract's tables: three nullable columns (no rewrite, no scan: the lock is held for an
+-- What routing needs besides the contract's tables: a nullable column (no rewrite, no scan: the lock is held for an
 -- instant) and the private schema "router".
 
 do $migration$
 begin
-    -- "if not exists" would take the exclusive lock only to find out that there is nothing to do.
-    if not exists (select from pg_attribute
-                   where attrelid = 'public.webhook_events'::regclass and attname = 'routed_at' and not attisdropped) then
-        alter table public.webhook_events add column routed_at timestamptz;
-    end if;
-    -- Set while a parked event waits for its next attempt ('infinity': no attempt is left). It is a column of the event,
-    -- and not only a row elsewhere, so that the partial indexes of what is ready do not contain parked events at all.
-    if not exists (select from pg_attribute
-                   where attrelid = 'public.webhook_events'::regclass and attname = 'parked_until' and not attisdropped) then
-        alter table public.webhook_events add column parked_until timestamptz;
-    end if;
     -- Event time of display_name: the latest name wins in whatever order events are routed.
+    -- "if not exists" would take the exclusive lock only to find out that there is nothing to do.
     if not exists (select from pg_attribute
                    where attrelid = 'public.contact_channels'::regclass and attname = 'display_name_at' and not attisdropped) then
         alter table public.contact_channels add column display_name_at timestamptz;
     end if;
+    -- "if not exists" would ask for the right to create a schema.
+    if to_regnamespace('router') is null then
+        create schema router;
+    end if;
 end
 $migration$;
 
-create schema if not exists router;
 revoke all on schema router from public;
 
 -- Owns the functions of the public API and may do nothing but call the functions of "router" that they wrap.
@@ -78,13 +71,14 @@ begin
     if to_regtype('router.batch') is null then
         create type router.batch as (
             claimed    integer,
-            inserted   integer,
+            inserted   integer,      -- messages made
             parked     integer,
-            dead       integer,
-            channels   text[],
-            ages       real[],
-            last_at    timestamptz,
-            last_id    uuid
+            dead       integer,      -- those of the parked that get no further attempt
+            channels   text[],       -- of each routed event
+            ages       real[],       -- seconds since created_at, of each routed event
+            reached_at timestamptz,  -- everything visible up to here has been claimed, by this call or before
+            reached_id uuid,
+            seconds    double precision  -- from the start of the statement to the end of the work, without the commit
         );
     end if;
 end

@@ -1,0 +1,1 @@
+"""webhook-router: turns provider webhooks into inbox rows, exactly once."""

@@ -1,0 +1,1 @@
+"""Drivers of the outside world; the only place that imports them."""

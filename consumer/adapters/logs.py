@@ -1,0 +1,132 @@
+"""Facts as log lines: one a fault, one a change of state, and a summary now and then instead of a line an event.
+
+Never a payload, a name or an id: what is logged about events are numbers.
+"""
+
+import logging
+import sys
+import time
+from collections import Counter
+from typing import Literal, assert_never
+
+import structlog
+
+from consumer.domain.observations import (
+    BacklogSampled,
+    BatchRouted,
+    BatchTooSlow,
+    EventTooSlow,
+    Fact,
+    ListenerLost,
+    ListenerUnavailable,
+    ListenerUp,
+    LoopFailed,
+    LoopRecovered,
+    Notified,
+    Progress,
+    Started,
+    Stopped,
+    Stopping,
+    SweepFinished,
+)
+
+
+def configure(*, format: Literal["auto", "json", "text"], level: str) -> None:  # noqa: A002 - the setting's name
+    """Sets structlog up: lines on stderr, readable on a terminal and JSON elsewhere unless told."""
+    as_json = format == "json" or (format == "auto" and not sys.stderr.isatty())
+    renderer: structlog.types.Processor = (
+        structlog.processors.JSONRenderer() if as_json else structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty())
+    )
+    structlog.configure(
+        processors=[
+            structlog.processors.add_log_level,
+            structlog.processors.TimeStamper(fmt="iso", utc=True),
+            structlog.processors.format_exc_info,
+            renderer,
+        ],
+        wrapper_class=structlog.make_filtering_bound_logger(logging.getLevelNamesMapping()[level.upper()]),
+        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+        cache_logger_on_first_use=False,
+    )
+
+
+class Log:
+    """An observer that writes lines; `summary_every` seconds between summaries of what was routed."""
+
+    def __init__(self, *, summary_every: float) -> None:
+        self._log = structlog.get_logger()
+        self._summary_every = summary_every
+        self._since = time.monotonic()
+        self._tally: Counter[str] = Counter()
+        self._slowest = 0.0
+
+    def __call__(self, fact: Fact) -> None:  # noqa: C901, PLR0912 - one arm a fact is the point
+        log = self._log
+        match fact:
+            case BatchRouted(batch=batch):
+                self._tally.update(routed=batch.routed, already=batch.already, parked=batch.parked, dead=batch.dead)
+                self._slowest = max(self._slowest, *batch.ages, 0.0)
+                if batch.parked:
+                    log.warning(
+                        "events parked; see `webhook-router dead-letters list`", parked=batch.parked, dead=batch.dead
+                    )
+            case SweepFinished(found=found, retried=retried, seconds=seconds):
+                if found or retried:
+                    log.info("sweep found events", missed=found, retried=retried, seconds=round(seconds, 3))
+            case BacklogSampled(backlog=backlog):
+                self._summarise(backlog_events=backlog.ready, oldest_seconds=round(backlog.oldest_seconds, 1))
+            case LoopFailed(loop=loop, reason=reason, attempt=attempt, delay=delay):
+                # Every failure of a long outage would drown the first; powers of two tell the story.
+                if attempt & (attempt - 1) == 0:
+                    log.warning(
+                        "cannot go on, will try again",
+                        loop=loop,
+                        reason=reason,
+                        attempt=attempt,
+                        delay_seconds=round(delay, 2),
+                    )
+            case LoopRecovered(loop=loop, attempts=attempts):
+                log.info("works again", loop=loop, failed_attempts=attempts)
+            case BatchTooSlow(limit=limit):
+                log.warning("a batch took too long, going on with smaller ones", batch_size=limit)
+            case EventTooSlow():
+                log.warning("an event took too long all alone and was parked")
+            case ListenerUp():
+                log.info("listening for notifications")
+            case ListenerLost(reason=reason):
+                log.warning("listener lost, polling until it is back", reason=reason)
+            case ListenerUnavailable():
+                log.warning(
+                    "notifications do not get through this connection (a transaction pooler?), polling instead; "
+                    "a direct connection or a session pool makes routing immediate"
+                )
+            case Started(address=address, source=source):
+                log.info("webhook-router is running", address=address, source=source)
+            case Stopping(reason=reason):
+                log.info("stopping", reason=reason)
+            case Stopped():
+                self._summarise(now=True)
+                log.info("stopped")
+            case Progress() | Notified():
+                pass
+            case _:
+                assert_never(fact)
+
+    def _summarise(self, *, now: bool = False, **more: float) -> None:
+        elapsed = time.monotonic() - self._since
+        if not self._tally["routed"] + self._tally["parked"] or not (now or elapsed >= self._summary_every):
+            return
+        self._log.info(
+            "routed",
+            **{
+                "events": self._tally["routed"],
+                "already": self._tally["already"],
+                "parked": self._tally["parked"],
+                "seconds": round(elapsed, 1),
+                "slowest_seconds": round(self._slowest, 3),
+                **more,
+            },
+        )
+        self._tally.clear()
+        self._slowest = 0.0
+        self._since = time.monotonic()

@@ -1,0 +1,1 @@
+"""Postgres: statements, listening, migrations and a private server."""

@@ -1,0 +1,147 @@
+"""Connections to Postgres, and its errors translated into ours."""
+
+import asyncio
+import re
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import psycopg
+from psycopg import errors
+from psycopg.conninfo import conninfo_to_dict, make_conninfo
+
+from consumer.domain.errors import ConsumerError, Fatal, Misconfigured, Rejected, TooSlow, Transient
+
+DEFAULTS = {
+    "application_name": "webhook-router",
+    "connect_timeout": "10",
+    # A network that swallows packets says nothing: without these a session waits for hours.
+    "keepalives_idle": "15",
+    "keepalives_interval": "5",
+    "keepalives_count": "3",
+    "tcp_user_timeout": "20000",
+}
+
+# libpq gives no SQLSTATE for a connection that was refused by the server's own word, so its word it is.
+HOPELESS = re.compile(
+    r"password authentication failed|no password supplied|no pg_hba\.conf entry|database \".*\" does not exist"
+    r"|role \".*\" does not exist|is not permitted to log in"
+)
+SCHEMA_IS_MISSING = (
+    errors.UndefinedFunction,
+    errors.InvalidSchemaName,
+    errors.UndefinedTable,
+    errors.UndefinedColumn,
+)
+
+
+def with_defaults(conninfo: str) -> str:
+    """The connection string with our settings for whatever it leaves open.
+
+    Raises:
+        Misconfigured: it is no connection string.
+    """
+    try:
+        given = conninfo_to_dict(conninfo)
+    except psycopg.ProgrammingError as error:
+        raise Misconfigured(
+            f"the database URL is not a libpq URL or DSN ({str(error).strip()}); "
+            "it looks like postgresql://user:password@host:5432/database"
+        ) from None
+    return make_conninfo("", **{**DEFAULTS, **given})
+
+
+async def connect(conninfo: str) -> psycopg.AsyncConnection:
+    """A connection in autocommit, without prepared statements: behind a transaction pooler they belong to nobody.
+
+    Raises:
+        Fatal: the server answered that it never will.
+        Transient: it may yet.
+    """
+    with translated():
+        return await psycopg.AsyncConnection.connect(with_defaults(conninfo), autocommit=True, prepare_threshold=None)
+
+
+class translated:  # noqa: N801 - used as a statement: with translated(): …
+    """Turns psycopg's errors into ours, as a context manager around any call of the driver."""
+
+    def __enter__(self) -> None:
+        return None
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> None:
+        if isinstance(error, psycopg.Error):
+            raise translation(error) from error
+
+
+def translation(error: psycopg.Error) -> ConsumerError:
+    """Which of our errors a driver's error is, with the database's words but never its data.
+
+    The detail and context fields are left out: they quote rows.
+    """
+    state = error.sqlstate or ""
+    said = (error.diag.message_primary or str(error)).strip()
+    hint = f" ({error.diag.message_hint})" if error.diag.message_hint else ""
+    kind, advice = _kind(error, state, said)
+    return kind(f"database: {said}{hint}{f' [{state}]' if state else ''}{advice}")
+
+
+def _kind(error: psycopg.Error, state: str, said: str) -> tuple[type[ConsumerError], str]:
+    lost = isinstance(error, (psycopg.OperationalError, psycopg.InterfaceError))
+    if isinstance(error, errors.QueryCanceled):
+        return TooSlow, ""
+    if isinstance(error, SCHEMA_IS_MISSING):
+        return Fatal, "; the schema is missing or older than this program: run `webhook-router migrate`"
+    if isinstance(error, errors.InsufficientPrivilege):
+        return Fatal, "; the role of the database URL lacks rights: see deploy/sql/roles.sql"
+    if lost and not state and HOPELESS.search(said):
+        return Misconfigured, "; check the database URL"
+    if isinstance(error, psycopg.DataError):
+        return Rejected, ""
+    # What is left is classes to wait for, lost connections, and the unexpected: trying again is never wrong.
+    return Transient, ""
+
+
+class Session:
+    """One connection that is made when it is needed and made anew after it was lost. Calls must not overlap."""
+
+    def __init__(self, conninfo: str, *, call_timeout: float) -> None:
+        self._conninfo = conninfo
+        self._call_timeout = call_timeout
+        self._connection: psycopg.AsyncConnection | None = None
+
+    @asynccontextmanager
+    async def call(self) -> AsyncIterator[psycopg.AsyncConnection]:
+        """The connection for one call, which is cancelled after `call_timeout` seconds.
+
+        The limit is kept on this side of the wire: a setting of the session would leak to others behind a pooler, and a
+        network that has gone away does not keep limits.
+
+        Raises:
+            TooSlow: the time is over.
+            Transient, Fatal, Rejected: see `translation`.
+        """
+        deadline = asyncio.timeout(self._call_timeout)
+        try:
+            with translated():
+                async with deadline:
+                    if self._connection is None or self._connection.closed:
+                        self._connection = await connect(self._conninfo)
+                    yield self._connection
+        except TimeoutError:
+            await self._drop_unless_idle()
+            raise TooSlow(f"database: no answer within {self._call_timeout:g} s, the call was cancelled") from None
+        except (Transient, Fatal):
+            await self._drop_unless_idle()
+            raise
+
+    async def _drop_unless_idle(self) -> None:
+        """Keeps the connection only where it is certain to be usable."""
+        connection = self._connection
+        if connection is not None and connection.info.transaction_status != psycopg.pq.TransactionStatus.IDLE:
+            await self.close()
+
+    async def close(self) -> None:
+        """Ends the connection; a later call makes a new one."""
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            await connection.close()
+

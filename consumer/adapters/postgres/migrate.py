@@ -1,0 +1,412 @@
+"""Applies `schemas/` to a database: what is pending, one migrator at a time, without ever queueing behind the traffic.
+
+Tables change by migrations, each applied once. Functions and rights have no history: their files are what holds, and
+they are put in force again as a whole, in one transaction. Running it again changes nothing and is cheap.
+Everything here blocks; call it from a thread in asyncio code.
+"""
+
+import contextlib
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Final, TypeVar
+
+import psycopg
+from psycopg import errors, sql
+from psycopg.conninfo import conninfo_to_dict, make_conninfo
+from psycopg.rows import TupleRow
+
+from consumer.adapters.postgres import schemas
+from consumer.adapters.postgres.schemas import Migration, SqlFile
+from consumer.adapters.postgres.statements import split_statements
+from consumer.domain.errors import Fatal, Transient
+
+MINIMUM_MAJOR: Final = 14
+LOCK: Final = (1920298103, 0)
+"""Advisory lock of the one session of a database that migrates."""
+
+_PEER_SECONDS: Final = 3600.0
+_REPORT_EVERY_SECONDS: Final = 10.0
+_POLL_SECONDS: Final = 0.2
+_FIRST_PAUSE_SECONDS: Final = 0.5
+_LONGEST_PAUSE_SECONDS: Final = 30.0
+
+# Whatever the role or the database has for a default. Names in our files are complete, so nothing is searched for.
+_SESSION: Final = """
+    select set_config(s.name, s.value, false)
+    from (values ('search_path', ''), ('statement_timeout', '0'), ('idle_in_transaction_session_timeout', '0'),
+                 ('lock_timeout', '0'), ('default_transaction_read_only', 'off'),
+                 ('default_transaction_isolation', 'read committed'), ('standard_conforming_strings', 'on')
+         ) as s (name, value)
+"""
+# An exclusive lock waits for every transaction that uses the table, and all traffic waits behind it. Give up soon and
+# come back later, rather than stop everything for as long as somebody's report runs.
+_LOCK_TIMEOUT: Final = "set local lock_timeout = '3s'"
+_BLOCKERS: Final = """
+    select string_agg(format('process %s (%s), %s s old', a.pid, a.application_name,
+                             round(extract(epoch from clock_timestamp() - a.xact_start))), '; ' order by a.xact_start)
+    from pg_stat_activity a
+    where a.pid <> pg_backend_pid() and a.datname = current_database() and a.xact_start is not null
+      and a.pid in (select l.pid
+                    from pg_locks l
+                    join pg_class c on c.oid = l.relation
+                    where l.granted and c.relnamespace = 'public'::regnamespace)
+"""
+
+Connection = psycopg.Connection[TupleRow]
+Report = Callable[[str], None]
+T = TypeVar("T")
+
+
+def _silent(_: str) -> None:
+    """Reports to nobody."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MigrationReport:
+    """What one run did; all empty when everything was in place already."""
+
+    migrations: tuple[str, ...] = ()
+    """File names of the migrations applied now."""
+    functions: int = 0
+    """How many functions were put in force; either none or all."""
+    repaired: tuple[str, ...] = ()
+    """Invalid indexes, left by an interrupted build, that were dropped and built again."""
+
+    @property
+    def changed(self) -> bool:
+        """Whether the run did anything besides confirming the rights."""
+        return bool(self.migrations or self.functions or self.repaired)
+
+
+def migrate(
+    conninfo: str, *, report: Report = _silent, reapply: bool = False, patience: float = 300.0
+) -> MigrationReport:
+    """Brings a database to this version.
+
+    Args:
+        conninfo: libpq URL or DSN of the owner of the tables, or of a superuser. Not through a transaction pooler.
+        report: takes one line for each thing done or waited for.
+        reapply: put functions in force again even if nothing shows that they differ.
+        patience: seconds to go on trying while transactions of the application hold the locks that a step needs.
+
+    Raises:
+        Fatal: something must be put right by hand first, the message says what; the step that failed left nothing.
+        Transient: a connection broke, or patience ended; run it again.
+    """
+    with _connected(conninfo) as connection, _alone(connection, report):
+        return _Run(connection, report, patience).all(reapply=reapply)
+
+
+def check(conninfo: str) -> list[str]:
+    """What `migrate` would do, and what stands in its way, a line each; empty when the database is up to date.
+
+    Raises:
+        Fatal, Transient: as `migrate`.
+    """
+    with _connected(conninfo) as connection:
+        applied = _applied(connection)
+        return [
+            *(f"{problem}; run: {remedy}" for problem, remedy in _problems(connection)),
+            *(f"migration {file.name} is pending" for file in schemas.migrations() if file.version not in applied),
+            *(f"migration {version} belongs to a newer release" for version in _newer(applied)),
+            *_outdated_functions(connection),
+            *(f"index {schema}.{index} is invalid" for schema, index in _invalid_indexes(connection)),
+        ]
+
+
+class _Run:
+    """One run of `migrate`, on a connection in autocommit that holds the lock."""
+
+    def __init__(self, connection: Connection, report: Report, patience: float) -> None:
+        self._connection = connection
+        self._report = report
+        self._patience = patience
+        self._current: SqlFile | None = None  # what the server is at, for errors
+        self._line = 1  # of that file where the text sent begins
+
+    def all(self, *, reapply: bool) -> MigrationReport:
+        if problems := _problems(self._connection):
+            lines = "".join(f"\n  - {problem}\n    {remedy}" for problem, remedy in problems)
+            raise Fatal(f"the database cannot be migrated yet, and nothing was changed. First put right:{lines}")
+        applied = _applied(self._connection)
+        if newer := _newer(applied):
+            raise Fatal(f"a newer release has migrated this database ({', '.join(newer)}): use that release")
+        self._patiently("bookkeeping", lambda: self._commit(schemas.sql_file("migrator", "bookkeeping.sql")))
+        broken = _invalid_indexes(self._connection)
+        done = []
+        for migration in schemas.migrations():
+            if migration.version not in applied:
+                self._report(f"applying {migration.name}")
+                self._apply(migration)
+                done.append(migration.name)
+            elif broken and not migration.transactional:
+                self._apply(migration)  # what builds an index unless it exists also repairs it
+        functions = 0
+        if reapply or done or _outdated_functions(self._connection):
+            functions = self._apply_functions()
+        else:
+            begin = schemas.sql_file("migrator", "functions_begin.sql")
+            self._patiently("rights", lambda: self._commit(begin, schemas.rights()))
+        return MigrationReport(
+            migrations=tuple(done), functions=functions, repaired=tuple(f"{s}.{index}" for s, index in broken)
+        )
+
+    def _apply(self, migration: Migration) -> None:
+        if migration.transactional:
+            self._patiently(migration.name, lambda: self._commit(migration, then=lambda: self._record(migration)))
+        else:
+            self._patiently(migration.name, lambda: self._run_each_statement(migration))
+
+    def _record(self, migration: Migration) -> None:
+        self._connection.execute(
+            "insert into router.schema_migrations (version, name) values (%s, %s) on conflict do nothing",
+            [migration.version, migration.name],
+        )
+
+    def _commit(self, *files: SqlFile, then: Callable[[], None] | None = None) -> None:
+        with self._transaction():
+            for file in files:
+                self._send(file)
+            if then is not None:
+                then()
+
+    def _run_each_statement(self, migration: Migration) -> None:
+        """In autocommit, without a lock timeout: a concurrent build waits for old transactions, and nobody for it."""
+        for name in _invalid_indexes(self._connection):
+            self._report(f"dropping index {'.'.join(name)}, which an interrupted build has left behind")
+            self._connection.execute(sql.SQL("drop index concurrently if exists {}").format(sql.Identifier(*name)))
+        for statement in split_statements(migration.text):
+            self._current, self._line = migration, statement.line
+            cursor = self._connection.execute(statement.text.encode())
+            for row in cursor.fetchall() if statement.generates else []:
+                self._connection.execute(row[0].encode())
+        self._record(migration)
+
+    def _apply_functions(self) -> int:
+        self._report("applying functions and rights")
+        files = schemas.functions()
+        drop_first: set[str] = set()
+
+        def once() -> None:
+            with self._transaction():
+                self._send(schemas.sql_file("migrator", "functions_begin.sql"))
+                for file in files:
+                    if file.name in drop_first:
+                        self._drop_routines(file)
+                    self._send(file)
+                self._send(schemas.sql_file("migrator", "functions_end.sql"))
+                self._send(schemas.rights())
+                self._note_checksums([*files, schemas.rights()])
+
+        def until_replaced() -> None:
+            while True:
+                try:
+                    return once()
+                except errors.InvalidFunctionDefinition:
+                    # A private function has another result in this version, which "or replace" cannot do. Public ones
+                    # have been looked at beforehand: whatever stands there belongs to the application.
+                    file = self._current
+                    if file is None or not file.name.startswith("router.") or file.name in drop_first:
+                        raise
+                    drop_first.add(file.name)
+
+        self._patiently("functions", until_replaced)
+        return len(files)
+
+    def _drop_routines(self, file: SqlFile) -> None:
+        rows = self._connection.execute(
+            "select format('drop routine %%s', signature) from router.function_fingerprints where file = %s",
+            [file.name],
+        ).fetchall()
+        for (statement,) in rows:
+            self._connection.execute(statement.encode())
+
+    def _note_checksums(self, files: list[SqlFile]) -> None:
+        names, checksums = [file.name for file in files], [file.checksum for file in files]
+        self._connection.execute(
+            """
+            insert into router.schema_functions (file, checksum)
+            select f.name, f.checksum from unnest(%s::text[], %s::text[]) as f (name, checksum)
+            on conflict (file) do update set checksum = excluded.checksum
+            """,
+            [names, checksums],
+        )
+        for (name,) in self._connection.execute(
+            "select file from router.schema_functions where signature is null and file <> %s", [schemas.rights().name]
+        ):
+            raise Fatal(f"{name} does not define the function that it is named after")
+
+    @contextlib.contextmanager
+    def _transaction(self) -> Iterator[None]:
+        with self._connection.transaction():
+            self._connection.execute(_LOCK_TIMEOUT)
+            yield
+
+    def _send(self, file: SqlFile) -> None:
+        self._current, self._line = file, 1
+        self._connection.execute(file.text.encode())
+
+    def _patiently(self, what: str, work: Callable[[], T]) -> T:
+        """Does the work again, after a growing pause, as long as others are in its way."""
+        deadline = time.monotonic() + self._patience
+        pause = _FIRST_PAUSE_SECONDS
+        while True:
+            try:
+                return work()
+            except psycopg.Error as exc:
+                if self._connection.closed:
+                    raise Transient(f"{what}: the connection broke: {exc}") from exc
+                if not _passes(exc):
+                    raise Fatal(self._located(exc)) from exc
+                blockers = self._blockers()
+                if time.monotonic() + pause > deadline:
+                    raise Transient(f"{self._located(exc)}. In the way: {blockers}. Run it again later") from exc
+                self._report(f"{what}: waiting for a lock; in the way: {blockers}; next attempt in {pause:g} s")
+            time.sleep(pause)
+            pause = min(pause * 2, _LONGEST_PAUSE_SECONDS)
+
+    def _blockers(self) -> str:
+        row = self._connection.execute(_BLOCKERS).fetchone()
+        return str(row[0]) if row and row[0] else "nobody any more"
+
+    def _located(self, exc: psycopg.Error) -> str:
+        """The database's message with the file and line it is about, on one line."""
+        about = exc.diag
+        parts = [f"{about.message_primary or exc} ({exc.sqlstate})"]
+        if about.message_detail:
+            parts.append(about.message_detail)
+        if about.message_hint:
+            parts.append(f"Hint: {about.message_hint}")
+        if about.context:
+            parts.append(f"At: {about.context.splitlines()[0]}")
+        if self._current is None:
+            return ". ".join(parts)
+        line = self._line
+        if about.statement_position and self._line == 1:
+            line = self._current.text.count("\n", 0, int(about.statement_position) - 1) + 1
+        return f"{self._current.name}, line {line}: " + ". ".join(parts)
+
+
+def _passes(exc: psycopg.Error) -> bool:
+    """Whether others were in the way. Roles belong to the whole server, where migrators of other databases may be."""
+    if isinstance(exc, errors.UniqueViolation):
+        return exc.diag.schema_name == "pg_catalog"
+    if isinstance(exc, errors.InternalError_):
+        return "concurrently updated" in str(exc)
+    return isinstance(exc, errors.LockNotAvailable | errors.DeadlockDetected | errors.SerializationFailure)
+
+
+@contextlib.contextmanager
+def _connected(conninfo: str) -> Iterator[Connection]:
+    defaults: dict[str, str | int] = {
+        "client_encoding": "utf8",
+        "application_name": "webhook-router migrate",
+        "connect_timeout": 10,
+        "keepalives_idle": 30,
+        "keepalives_interval": 10,
+        "keepalives_count": 3,
+    }
+    try:
+        given = conninfo_to_dict(conninfo)
+        connection = psycopg.connect(
+            make_conninfo(conninfo, **{name: value for name, value in defaults.items() if name not in given}),
+            autocommit=True,
+            prepare_threshold=None,
+        )
+    except psycopg.ProgrammingError as exc:
+        raise Fatal(f"not a connection string: {exc}") from exc
+    except psycopg.OperationalError as exc:
+        wrong = any(sign in str(exc) for sign in ("authentication failed", "does not exist", "no password supplied"))
+        raise (Fatal if wrong else Transient)(f"no connection to the database: {str(exc).strip()}") from exc
+    try:
+        with connection:
+            if connection.info.server_version < MINIMUM_MAJOR * 10_000:
+                raise Fatal(
+                    f"the server is Postgres {connection.info.server_version // 10_000}; "
+                    f"webhook-router needs {MINIMUM_MAJOR} or newer"
+                )
+            connection.execute(_SESSION)
+            yield connection
+    except psycopg.OperationalError as exc:
+        raise Transient(f"the connection to the database broke: {str(exc).strip()}") from exc
+    except psycopg.Error as exc:
+        raise Fatal(f"database: {str(exc).strip()} ({exc.sqlstate})") from exc
+
+
+@contextlib.contextmanager
+def _alone(connection: Connection, report: Report) -> Iterator[None]:
+    """Holds the lock of migrations.
+
+    It is asked for again and again. Waiting for it in pg_advisory_lock would keep a snapshot for as long, and the
+    session that holds the lock may be in "create index concurrently", which waits for all old snapshots: both would
+    wait forever.
+    """
+    start = time.monotonic()
+    reported = float("-inf")
+    while not _truth(connection, "select pg_try_advisory_lock(%s, %s)"):
+        waited = time.monotonic() - start
+        if waited > _PEER_SECONDS:
+            raise Transient("another session has been migrating this database for an hour: look at pg_stat_activity")
+        if waited - reported >= _REPORT_EVERY_SECONDS:
+            report("waiting for another session that is migrating this database")
+            reported = waited
+        time.sleep(_POLL_SECONDS)
+    try:
+        yield
+    finally:
+        with contextlib.suppress(psycopg.Error):  # a lost session has lost its locks as well
+            _truth(connection, "select pg_advisory_unlock(%s, %s)")
+
+
+def _truth(connection: Connection, statement: str) -> bool:
+    row = connection.execute(statement.encode(), LOCK).fetchone()
+    return bool(row and row[0])
+
+
+def _problems(connection: Connection) -> list[tuple[str, str]]:
+    rows = connection.execute(schemas.sql_file("migrator", "preflight.sql").text.encode()).fetchall()
+    return [(str(problem), str(remedy)) for problem, remedy in rows]
+
+
+def _exists(connection: Connection, name: str) -> bool:
+    row = connection.execute("select to_regclass(%s) is not null", [name]).fetchone()
+    return bool(row and row[0])
+
+
+def _applied(connection: Connection) -> set[str]:
+    if not _exists(connection, "router.schema_migrations"):
+        return set()
+    return {version for (version,) in connection.execute("select version from router.schema_migrations")}
+
+
+def _newer(applied: set[str]) -> list[str]:
+    newest = max(migration.version for migration in schemas.migrations())
+    return sorted(version for version in applied if version > newest)
+
+
+def _invalid_indexes(connection: Connection) -> list[tuple[str, str]]:
+    rows = connection.execute(schemas.sql_file("migrator", "invalid_indexes.sql").text.encode()).fetchall()
+    return [(str(schema), str(name)) for schema, name in rows]
+
+
+def _outdated_functions(connection: Connection) -> list[str]:
+    wanted = {file.name: file.checksum for file in [*schemas.functions(), schemas.rights()]}
+    if not _exists(connection, "router.schema_functions") or not _exists(connection, "router.function_fingerprints"):
+        return [f"{len(wanted)} files of functions and rights are not applied"]
+    rows = connection.execute(
+        """
+        select s.file, s.checksum, s.signature is null or s.fingerprint is not distinct from f.fingerprint
+        from router.schema_functions s
+        left join router.function_fingerprints f using (file, signature)
+        """
+    ).fetchall()
+    known = {file: (checksum, intact) for file, checksum, intact in rows}
+    findings = []
+    for name, checksum in wanted.items():
+        applied, intact = known.get(name, (None, True))
+        if applied != checksum:
+            findings.append(f"{name} differs from what is applied" if applied else f"{name} is not applied")
+        elif not intact:
+            findings.append(f"{name} is applied, but was changed or dropped in the database")
+    return findings + [f"{name} is left over from another release" for name in known if name not in wanted]

@@ -1,0 +1,99 @@
+"""All of `schemas/` as one script for psql, for those who let nobody but psql change their database."""
+
+from typing import Final
+
+from psycopg import sql
+
+from consumer.adapters.postgres import schemas
+from consumer.adapters.postgres.schemas import Migration, SqlFile
+
+_HEAD: Final = r"""-- webhook-router: everything that `webhook-router migrate` applies, for psql:
+--   psql --no-psqlrc --file <this file> <connection string>
+-- As the owner of the tables or a superuser, not with --single-transaction. It can be run again at any time; it ends at the
+-- first error. When a lock is not to be had within three seconds, that is an error too: run it again.
+\set ON_ERROR_STOP on
+\set AUTOCOMMIT on
+set search_path = '';
+set statement_timeout = 0;
+set idle_in_transaction_session_timeout = 0;
+set client_min_messages = warning;
+set client_encoding = 'utf8';
+
+do $version$
+begin
+    if current_setting('server_version_num')::integer < 140000 then
+        raise exception 'webhook-router needs Postgres 14 or newer';
+    end if;
+    -- Not waited for: a waiting session would keep a snapshot, which the index builds of the other one wait for.
+    if not pg_try_advisory_lock(1920298103, 0) then
+        raise exception 'another session is migrating this database';
+    end if;
+end
+$version$;
+"""
+_PREFLIGHT: Final = """do $preflight$
+declare
+    v_problems text;
+begin
+    select string_agg(p.problem || E'\\n    ' || p.remedy, E'\\n  - ') into v_problems
+    from (
+{query}
+    ) p;
+    if v_problems is not null then
+        raise exception E'nothing was changed; first put right:\\n  - %', v_problems;
+    end if;
+end
+$preflight$;
+"""
+_RECORD: Final = sql.SQL(
+    "insert into router.schema_migrations (version, name) values ({version}, {name}) on conflict do nothing;\n"
+)
+_CHECKSUM: Final = sql.SQL(
+    "insert into router.schema_functions (file, checksum) values ({name}, {checksum})\n"
+    "    on conflict (file) do update set checksum = excluded.checksum;\n"
+)
+_TAIL: Final = "select pg_advisory_unlock(1920298103, 0) as done;\n"
+
+
+def script() -> str:
+    """The script, ready for `psql -f`."""
+    parts = [
+        _HEAD,
+        _PREFLIGHT.format(query=schemas.sql_file("migrator", "preflight.sql").text),
+        _in_transaction(schemas.sql_file("migrator", "bookkeeping.sql").text),
+        *(_migration(migration) for migration in schemas.migrations()),
+        _in_transaction(_functions()),
+        _TAIL,
+    ]
+    return "\n".join(parts)
+
+
+def _in_transaction(text: str) -> str:
+    return f"begin;\nset local lock_timeout = '3s';\n{text}commit;\n"
+
+
+def _migration(migration: Migration) -> str:
+    version = sql.Literal(migration.version)
+    pending = sql.SQL(
+        "select not exists (select from router.schema_migrations where version = {version}) as pending \\gset\n"
+    ).format(version=version)
+    record = _RECORD.format(version=version, name=sql.Literal(migration.name))
+    text = f"-- {migration.name}\n{migration.text}{record.as_string()}"
+    return f"{pending.as_string()}\\if :pending\n{_in_transaction(text) if migration.transactional else text}\\endif\n"
+
+
+def _functions() -> str:
+    files = [*schemas.functions(), schemas.rights()]
+    return "\n".join(
+        [
+            schemas.sql_file("migrator", "functions_begin.sql").text,
+            *(file.text for file in schemas.functions()),
+            schemas.sql_file("migrator", "functions_end.sql").text,
+            schemas.rights().text,
+            *(_checksum(file) for file in files),
+        ]
+    )
+
+
+def _checksum(file: SqlFile) -> str:
+    return _CHECKSUM.format(name=sql.Literal(file.name), checksum=sql.Literal(file.checksum)).as_string()

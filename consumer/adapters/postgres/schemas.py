@@ -1,0 +1,80 @@
+"""The SQL files that belong to this version: where they lie, and in which order they are applied."""
+
+import hashlib
+import re
+from dataclasses import dataclass
+from importlib import resources
+from importlib.resources.abc import Traversable
+from pathlib import Path
+from typing import Final
+
+import consumer
+
+NO_TRANSACTION: Final = "-- webhook-router: no transaction"
+"""First line of a migration whose statements commit one by one, as concurrent index builds must."""
+
+_MIGRATION: Final = re.compile(r"(?P<version>\d{14})_\w+\.sql")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SqlFile:
+    """One file below `schemas/`; `name` is its file name."""
+
+    name: str
+    text: str
+
+    @property
+    def checksum(self) -> str:
+        """SHA-256 of the text, in hex; the same whatever line ends the checkout has."""
+        return hashlib.sha256("\n".join(self.text.splitlines()).encode()).hexdigest()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Migration(SqlFile):
+    """One step of the tables: applied once, in the order of versions."""
+
+    version: str
+
+    @property
+    def transactional(self) -> bool:
+        """Whether all of it commits together with its entry in router.schema_migrations."""
+        return not self.text.startswith(NO_TRANSACTION)
+
+
+def schemas_folder() -> Traversable:
+    """`consumer/schemas` of an installed wheel, or `schemas/` beside the package in a checkout."""
+    packaged = resources.files(consumer) / "schemas"
+    if packaged.is_dir():
+        return packaged
+    return Path(consumer.__file__).resolve().parent.parent / "schemas"
+
+
+def sql_file(*path: str) -> SqlFile:
+    """The file at a path below `schemas/`, such as ("migrator", "preflight.sql").
+
+    Raises:
+        FileNotFoundError: there is none, so the installation is damaged.
+    """
+    return SqlFile(name=path[-1], text=schemas_folder().joinpath(*path).read_text(encoding="utf-8"))
+
+
+def migrations() -> list[Migration]:
+    """All migrations, oldest first."""
+    found = [
+        Migration(name=entry.name, text=entry.read_text(encoding="utf-8"), version=match["version"])
+        for entry in (schemas_folder() / "migrations").iterdir()
+        if (match := _MIGRATION.fullmatch(entry.name))
+    ]
+    return sorted(found, key=lambda migration: migration.version)
+
+
+def functions() -> list[SqlFile]:
+    """All functions, one a file named <schema>.<function>.sql; the private ones first, which the public ones wrap."""
+    entries = (entry for entry in (schemas_folder() / "functions").iterdir() if entry.name.endswith(".sql"))
+    found = [SqlFile(name=entry.name, text=entry.read_text(encoding="utf-8")) for entry in entries]
+    return sorted(found, key=lambda file: (not file.name.startswith("router."), file.name))
+
+
+def rights() -> SqlFile:
+    """Owners and grants, applied after the functions."""
+    return sql_file("rights.sql")

@@ -1,0 +1,89 @@
+"""Routing calls to Postgres: one statement a batch."""
+
+import time
+
+from psycopg.rows import TupleRow
+
+from consumer.adapters.postgres.connection import Session
+from consumer.domain.events import Backlog, Batch, Bell, Cursor, Window
+
+BOUNDS = """
+    case when %(rewind)s > 0 then least(%(after_at)s::timestamptz, now()) - make_interval(secs => %(rewind)s)
+         else %(after_at)s::timestamptz end,
+    case when %(rewind)s > 0 then '00000000-0000-0000-0000-000000000000' else %(after_id)s::uuid end,
+    %(until_at)s::timestamptz - make_interval(secs => %(margin)s)
+"""
+COLUMNS = "claimed, inserted, parked, dead, channels, ages, reached_at::text, reached_id::text, seconds"
+ROUTE = f"select {COLUMNS} from router.route_batch(%(limit)s, {BOUNDS}, %(bell)s)"  # noqa: S608 - constants only
+RETRY = f"select {COLUMNS} from router.route_due(null, %(limit)s)"  # noqa: S608
+ROUTE_OLDEST = f"select {COLUMNS} from router.route_oldest(%(channel)s, %(limit)s)"  # noqa: S608
+PARK_NEXT = f"select {COLUMNS} from router.park_next(%(due)s, {BOUNDS}, '57014', 'takes too long, even alone')"  # noqa: S608
+BACKLOG = "select ready, oldest_seconds, parked, dead, notification_queue from router.backlog()"
+
+
+class PostgresStore:
+    """The `Store` over one connection of its own."""
+
+    def __init__(self, conninfo: str, *, call_timeout: float) -> None:
+        self._session = Session(conninfo, call_timeout=call_timeout)
+
+    async def route(self, *, limit: int, window: Window, bell: Bell | None = None) -> Batch:
+        """See `Store.route`."""
+        return await self._batch(ROUTE, {"limit": limit, "bell": bell, **_bounds(window)})
+
+    async def retry(self, *, limit: int) -> Batch:
+        """See `Store.retry`."""
+        return await self._batch(RETRY, {"limit": limit})
+
+    async def route_oldest(self, *, channel: str | None, limit: int) -> Batch:
+        """Routes up to `limit` events, oldest event_date first, then due parked ones: the public batch function."""
+        return await self._batch(ROUTE_OLDEST, {"channel": channel, "limit": limit})
+
+    async def park_next(self, *, window: Window | None) -> Batch:
+        """See `Store.park_next`."""
+        return await self._batch(PARK_NEXT, {"due": window is None, **_bounds(window or Window())})
+
+    async def backlog(self) -> Backlog:
+        """See `Store.backlog`."""
+        async with self._session.call() as connection:
+            row = await (await connection.execute(BACKLOG)).fetchone()
+        assert row is not None
+        ready, oldest, parked, dead, queue = row
+        return Backlog(ready=ready, oldest_seconds=oldest, parked=parked, dead=dead, notification_queue=queue)
+
+    async def close(self) -> None:
+        """See `Store.close`."""
+        await self._session.close()
+
+    async def _batch(self, statement: str, parameters: dict[str, object]) -> Batch:
+        started = time.perf_counter()
+        async with self._session.call() as connection:
+            row = await (await connection.execute(statement, parameters, binary=True)).fetchone()
+        assert row is not None
+        return _batch(row, time.perf_counter() - started)
+
+
+def _bounds(window: Window) -> dict[str, object]:
+    return {
+        "after_at": window.after.at,
+        "after_id": window.after.id,
+        "rewind": window.rewind,
+        "until_at": window.until.at if window.until else "infinity",
+        "margin": window.margin,
+    }
+
+
+def _batch(row: TupleRow, seconds: float) -> Batch:
+    claimed, inserted, parked, dead, channels, ages, reached_at, reached_id, inside = row
+    # The function took the ages at its end; the commit and the way back, which it cannot see, are added here.
+    outside = max(0.0, seconds - inside)
+    return Batch(
+        claimed=claimed,
+        inserted=inserted,
+        parked=parked,
+        dead=dead,
+        channels=tuple(channels or ()),
+        ages=tuple(age + outside for age in ages or ()),
+        reached=Cursor(at=reached_at, id=reached_id),
+        seconds=seconds,
+    )

@@ -1,0 +1,185 @@
+"""Facts as Prometheus series. README.md lists them all; a test compares."""
+
+from bisect import bisect_left
+from collections import Counter as Tally
+from collections.abc import Iterator
+from typing import assert_never
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+from prometheus_client.core import HistogramMetricFamily
+from prometheus_client.platform_collector import PlatformCollector
+from prometheus_client.process_collector import ProcessCollector
+from prometheus_client.registry import Collector
+
+from consumer.domain.events import Path
+from consumer.domain.observations import (
+    BacklogSampled,
+    BatchRouted,
+    BatchTooSlow,
+    EventTooSlow,
+    Fact,
+    ListenerLost,
+    ListenerUnavailable,
+    ListenerUp,
+    Loop,
+    LoopFailed,
+    LoopRecovered,
+    Notified,
+    Progress,
+    Started,
+    Stopped,
+    Stopping,
+    SweepFinished,
+)
+
+LATENCY_BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0)
+"""Seconds: the range from a doorbell's answer to a minute's outage."""
+SIZE_BUCKETS = (1, 2, 5, 10, 25, 50, 100, 250, 500, 1000, 2500, 5000, 10000)
+CALL_BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
+
+
+class LatencyHistogram(Collector):
+    """A histogram that takes a whole batch at once; the client's own takes one value a call, which costs a full batch
+    more than everything else that is done with it in Python."""
+
+    def __init__(self, name: str, documentation: str, buckets: tuple[float, ...]) -> None:
+        self._name = name
+        self._documentation = documentation
+        self.bounds = buckets
+        self.counts = [0] * (len(buckets) + 1)
+        self.sum = 0.0
+
+    def observe(self, values: tuple[float, ...]) -> None:
+        """Adds the values, in seconds."""
+        counts, bounds = self.counts, self.bounds
+        for value in values:
+            counts[bisect_left(bounds, value)] += 1
+        self.sum += sum(values)
+
+    def quantile(self, q: float) -> float | None:
+        """An estimate in seconds, linear within its bucket as in PromQL; None without observations."""
+        total = sum(self.counts)
+        if not total:
+            return None
+        rank, below = q * total, 0
+        for index, count in enumerate(self.counts[:-1]):
+            if count and below + count >= rank:
+                low = self.bounds[index - 1] if index else 0.0
+                return low + (self.bounds[index] - low) * (rank - below) / count
+            below += count
+        return self.bounds[-1]
+
+    def collect(self) -> Iterator[HistogramMetricFamily]:
+        """The series, for the registry."""
+        cumulated, pairs = 0, []
+        for bound, count in zip((*(str(float(b)) for b in self.bounds), "+Inf"), self.counts, strict=True):
+            cumulated += count
+            pairs.append((bound, cumulated))
+        yield HistogramMetricFamily(self._name, self._documentation, buckets=pairs, sum_value=self.sum)
+
+
+class Metrics:
+    """An observer that keeps the series of one service in a registry of its own."""
+
+    def __init__(self) -> None:
+        self.registry = CollectorRegistry()
+        ProcessCollector(registry=self.registry)
+        PlatformCollector(registry=self.registry)
+
+        def counter(name: str, text: str, *labels: str) -> Counter:
+            return Counter(f"webhook_router_{name}", text, labels, registry=self.registry)
+
+        def gauge(name: str, text: str, *labels: str) -> Gauge:
+            return Gauge(f"webhook_router_{name}", text, labels, registry=self.registry)
+
+        def histogram(name: str, text: str, buckets: tuple[float, ...], *labels: str) -> Histogram:
+            return Histogram(f"webhook_router_{name}", text, labels, buckets=buckets, registry=self.registry)
+
+        self.latency = LatencyHistogram(
+            "webhook_router_event_latency_seconds",
+            "Time from created_at to the commit of the routing, by the database's clock.",
+            LATENCY_BUCKETS,
+        )
+        self.registry.register(self.latency)
+        self._routed = counter("events_routed_total", "Events routed, already routed ones included.", "channel", "path")
+        self._already = counter("events_already_routed_total", "Events whose message existed: only marked.", "path")
+        self._parked = counter("events_parked_total", "Events set aside with an error, each attempt counted.", "path")
+        self._dead = counter("events_dead_total", "Events parked for the last time.", "path")
+        self._size = histogram("batch_size_events", "Events a routing call has claimed.", SIZE_BUCKETS, "path")
+        self._duration = histogram("batch_duration_seconds", "Duration of a routing call.", CALL_BUCKETS, "path")
+        self._too_slow = counter("batches_too_slow_total", "Routing calls that were cancelled for the time they took.")
+        self._ready = gauge("backlog_events", "Events ready to be routed, at the last sample.")
+        self._oldest = gauge("backlog_oldest_age_seconds", "Age of the oldest of them; 0 without any.")
+        self._waiting = gauge("parked_events", "Events parked now, by state.", "state")
+        self._queue = gauge(
+            "notification_queue_usage_ratio", "Share of the server's notification queue in use, 0 to 1."
+        )
+        self._notified = counter("notifications_total", "Notifications received.")
+        self._listener = gauge("listener_up", "1 while notifications arrive, 0 while the service polls.")
+        self._reconnects = counter("listener_lost_total", "LISTEN sessions lost.")
+        self._failures = counter("loop_failures_total", "Failed rounds of a loop; it goes on after a pause.", "loop")
+        self._missed = counter("sweep_found_events_total", "Events the sweep found that the hot path had missed.")
+        self._sweeps = counter("sweeps_total", "Sweeps finished.")
+        self._success = gauge("last_success_timestamp_seconds", "Unix time of a loop's last good round.", "loop")
+        self._info = gauge("info", "1; the labels tell what runs.", "source")
+        # Series that exist from the start can be alerted on before the first event of their kind.
+        for path in Path:
+            self._already.labels(path)
+            self._parked.labels(path)
+            self._dead.labels(path)
+        for loop in Loop:
+            self._failures.labels(loop)
+        self.events = Tally[str]()
+        """Sums since the start, for the live line and the log's summary: routed, already, parked, dead."""
+
+    def render(self) -> bytes:
+        """The series in the Prometheus text format."""
+        return generate_latest(self.registry)
+
+    def __call__(self, fact: Fact) -> None:  # noqa: C901, PLR0912 - one arm a fact is the point
+        match fact:
+            case BatchRouted():
+                self._batch(fact)
+            case SweepFinished(found=found):
+                self._sweeps.inc()
+                self._missed.inc(found)
+            case Progress(loop=loop, ok=ok):
+                if ok:
+                    self._success.labels(loop).set_to_current_time()
+            case LoopFailed(loop=loop):
+                self._failures.labels(loop).inc()
+            case BatchTooSlow() | EventTooSlow():
+                self._too_slow.inc()
+            case ListenerUp():
+                self._listener.set(1)
+            case ListenerLost():
+                self._listener.set(0)
+                self._reconnects.inc()
+            case ListenerUnavailable():
+                self._listener.set(0)
+            case Notified():
+                self._notified.inc()
+            case BacklogSampled(backlog=backlog):
+                self._ready.set(backlog.ready)
+                self._oldest.set(backlog.oldest_seconds)
+                self._waiting.labels("waiting").set(backlog.parked)
+                self._waiting.labels("dead").set(backlog.dead)
+                self._queue.set(backlog.notification_queue)
+            case Started(source=source):
+                self._info.labels(source).set(1)
+            case LoopRecovered() | Stopping() | Stopped():
+                pass
+            case _:
+                assert_never(fact)
+
+    def _batch(self, fact: BatchRouted) -> None:
+        path, batch = fact.path, fact.batch
+        for channel, count in Tally(batch.channels).items():
+            self._routed.labels(channel, path).inc(count)
+        self._already.labels(path).inc(batch.already)
+        self._parked.labels(path).inc(batch.parked)
+        self._dead.labels(path).inc(batch.dead)
+        self._size.labels(path).observe(batch.claimed)
+        self._duration.labels(path).observe(batch.seconds)
+        self.latency.observe(batch.ages)
+        self.events.update(routed=batch.routed, already=batch.already, parked=batch.parked, dead=batch.dead)

@@ -1,0 +1,107 @@
+"""Sample deliveries: a few channels, returning and new people, duplicates, now and then one that cannot be routed."""
+
+import random
+from collections import deque
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+CHANNELS = ("instagram", "whatsapp", "facebook", "tiktok", "youtube")
+WEIGHTS = (40, 30, 15, 10, 5)
+NAMES = (
+    "Amina",
+    "Björn",
+    "Chloé",
+    "Dmitri",
+    "Émile",
+    "فاطمة",
+    "Giulia",
+    "Hiro",
+    "Inès",
+    "José",
+    "Khadija",
+    "Léa",
+    "مريم",
+)
+TEXTS = (
+    "Hello, is this still available?",
+    "Bonjour, quels sont vos horaires ?",
+    "I need help, my order has not arrived 😟",
+    "مرحبا، كم السعر من فضلك؟",
+    "Merci beaucoup ! 🙏",
+    "Can I pay on delivery?",
+    "C'est urgent, rappelez-moi svp",
+    "👍",
+    "Do you ship to Casablanca?",
+    "Great video, where can I buy this?",
+)
+NEW_PERSON = 0.1
+DUPLICATE = 0.03
+BROKEN = 0.0005
+COMMENT = 0.15
+ANONYMOUS_COMMENT = 0.2
+REMEMBERED = 200
+"""Recent deliveries that a duplicate may repeat; providers repeat within seconds."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Delivery:
+    """One row for webhook_events."""
+
+    channel: str
+    type: str
+    event_id: str
+    author_id: str | None
+    author_name: str | None
+    content: str
+    event_date: str
+    """A time as Postgres reads it; 'infinity' in a broken one, which is parked."""
+    post_id: str | None
+
+
+class SampleFeed:
+    """An endless, seeded stream of deliveries. Counts what it has handed out."""
+
+    def __init__(self, seed: int) -> None:
+        self._random = random.Random(seed)  # noqa: S311 - sample data
+        self._people: list[tuple[str, str, str | None]] = []
+        self._recent: deque[Delivery] = deque(maxlen=REMEMBERED)
+        self._serial = 0
+
+    def __iter__(self) -> Iterator[Delivery]:
+        return self
+
+    def __next__(self) -> Delivery:
+        chance = self._random
+        if self._recent and chance.random() < DUPLICATE:
+            return chance.choice(self._recent)
+        delivery = self._new()
+        self._recent.append(delivery)
+        return delivery
+
+    def _new(self) -> Delivery:
+        chance = self._random
+        self._serial += 1
+        channel, author, name = self._person()
+        comment = channel != "whatsapp" and chance.random() < COMMENT
+        if comment and chance.random() < ANONYMOUS_COMMENT:
+            author = name = None
+        return Delivery(
+            channel=channel,
+            type="comment" if comment else "message",
+            event_id=f"demo-{self._serial}",
+            author_id=author,
+            author_name=name,
+            content=chance.choice(TEXTS),
+            event_date="infinity" if chance.random() < BROKEN else "now",
+            post_id=f"post-{chance.randrange(20)}" if comment else None,
+        )
+
+    def _person(self) -> tuple[str, str | None, str | None]:
+        chance = self._random
+        if not self._people or chance.random() < NEW_PERSON:
+            (channel,) = chance.choices(CHANNELS, WEIGHTS)
+            # Instagram sends no names, the others do.
+            name = None if channel == "instagram" else f"{chance.choice(NAMES)} {len(self._people) + 1}"
+            self._people.append((channel, f"person-{len(self._people) + 1}", name))
+            return self._people[-1]
+        return chance.choice(self._people)

@@ -1,0 +1,229 @@
+"""Runs the show and measures it: nothing printed here is computed from anything but what happened."""
+
+import asyncio
+import itertools
+import time
+from collections import deque
+from dataclasses import dataclass
+from statistics import quantiles
+from typing import Any
+
+import psycopg
+from pydantic import SecretStr
+from rich.console import Console
+from rich.live import Live
+from rich.table import Table
+
+from consumer.adapters.postgres import migrate
+from consumer.adapters.postgres.connection import connect
+from consumer.adapters.postgres.embedded import EmbeddedPostgres, EmbeddedPostgresError
+from consumer.config import Settings
+from consumer.demo.feed import Delivery, SampleFeed
+from consumer.domain.errors import Fatal
+from consumer.domain.observations import BacklogSampled, BatchRouted, Fact
+from consumer.service import Service
+
+LIVE_RATE = 200.0
+AT_ONCE = 1000
+"""Deliveries a statement when they need not be paced."""
+REFRESH = 0.25
+INSERT = """
+    insert into public.webhook_events (channel, type, event_id, author_id, author_name, content, event_date, post_id)
+    select * from unnest(%s::text[], %s::text[], %s::text[], %s::text[], %s::text[], %s::text[], %s::timestamptz[],
+                         %s::text[])
+    on conflict (channel, event_id) do nothing
+"""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DemoOptions:
+    """What to show."""
+
+    events: int
+    rate: float | None
+    """Deliveries a second; None: 200 in the live show, as fast as the database takes them with `once`."""
+    once: bool
+    seed: int
+
+
+class Figures:
+    """An observer that adds up what the demo prints."""
+
+    def __init__(self, *, keep: int | None) -> None:
+        self.routed = self.parked = self.backlog = 0
+        self.ages: deque[float] = deque(maxlen=keep)
+        """Seconds from created_at to the commit, of the latest `keep` events (None: of all)."""
+        self.last_commit = 0.0
+        self.news = asyncio.Event()
+        """Set by each batch."""
+
+    def __call__(self, fact: Fact) -> None:
+        match fact:
+            case BatchRouted(batch=batch):
+                self.routed += batch.routed
+                self.parked += batch.parked
+                self.ages.extend(batch.ages)
+                self.last_commit = time.perf_counter()
+                self.news.set()
+            case BacklogSampled(backlog=backlog):
+                self.backlog = backlog.ready
+            case _:
+                pass
+
+    def latency_ms(self) -> tuple[float, float]:
+        """p50 and p99, in milliseconds; zeros before the first two events."""
+        if len(self.ages) < 2:
+            return 0.0, 0.0
+        cuts = quantiles(self.ages, n=100, method="inclusive")
+        return round(cuts[49] * 1000, 3), round(cuts[98] * 1000, 3)
+
+
+class Demo:
+    """An embedded Postgres with the schema, a feed of deliveries, and the service; `run` it once."""
+
+    def __init__(self, settings: Settings, options: DemoOptions, console: Console) -> None:
+        self._settings = settings
+        self._options = options
+        self._console = console
+        self._figures = Figures(keep=None if options.once else 20_000)
+        self._stop = asyncio.Event()
+        self._sent = self._accepted = 0
+
+    def stop(self, reason: str) -> None:
+        """Ends the feed; what it has fed is still routed."""
+        del reason
+        self._stop.set()
+
+    async def run(self) -> dict[str, Any]:
+        """The whole show, from an empty folder to an empty folder; returns the figures.
+
+        Raises:
+            Fatal: no Postgres can be started here.
+        """
+        self._say("starting a Postgres of its own …")
+        try:
+            server = await asyncio.to_thread(EmbeddedPostgres.start)
+        except EmbeddedPostgresError as error:
+            raise Fatal(str(error)) from error
+        try:
+            conninfo = server.dsn()
+            await asyncio.to_thread(migrate.migrate, conninfo)
+            return await self._serve(conninfo, f"Postgres {server.major}")
+        finally:
+            await asyncio.to_thread(server.stop)
+            self._say("stopped: the service, and the Postgres with its data")
+
+    async def _serve(self, conninfo: str, server: str) -> dict[str, Any]:
+        settings = self._settings.model_copy(update={"database_url": SecretStr(conninfo), "sample_interval": 0.5})
+        service = Service(settings, observers=[self._figures])
+        serving = asyncio.create_task(service.run(), name="service")
+        try:
+            feeding = asyncio.create_task(self._feed(conninfo), name="feed")
+            try:
+                await self._watch(service, serving, feeding, server)
+                return self._result(await feeding)
+            finally:
+                feeding.cancel()
+                await asyncio.gather(feeding, return_exceptions=True)
+        finally:
+            service.stop("the demo is over")
+            await serving
+
+    async def _watch(
+        self, service: Service, serving: asyncio.Task[None], feeding: asyncio.Task[float], server: str
+    ) -> None:
+        """Shows the live line until everything that was fed is routed."""
+        done = asyncio.create_task(self._all_routed(feeding), name="all routed")
+        before = (time.perf_counter(), 0)
+        with Live(console=self._console, auto_refresh=False, transient=self._options.once) as live:
+            while not done.done() and not serving.done():
+                await asyncio.wait({done, serving}, timeout=REFRESH)
+                now = (time.perf_counter(), self._figures.routed)
+                rate = (now[1] - before[1]) / (now[0] - before[0])
+                before = now
+                live.update(self._panel(service.address, server, rate), refresh=True)
+        if serving.done():
+            done.cancel()
+            await serving  # raises what ended it
+
+    async def _all_routed(self, feeding: asyncio.Task[float]) -> None:
+        await asyncio.wait({feeding})
+        while self._figures.routed + self._figures.parked < self._accepted:
+            await self._figures.news.wait()
+            self._figures.news.clear()
+
+    async def _feed(self, conninfo: str) -> float:
+        """Inserts deliveries until there are enough of them or the demo stops; returns when it began."""
+        options, feed = self._options, SampleFeed(self._options.seed)
+        rate = options.rate or (None if options.once else LIVE_RATE)
+        connection = await connect(conninfo)
+        began = time.perf_counter()
+        try:
+            while not self._stop.is_set() and not (options.once and self._sent >= options.events):
+                due = AT_ONCE if rate is None else int((time.perf_counter() - began) * rate) - self._sent
+                if options.once:
+                    due = min(due, options.events - self._sent)
+                if due > 0:
+                    await self._insert(connection, list(itertools.islice(feed, min(due, AT_ONCE))))
+                if rate is not None:
+                    await asyncio.sleep(min(0.01, 1 / rate))
+        finally:
+            await connection.close()
+        return began
+
+    async def _insert(self, connection: psycopg.AsyncConnection, deliveries: list[Delivery]) -> None:
+        columns = [
+            [getattr(delivery, name) for delivery in deliveries]
+            for name in ("channel", "type", "event_id", "author_id", "author_name", "content", "event_date", "post_id")
+        ]
+        cursor = await connection.execute(INSERT, columns)
+        self._sent += len(deliveries)
+        self._accepted += cursor.rowcount
+
+    def _panel(self, address: str, server: str, rate: float) -> Table:
+        figures, (p50, p99) = self._figures, self._figures.latency_ms()
+        table = Table(
+            box=None,
+            show_header=True,
+            header_style="bold",
+            padding=(0, 2),
+            title_justify="left",
+            title=(
+                f"webhook-router on {server} · {address}/metrics · {address}/livez · {address}/readyz · Ctrl-C stops"
+            ),
+        )
+        for heading in ("fed", "duplicates", "routed", "routed/s", "p50 ms", "p99 ms", "backlog", "parked"):
+            table.add_column(heading, justify="right", min_width=8)
+        table.add_row(
+            f"{self._sent:,}",
+            f"{self._sent - self._accepted:,}",
+            f"{figures.routed:,}",
+            f"{rate:,.0f}",
+            f"{p50:.1f}",
+            f"{p99:.1f}",
+            f"{self._accepted - figures.routed - figures.parked:,}",
+            f"{figures.parked:,}",
+        )
+        return table
+
+    def _result(self, began: float) -> dict[str, Any]:
+        figures, (p50, p99) = self._figures, self._figures.latency_ms()
+        seconds = max(figures.last_commit - began, 1e-9)
+        result = {
+            "events": self._sent,
+            "routed": figures.routed,
+            "parked": figures.parked,
+            "duplicates": self._sent - self._accepted,
+            "seconds": round(seconds, 3),
+            "events_per_second": round(self._sent / seconds, 1),
+            "latency_ms": {"p50": p50, "p99": p99},
+        }
+        self._say(
+            f"{result['events']:,} deliveries: {result['routed']:,} routed, {result['duplicates']:,} duplicates, "
+            f"{result['parked']:,} parked, in {seconds:.2f} s ({result['events_per_second']:,.0f} a second); "
+            f"from insert to routed p50 {p50:.1f} ms, p99 {p99:.1f} ms"
+        )
+        return result
+
+    def _say(self, text: str) -> None:
+        self._console.print(text, highlight=False)

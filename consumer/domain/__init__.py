@@ -1,0 +1,1 @@
+"""Values and rules of routing: no await, no clock, no environment, no logging."""

@@ -1,0 +1,35 @@
+"""Errors, named after what to do about them.
+
+ConsumerError
+├── Transient    nothing is wrong with the work: do the same again later
+│   └── TooSlow  the database gave up on the time it took: do less of it at once
+├── Rejected     this input will never be accepted: set it aside and go on
+└── Fatal        nothing will get better by itself: say so and end
+    └── Misconfigured  the user can mend it in the configuration or on the command line
+
+Drivers' errors are translated once, in the adapters.
+"""
+
+
+class ConsumerError(Exception):
+    """Base of all errors that webhook-router raises on purpose; the message is fit for an operator's eyes."""
+
+
+class Transient(ConsumerError):
+    """Nothing is wrong with the work; do the same again later."""
+
+
+class TooSlow(Transient):
+    """The statement timeout ended the call; the same call would end the same way, a smaller one may not."""
+
+
+class Rejected(ConsumerError):
+    """This input will never be accepted; set it aside with the reason and go on."""
+
+
+class Fatal(ConsumerError):
+    """Nothing will get better by itself: wrong configuration, missing rights, missing schema."""
+
+
+class Misconfigured(Fatal):
+    """The user can mend it in the configuration or on the command line; exit code 2."""

@@ -1,0 +1,99 @@
+"""What a routing call takes and returns."""
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+
+class Path(StrEnum):
+    """How an event came to be routed."""
+
+    HOT = "hot"
+    """Woken by the doorbell (or the short poll), in the order of arrival."""
+    SWEEP = "sweep"
+    """Found by the reconciliation loop: missed by the hot path, re-opened, or due for another attempt."""
+    KAFKA = "kafka"
+    """Came as a record of a topic."""
+
+
+class Bell(StrEnum):
+    """What a routing call does about the doorbell."""
+
+    SILENCE = "silence"
+    """This consumer is awake: writers need not notify."""
+    ARM = "arm"
+    """This consumer goes to sleep after this last look: writers notify again."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Cursor:
+    """A place in the order of arrival: `created_at` and `id` of an event, as the database writes them.
+
+    They stay text: Postgres has times that Python has not (infinity, the year 20000), and nobody computes with them.
+    """
+
+    at: str
+    id: str
+
+
+BEGINNING = Cursor(at="-infinity", id="00000000-0000-0000-0000-000000000000")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Window:
+    """Which part of the order of arrival a routing call looks at. Times in seconds."""
+
+    after: Cursor = BEGINNING
+    """Events behind it."""
+    rewind: float = 0.0
+    """Starts that long before `after`: for events whose transaction committed late."""
+    until: Cursor | None = None
+    """Only events that arrived more than `margin` before it; None: all."""
+    margin: float = 0.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Batch:
+    """Outcome of one committed routing call."""
+
+    claimed: int
+    """Events taken: routed and parked ones."""
+    inserted: int
+    """Messages made; routed events beyond these had their message already."""
+    parked: int
+    """Events set aside with an error."""
+    dead: int
+    """Those of the parked ones that get no further attempt by themselves."""
+    channels: tuple[str, ...]
+    """Channel of each routed event."""
+    ages: tuple[float, ...]
+    """Seconds from `created_at` to the commit of each routed event, by the database's clock."""
+    reached: Cursor
+    """Everything visible up to here has been claimed, by this call or before: the next call may start behind it."""
+    seconds: float
+    """Duration of the call, seen from here."""
+
+    @property
+    def routed(self) -> int:
+        """Events that are done with."""
+        return self.claimed - self.parked
+
+    @property
+    def already(self) -> int:
+        """Events that were only marked, since their message existed."""
+        return self.routed - self.inserted
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Backlog:
+    """What is waiting, at one moment."""
+
+    ready: int
+    """Events to be routed now."""
+    oldest_seconds: float
+    """Age of the oldest of them, 0 when there is none."""
+    parked: int
+    """Events that wait for another attempt."""
+    dead: int
+    """Events that wait for an operator."""
+    notification_queue: float
+    """Share of the server's notification queue in use, 0 to 1: it fills when some listener sits in a transaction."""

@@ -1,0 +1,141 @@
+"""Facts that the loops report: a closed union. Sinks match on it, and mypy points at those that miss a new fact."""
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+from consumer.domain.events import Backlog, Batch, Path
+
+
+class Loop(StrEnum):
+    """A loop of the service; each reports progress under its name."""
+
+    HOT = "hot"
+    SWEEP = "sweep"
+    LISTENER = "listener"
+    SAMPLER = "sampler"
+    KAFKA = "kafka"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BatchRouted:
+    """A routing call has committed."""
+
+    path: Path
+    batch: Batch
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SweepFinished:
+    """The reconciliation loop has read everything below the watermark."""
+
+    found: int
+    """Events that the hot path had missed, re-opened ones among them; 0 on a healthy day."""
+    retried: int
+    """Parked events that were due."""
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Progress:
+    """A loop has gone round once."""
+
+    loop: Loop
+    ok: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LoopFailed:
+    """A loop could not do its work and tries again after `delay` seconds."""
+
+    loop: Loop
+    reason: str
+    attempt: int
+    delay: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LoopRecovered:
+    """A loop works again after `attempts` failures."""
+
+    loop: Loop
+    attempts: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BatchTooSlow:
+    """The statement timeout ended a call; the next one is smaller."""
+
+    limit: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EventTooSlow:
+    """An event exceeded the statement timeout all alone and was parked."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ListenerUp:
+    """Notifications arrive."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ListenerLost:
+    """Notifications have stopped; the service polls until they are back."""
+
+    reason: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ListenerUnavailable:
+    """Notifications do not get through this connection (a transaction pooler); the service polls."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Notified:
+    """The doorbell has rung."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BacklogSampled:
+    """The backlog was counted."""
+
+    backlog: Backlog
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Started:
+    """The service runs; `address` is where it answers HTTP, e.g. http://127.0.0.1:9464."""
+
+    address: str
+    source: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Stopping:
+    """The service was told to stop; batches under way are finished."""
+
+    reason: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Stopped:
+    """Nothing is under way any more."""
+
+
+Fact = (
+    BatchRouted
+    | SweepFinished
+    | Progress
+    | LoopFailed
+    | LoopRecovered
+    | BatchTooSlow
+    | EventTooSlow
+    | ListenerUp
+    | ListenerLost
+    | ListenerUnavailable
+    | Notified
+    | BacklogSampled
+    | Started
+    | Stopping
+    | Stopped
+)

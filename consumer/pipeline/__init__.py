@@ -1,0 +1,1 @@
+"""The loops. They see ports and domain only."""

@@ -1,0 +1,51 @@
+"""Whether the service is alive (its loops make progress) and ready (it can route)."""
+
+from consumer.domain.events import Path
+from consumer.domain.observations import BatchRouted, Fact, Loop, Progress
+from consumer.ports import Clock
+
+LOOP_OF_PATH = {Path.HOT: Loop.HOT, Path.SWEEP: Loop.SWEEP, Path.KAFKA: Loop.KAFKA}
+
+
+class Health:
+    """An observer that remembers when each loop last went round, and how.
+
+    Alive never depends on the database: a loop that cannot reach it goes round, failing, and restarting the process
+    would help nobody.
+    """
+
+    def __init__(self, *, clock: Clock, stall_after: float) -> None:
+        self._clock = clock
+        self._stall_after = stall_after
+        self._progress: dict[Loop, float] = {}
+        self._works: dict[Loop, bool] = {}
+
+    def expect(self, *loops: Loop) -> None:
+        """Starts to watch these loops; the service is ready when the first one works."""
+        now = self._clock.monotonic()
+        for loop in loops:
+            self._progress[loop] = now
+            self._works[loop] = False
+
+    def __call__(self, fact: Fact) -> None:
+        match fact:
+            case Progress(loop=loop, ok=ok):
+                self._note(loop, ok=ok)
+            case BatchRouted(path=path):
+                self._note(LOOP_OF_PATH[path], ok=True)  # a long drain is progress: the loop goes round at its end only
+            case _:
+                pass
+
+    def _note(self, loop: Loop, *, ok: bool) -> None:
+        if loop in self._progress:
+            self._progress[loop] = self._clock.monotonic()
+            self._works[loop] = ok
+
+    def stalled(self) -> list[str]:
+        """Loops without progress for longer than `stall_after` seconds; empty when alive."""
+        now = self._clock.monotonic()
+        return [loop for loop, at in self._progress.items() if now - at > self._stall_after]
+
+    def ready(self) -> bool:
+        """Whether events are being routed as they come."""
+        return next(iter(self._works.values()), False) and not self.stalled()

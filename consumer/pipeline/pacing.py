@@ -1,0 +1,85 @@
+"""What the loops share: waiting that a stop ends, retrying with backoff, the watermark."""
+
+import asyncio
+import contextlib
+from collections.abc import Awaitable, Callable
+from typing import TypeVar
+
+from consumer.domain.backoff import Backoff
+from consumer.domain.errors import Transient
+from consumer.domain.events import Cursor
+from consumer.domain.observations import Loop, LoopFailed, LoopRecovered, Progress
+from consumer.ports import Clock, Observer
+
+Result = TypeVar("Result")
+
+
+class Signal:
+    """A bell with memory: a ring between two waits ends the next wait at once."""
+
+    def __init__(self) -> None:
+        self._event = asyncio.Event()
+
+    def ring(self) -> None:
+        """Ends the wait that is under way, or the next one."""
+        self._event.set()
+
+    async def wait(self, timeout: float) -> bool:
+        """Waits for a ring, `timeout` seconds at most; tells whether there was one."""
+        try:
+            async with asyncio.timeout(timeout):
+                await self._event.wait()
+        except TimeoutError:
+            return False
+        self._event.clear()
+        return True
+
+
+class Watermark:
+    """How far the hot path has come in the order of arrival; the sweep reads below it.
+
+    None until the hot path has made its first call: until then it has passed nothing by.
+    """
+
+    def __init__(self) -> None:
+        self.cursor: Cursor | None = None
+
+
+async def keep_going(
+    loop: Loop,
+    step: Callable[[], Awaitable[Result]],
+    rest: Callable[[Result], Awaitable[object]],
+    *,
+    stop: asyncio.Event,
+    observer: Observer,
+    clock: Clock,
+    backoff: Backoff,
+) -> None:
+    """Runs step, rest, step, rest, … until told to stop; a `Transient` error is reported and followed by a pause.
+
+    `Fatal` and programming errors end the loop, and with it the service.
+    """
+    failures = 0
+    while not stop.is_set():
+        try:
+            result = await step()
+        except Transient as error:
+            failures += 1
+            delay = backoff.delay(failures, jitter=clock.jitter())
+            observer(LoopFailed(loop=loop, reason=str(error), attempt=failures, delay=delay))
+            observer(Progress(loop=loop, ok=False))
+            await pause(stop, delay)
+            continue
+        if failures:
+            observer(LoopRecovered(loop=loop, attempts=failures))
+            failures = 0
+        observer(Progress(loop=loop, ok=True))
+        if not stop.is_set():
+            await rest(result)
+
+
+async def pause(stop: asyncio.Event, seconds: float) -> None:
+    """Waits, but not beyond the moment the service is told to stop."""
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(seconds):
+            await stop.wait()

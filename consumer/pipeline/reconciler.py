@@ -1,0 +1,82 @@
+"""The reconciliation loop: reads the table below the watermark for what the hot path has missed."""
+
+import asyncio
+from dataclasses import dataclass
+
+from consumer.domain.backoff import Backoff
+from consumer.domain.events import Path, Window
+from consumer.domain.observations import Loop, SweepFinished
+from consumer.pipeline.pacing import Signal, Watermark, keep_going
+from consumer.pipeline.sizing import SizedCalls
+from consumer.ports import Clock, Observer, Store
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReconcilerSettings:
+    """Times in seconds."""
+
+    interval: float = 30.0
+    batch_size: int = 1000
+    margin: float = 2.0
+    """How far below the watermark the sweep begins: what is nearer still belongs to the hot path."""
+
+
+class Reconciler:
+    """Sweeps events that the hot path has passed by, and retries parked ones that are due."""
+
+    def __init__(
+        self,
+        *,
+        store: Store,
+        wake: Signal,
+        watermark: Watermark,
+        observer: Observer,
+        clock: Clock,
+        settings: ReconcilerSettings,
+    ) -> None:
+        self._calls = SizedCalls(store=store, path=Path.SWEEP, batch_size=settings.batch_size, observer=observer)
+        self._wake = wake
+        self._watermark = watermark
+        self._observer = observer
+        self._clock = clock
+        self._settings = settings
+
+    async def run(self, stop: asyncio.Event, backoff: Backoff) -> None:
+        """Sweeps at every interval, and at once when woken, until told to stop."""
+
+        async def rest(_: int) -> None:
+            # Up to a tenth earlier or later: replicas that started together do not sweep together.
+            await self._wake.wait(self._settings.interval * (0.9 + 0.2 * self._clock.jitter()))
+
+        await keep_going(
+            Loop.SWEEP,
+            lambda: self.sweep(stop),
+            rest,
+            stop=stop,
+            observer=self._observer,
+            clock=self._clock,
+            backoff=backoff,
+        )
+
+    async def sweep(self, stop: asyncio.Event) -> int:
+        """One sweep; returns the number of events taken."""
+        started = self._clock.monotonic()
+        found = 0
+        if self._watermark.cursor is not None:
+            window = Window(until=self._watermark.cursor, margin=self._settings.margin)
+            while not stop.is_set():
+                limit = self._calls.limit
+                batch = await self._calls.route(window)
+                found += batch.claimed
+                if batch.claimed < limit:
+                    break
+                window = Window(after=batch.reached, until=window.until, margin=window.margin)
+        retried = 0
+        while not stop.is_set():
+            limit = self._calls.limit
+            batch = await self._calls.retry()
+            retried += batch.claimed
+            if batch.claimed < limit:
+                break
+        self._observer(SweepFinished(found=found, retried=retried, seconds=self._clock.monotonic() - started))
+        return found + retried

@@ -1,0 +1,101 @@
+"""The hot path: wake → drain until nothing is pending."""
+
+import asyncio
+from dataclasses import dataclass
+
+from consumer.domain.backoff import Backoff
+from consumer.domain.events import Bell, Path, Window
+from consumer.domain.observations import Loop
+from consumer.pipeline.pacing import Signal, Watermark, keep_going
+from consumer.pipeline.sizing import SizedCalls
+from consumer.ports import Clock, Observer, Store
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HotPathSettings:
+    """Times in seconds."""
+
+    batch_size: int = 1000
+    """Events a call at most; a call takes what is there, so batches follow the load."""
+    overlap: float = 2.0
+    """How late a transaction may commit and still be found by the next wake-up instead of the sweep."""
+    poll_interval: float = 1.0
+    """Longest sleep while the doorbell works: it covers a ring that was missed."""
+    poll_interval_without_doorbell: float = 0.2
+    after_drain: float = 0.05
+    """First sleep after a drain: a writer that saw this consumer awake may commit just after its last look."""
+
+
+class HotPath:
+    """Routes what is pending when woken, in the order of arrival, and sleeps when nothing is left."""
+
+    def __init__(
+        self,
+        *,
+        store: Store,
+        wake: Signal,
+        watermark: Watermark,
+        observer: Observer,
+        clock: Clock,
+        settings: HotPathSettings,
+    ) -> None:
+        self._calls = SizedCalls(store=store, path=Path.HOT, batch_size=settings.batch_size, observer=observer)
+        self._wake = wake
+        self._watermark = watermark
+        self._observer = observer
+        self._clock = clock
+        self._settings = settings
+        self._doorbell_works = False
+
+    def doorbell(self, *, works: bool) -> None:
+        """Tells whether notifications arrive. Only then may they be silenced, and only then can sleeps be long."""
+        self._doorbell_works = works
+        self._wake.ring()
+
+    async def run(self, stop: asyncio.Event, backoff: Backoff) -> None:
+        """Drains and sleeps until told to stop; the call under way is finished first."""
+
+        settings = self._settings
+
+        async def rest(routed: int) -> None:
+            if routed and await self._wake.wait(settings.after_drain):
+                return
+            await self._wake.wait(
+                settings.poll_interval if self._doorbell_works else settings.poll_interval_without_doorbell
+            )
+
+        await keep_going(
+            Loop.HOT,
+            lambda: self.drain(stop),
+            rest,
+            stop=stop,
+            observer=self._observer,
+            clock=self._clock,
+            backoff=backoff,
+        )
+
+    async def drain(self, stop: asyncio.Event) -> int:
+        """Routes until nothing is pending, the doorbell silent meanwhile; returns the number of events."""
+        total = 0
+        silenced = self._doorbell_works
+        bell = Bell.SILENCE if silenced else None
+        window = self._window()
+        while not stop.is_set():
+            limit = self._calls.limit
+            batch = await self._calls.route(window, bell)
+            self._watermark.cursor = batch.reached
+            total += batch.claimed
+            # After a full batch straight on: what was routed just now is not looked at again.
+            window = Window(after=batch.reached) if batch.claimed >= limit else self._window()
+            if batch.claimed:
+                bell = Bell.SILENCE if bell is Bell.ARM else None
+            elif silenced and bell is not Bell.ARM:
+                bell = Bell.ARM  # nothing left; one more look with the bell armed, since a writer may just have looked
+            else:
+                break
+        return total
+
+    def _window(self) -> Window:
+        if self._watermark.cursor is None:
+            return Window()
+        return Window(after=self._watermark.cursor, rewind=self._settings.overlap)

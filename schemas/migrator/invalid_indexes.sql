@@ -1,0 +1,11 @@
+-- Indexes of the router that an interrupted concurrent build has left behind: they cost every write and serve nobody.
+-- One that somebody is building at this moment is not one of them.
+select n.nspname, c.relname
+from pg_index i
+join pg_class c on c.oid = i.indexrelid
+join pg_namespace n on n.oid = c.relnamespace
+where not i.indisvalid
+  and n.nspname = 'public'
+  and c.relname like 'router\_%'
+  and not exists (select from pg_stat_progress_create_index p where p.index_relid = i.indexrelid)
+order by 1, 2
