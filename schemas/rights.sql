@@ -1,5 +1,5 @@
 -- Who may do what, put in force again by every migration (roles may have come since the last one). Three steps down:
---   anon, authenticated    may call the public API;
+--   anon, authenticated    may call the public API, and so may the owner of the tables;
 --   webhook_router_service may call the gates of the service; deploy/sql/roles.sql makes this role;
 --   webhook_router_api     owns the public API, cannot log in, has no right on any table, may call the gates it wraps;
 --   owner of the tables    owns "router": its functions write with the rights that the application's triggers always ran
@@ -42,6 +42,7 @@ declare
     v_relation regclass;
     v_type     regtype;
     v_role     name;
+    v_was      name;
     v_callers  constant name[] := array(select r.rolname from pg_roles r where r.rolname in ('anon', 'authenticated'));
     v_super    constant boolean := (select r.rolsuper from pg_roles r where r.rolname = current_user);
     v_serves   constant boolean := to_regrole('webhook_router_service') is not null;
@@ -52,9 +53,11 @@ begin
         grant create on schema public to webhook_router_api;
     end if;
     foreach v_function in array v_api loop
+        -- Whoever owned it had its jobs call it, and goes on.
+        v_was := (select r.rolname from pg_proc p join pg_roles r on r.oid = p.proowner where p.oid = v_function);
         execute format('alter function %s owner to webhook_router_api', v_function);
         execute format('revoke all on function %s from public', v_function);
-        foreach v_role in array v_callers loop
+        foreach v_role in array v_callers || array[v_owner, v_was] loop
             execute format('grant execute on function %s to %I', v_function, v_role);
         end loop;
     end loop;

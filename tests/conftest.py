@@ -5,8 +5,10 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Protocol
 
+import psycopg
 import pytest
 
+from consumer.adapters.postgres import migrate
 from consumer.adapters.postgres.embedded import Binaries, EmbeddedPostgres
 from tests.servers import (
     TEST_SETTINGS,
@@ -99,6 +101,18 @@ def private_postgres() -> Iterator[StartPostgres]:
         yield start
 
 
-# ── Database with our schema ─────────────────────────────────────────────────────────────────────────────────────────
-# Goes here: a template database made once a session by the migrations, and a fixture that copies it with
-# `empty_database_on(server, template=…)`.
+@pytest.fixture(scope="session")
+def schema_template(postgres_server: EmbeddedPostgres) -> str:
+    """Name of a database on `postgres_server` with the schema applied, to copy from: `empty_database_on(template=…)`."""
+    name = "schema_template"
+    with psycopg.connect(postgres_server.dsn(), autocommit=True) as connection:
+        connection.execute("create database schema_template")
+    migrate.migrate(postgres_server.dsn(name))
+    return name
+
+
+@pytest.fixture
+def database(postgres_server: EmbeddedPostgres, schema_template: str) -> Iterator[str]:
+    """The DSN of a fresh database with the schema."""
+    with empty_database_on(postgres_server, template=schema_template) as dsn:
+        yield dsn

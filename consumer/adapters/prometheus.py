@@ -56,19 +56,6 @@ class LatencyHistogram(Collector):
             counts[bisect_left(bounds, value)] += 1
         self.sum += sum(values)
 
-    def quantile(self, q: float) -> float | None:
-        """An estimate in seconds, linear within its bucket as in PromQL; None without observations."""
-        total = sum(self.counts)
-        if not total:
-            return None
-        rank, below = q * total, 0
-        for index, count in enumerate(self.counts[:-1]):
-            if count and below + count >= rank:
-                low = self.bounds[index - 1] if index else 0.0
-                return low + (self.bounds[index] - low) * (rank - below) / count
-            below += count
-        return self.bounds[-1]
-
     def collect(self) -> Iterator[HistogramMetricFamily]:
         """The series, for the registry."""
         cumulated, pairs = 0, []

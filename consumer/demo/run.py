@@ -135,13 +135,20 @@ class Demo:
         """Shows the live line until everything that was fed is routed."""
         done = asyncio.create_task(self._all_routed(feeding), name="all routed")
         before = (time.perf_counter(), 0)
+        announced = False
         with Live(console=self._console, auto_refresh=False, transient=self._options.once) as live:
             while not done.done() and not serving.done():
                 await asyncio.wait({done, serving}, timeout=REFRESH)
+                if service.address and not announced:
+                    announced = True
+                    self._say(f"routing on {server}; watch it with your own eyes, or at")
+                    self._say(f"  {service.address}/metrics  {service.address}/livez  {service.address}/readyz")
+                    if not self._options.once:
+                        self._say("Ctrl-C stops everything")
                 now = (time.perf_counter(), self._figures.routed)
                 rate = (now[1] - before[1]) / (now[0] - before[0])
                 before = now
-                live.update(self._panel(service.address, server, rate), refresh=True)
+                live.update(self._panel(rate), refresh=True)
         if serving.done():
             done.cancel()
             await serving  # raises what ended it
@@ -180,18 +187,9 @@ class Demo:
         self._sent += len(deliveries)
         self._accepted += cursor.rowcount
 
-    def _panel(self, address: str, server: str, rate: float) -> Table:
+    def _panel(self, rate: float) -> Table:
         figures, (p50, p99) = self._figures, self._figures.latency_ms()
-        table = Table(
-            box=None,
-            show_header=True,
-            header_style="bold",
-            padding=(0, 2),
-            title_justify="left",
-            title=(
-                f"webhook-router on {server} · {address}/metrics · {address}/livez · {address}/readyz · Ctrl-C stops"
-            ),
-        )
+        table = Table(box=None, header_style="bold", padding=(0, 2, 0, 0))
         for heading in ("fed", "duplicates", "routed", "routed/s", "p50 ms", "p99 ms", "backlog", "parked"):
             table.add_column(heading, justify="right", min_width=8)
         table.add_row(

@@ -6,7 +6,7 @@ from collections.abc import Awaitable, Callable
 from typing import TypeVar
 
 from consumer.domain.backoff import Backoff
-from consumer.domain.errors import Transient
+from consumer.domain.errors import Fatal, Transient
 from consumer.domain.events import Cursor
 from consumer.domain.observations import Loop, LoopFailed, LoopRecovered, Progress
 from consumer.ports import Clock, Observer
@@ -57,19 +57,24 @@ async def keep_going(
 ) -> None:
     """Runs step, rest, step, rest, … until told to stop; a `Transient` error is reported and followed by a pause.
 
-    `Fatal` and programming errors end the loop, and with it the service.
+    `Fatal` ends the loop, and with it the service, as long as no step has succeeded. What has worked once may work
+    again: somebody is migrating the schema, changing rights or a password. Programming errors always end it.
     """
     failures = 0
+    worked = False
     while not stop.is_set():
         try:
             result = await step()
-        except Transient as error:
+        except (Transient, Fatal) as error:
+            if isinstance(error, Fatal) and not worked:
+                raise
             failures += 1
             delay = backoff.delay(failures, jitter=clock.jitter())
             observer(LoopFailed(loop=loop, reason=str(error), attempt=failures, delay=delay))
             observer(Progress(loop=loop, ok=False))
             await pause(stop, delay)
             continue
+        worked = True
         if failures:
             observer(LoopRecovered(loop=loop, attempts=failures))
             failures = 0

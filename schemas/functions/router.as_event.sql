@@ -1,11 +1,13 @@
 -- router.as_event: a row of webhook_events as the routing functions hand it around.
--- takes: the row  returns: the event, its targets not looked up yet
+-- takes: the row
+-- returns: the event, its targets not looked up yet; ids and names that are blank are none
 create or replace function router.as_event(p_row public.webhook_events)
 returns router.event
 language sql
 stable
 as $function$
-    select row(p_row.id, p_row.channel, p_row.type, p_row.event_id, nullif(btrim(p_row.author_id), ''), p_row.author_name,
-               p_row.post_id, coalesce(p_row.event_date, p_row.created_at), p_row.created_at,
-               p_row.parked_until is not null, false, p_row.conversation_id, null, null, null)::router.event
+    select row(p_row.id, p_row.channel, p_row.type, p_row.event_id, nullif(btrim(p_row.author_id), ''),
+               case when btrim(p_row.author_name) <> '' then p_row.author_name end, nullif(btrim(p_row.post_id), ''),
+               coalesce(p_row.event_date, p_row.created_at), p_row.created_at, false, p_row.conversation_id,
+               null, null, null)::router.event
 $function$;

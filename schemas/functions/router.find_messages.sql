@@ -15,7 +15,7 @@ as $function$
 begin
     return (
         select array_agg(row(e.id, e.channel, e.type, e.event_id, e.author_id, e.author_name, e.post_id, e.sent_at,
-                             e.created_at, e.parked, m.conversation_id is not null,
+                             e.created_at, m.conversation_id is not null,
                              coalesce(m.conversation_id, e.conversation_id), e.contact_id,
                              e.known_name, e.known_name_at)::router.event)
         from unnest(p_events) e

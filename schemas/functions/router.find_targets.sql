@@ -17,7 +17,7 @@ as $function$
 begin
     return (
         select array_agg(row(e.id, e.channel, e.type, e.event_id, e.author_id, e.author_name, e.post_id, e.sent_at,
-                             e.created_at, e.parked, e.has_message,
+                             e.created_at, e.has_message,
                              coalesce(e.conversation_id, v.id, t.id), coalesce(e.contact_id, k.contact_id),
                              coalesce(e.known_name, k.display_name),
                              coalesce(e.known_name_at, k.display_name_at))::router.event)

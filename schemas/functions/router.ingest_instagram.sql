@@ -33,7 +33,8 @@ begin
             from entry, jsonb_path_query(entry.value, 'lax $.messaging[*]') as m (value)
             where coalesce(m.value #>> '{message,is_echo}', '') <> 'true'
         )
-        select f.*, case when f.stamp ~ '^\d{1,15}(\.\d+)?$' then to_timestamp(f.stamp::numeric / f.divisor) end as sent_at
+        select f.*, case when f.stamp ~ '^[0-9]{1,12}(\.[0-9]+)?$' or f.divisor = 1000 and f.stamp ~ '^[0-9]{1,15}$'
+                         then to_timestamp(f.stamp::numeric / f.divisor) end as sent_at
         from found f
         where nullif(f.event_id, '') is not null and nullif(f.author_id, '') is not null and nullif(f.content, '') is not null
     loop

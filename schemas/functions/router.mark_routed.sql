@@ -19,10 +19,11 @@ begin
     from unnest(p_events) e
     where w.id = any (array[e.id]);  -- see router.touch_conversations
 
-    if exists (select from unnest(p_events) e where e.parked) then
+    -- Not only of those claimed as parked: a redelivery or an operator may have ended the wait of others.
+    if exists (select from router.parked_events) then
         delete from router.parked_events p
         using unnest(p_events) e
-        where p.event_id = any (array[e.id]) and e.parked;
+        where p.event_id = any (array[e.id]);
     end if;
 end
 $function$;

@@ -1,10 +1,11 @@
 -- router.note_names: the latest name of each author, by event time, becomes the display name of the channel, and the full
 -- name of the contact as long as nobody has given it another one.
 -- takes: events with their targets
+-- returns: false when another batch has changed one of these names since it was looked up, and ours is later: look again
 -- writes: contact_channels (also where only the time moves on: it decides about names that come late), contacts
 -- locks: channels in the order of their key; contacts that are renamed were locked by router.make_targets
 create or replace function router.note_names(p_events router.event[])
-returns void
+returns boolean
 language plpgsql
 volatile
 set search_path = pg_catalog, pg_temp
@@ -17,7 +18,7 @@ set jit = off
 as $function$
 declare
     v_names router.event[];
-    v_kept  integer;
+    v_moved integer;
 begin
     v_names := array(
         select distinct on (e.channel collate "C", e.author_id collate "C") e
@@ -26,38 +27,40 @@ begin
         order by e.channel collate "C", e.author_id collate "C", e.sent_at desc, e.author_name collate "C" desc
     );
     if cardinality(v_names) = 0 then
-        return;
+        return true;
     end if;
 
-    update public.contact_channels k
-    set display_name_at = n.sent_at
-    from unnest(v_names) n
-    where k.channel = n.channel and k.external_id = n.author_id
-      and k.display_name = n.author_name and k.display_name_at < n.sent_at;
-    get diagnostics v_kept = row_count;
-    if v_kept = cardinality(v_names) then
-        return;
-    end if;
-
-    -- Somebody has a new name, or another batch was faster. With the rows locked, what is read stays true.
-    with held as (
-        select k.id, k.contact_id, k.display_name as old_name, n.author_name as new_name, n.sent_at
+    -- One pass over all of them, since two would take their locks in two orders. About "= any" see
+    -- router.touch_conversations.
+    with moved as (
+        update public.contact_channels k
+        set display_name = n.author_name, display_name_at = n.sent_at
         from unnest(v_names) n
-        join public.contact_channels k on k.channel = n.channel and k.external_id = n.author_id
+        where k.channel = any (array[n.channel]) and k.external_id = any (array[n.author_id])
+          and k.display_name is not distinct from n.known_name
+          and (k.display_name_at is null or k.display_name_at < n.sent_at
+               or k.display_name_at = n.sent_at and coalesce(k.display_name, '') < n.author_name collate "C")
+        returning k.contact_id, n.author_name, n.known_name
+    ), renamed as (
+        update public.contacts c
+        set full_name = m.author_name, updated_at = now()
+        from moved m
+        where c.id = any (array[m.contact_id]) and m.author_name is distinct from m.known_name
+          and (c.full_name is null or c.full_name = m.known_name)
+    )
+    select count(*) into v_moved from moved;
+
+    return v_moved = cardinality(v_names) or not exists (
+        select
+        from unnest(v_names) n
+        cross join lateral (
+            select k.display_name, k.display_name_at
+            from public.contact_channels k
+            where k.channel = n.channel and k.external_id = n.author_id
+            limit 1
+        ) k
         where k.display_name_at is null or k.display_name_at < n.sent_at
            or k.display_name_at = n.sent_at and coalesce(k.display_name, '') < n.author_name collate "C"
-        order by k.channel collate "C", k.external_id collate "C"
-        for no key update of k
-    ), renamed as (
-        update public.contact_channels k
-        set display_name = h.new_name, display_name_at = h.sent_at
-        from held h
-        where k.id = h.id
-    )
-    update public.contacts c
-    set full_name = h.new_name, updated_at = now()
-    from held h
-    where c.id = h.contact_id and h.new_name is distinct from h.old_name
-      and (c.full_name is null or c.full_name = h.old_name);
+    );
 end
 $function$;

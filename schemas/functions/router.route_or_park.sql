@@ -24,7 +24,7 @@ begin
         when transaction_rollback or insufficient_resources or operator_intervention or system_error
              or lock_not_available or invalid_transaction_state then
             raise;
-        when others then
+        when others or assert_failure then  -- "others" alone passes on what a trigger asserts
             if v_size = 1 then
                 inserted := 0;
                 parked := array[(p_events[1]).id];

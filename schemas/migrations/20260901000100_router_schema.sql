@@ -60,7 +60,6 @@ begin
             post_id         text,
             sent_at         timestamptz,  -- event_date, or the arrival where there is none
             created_at      timestamptz,
-            parked          boolean,      -- claimed for another attempt
             has_message     boolean,      -- its message exists already: it makes nothing, it is only marked
             conversation_id uuid,         -- from here on: filled in by router.find_targets
             contact_id      uuid,

@@ -129,7 +129,7 @@ class Session:
         except TimeoutError:
             await self._drop_unless_idle()
             raise TooSlow(f"database: no answer within {self._call_timeout:g} s, the call was cancelled") from None
-        except (Transient, Fatal):
+        except (Transient, Fatal, Rejected):
             await self._drop_unless_idle()
             raise
 
@@ -144,4 +144,3 @@ class Session:
         connection, self._connection = self._connection, None
         if connection is not None:
             await connection.close()
-

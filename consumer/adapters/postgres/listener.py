@@ -8,7 +8,7 @@ import psycopg
 
 from consumer.adapters.postgres.connection import connect, translated
 from consumer.domain.backoff import Backoff
-from consumer.domain.errors import Transient
+from consumer.domain.errors import Fatal, Transient
 from consumer.domain.observations import (
     ListenerLost,
     ListenerUnavailable,
@@ -59,7 +59,7 @@ class Listener:
             try:
                 delay = await self._session()
                 failures = 0
-            except Transient as error:
+            except (Transient, Fatal) as error:  # the routing loop decides what is fatal; this one is a convenience
                 failures = 1 if self._listening else failures + 1
                 delay = backoff.delay(failures, jitter=self._clock.jitter())
                 if self._listening:

@@ -13,10 +13,11 @@ from typing import Final, TypeVar
 
 import psycopg
 from psycopg import errors, sql
-from psycopg.conninfo import conninfo_to_dict, make_conninfo
+from psycopg.conninfo import make_conninfo
 from psycopg.rows import TupleRow
 
 from consumer.adapters.postgres import schemas
+from consumer.adapters.postgres.connection import translated, with_defaults
 from consumer.adapters.postgres.schemas import Migration, SqlFile
 from consumer.adapters.postgres.statements import split_statements
 from consumer.domain.errors import Fatal, Transient
@@ -271,11 +272,9 @@ class _Run:
         return str(row[0]) if row and row[0] else "nobody any more"
 
     def _located(self, exc: psycopg.Error) -> str:
-        """The database's message with the file and line it is about, on one line."""
+        """The database's message, on one line, with the file and line it is about; no detail, which quotes rows."""
         about = exc.diag
         parts = [f"{about.message_primary or exc} ({exc.sqlstate})"]
-        if about.message_detail:
-            parts.append(about.message_detail)
         if about.message_hint:
             parts.append(f"Hint: {about.message_hint}")
         if about.context:
@@ -299,39 +298,19 @@ def _passes(exc: psycopg.Error) -> bool:
 
 @contextlib.contextmanager
 def _connected(conninfo: str) -> Iterator[Connection]:
-    defaults: dict[str, str | int] = {
-        "client_encoding": "utf8",
-        "application_name": "webhook-router migrate",
-        "connect_timeout": 10,
-        "keepalives_idle": 30,
-        "keepalives_interval": 10,
-        "keepalives_count": 3,
-    }
-    try:
-        given = conninfo_to_dict(conninfo)
-        connection = psycopg.connect(
-            make_conninfo(conninfo, **{name: value for name, value in defaults.items() if name not in given}),
-            autocommit=True,
-            prepare_threshold=None,
-        )
-    except psycopg.ProgrammingError as exc:
-        raise Fatal(f"not a connection string: {exc}") from exc
-    except psycopg.OperationalError as exc:
-        wrong = any(sign in str(exc) for sign in ("authentication failed", "does not exist", "no password supplied"))
-        raise (Fatal if wrong else Transient)(f"no connection to the database: {str(exc).strip()}") from exc
-    try:
-        with connection:
-            if connection.info.server_version < MINIMUM_MAJOR * 10_000:
-                raise Fatal(
-                    f"the server is Postgres {connection.info.server_version // 10_000}; "
-                    f"webhook-router needs {MINIMUM_MAJOR} or newer"
-                )
-            connection.execute(_SESSION)
-            yield connection
-    except psycopg.OperationalError as exc:
-        raise Transient(f"the connection to the database broke: {str(exc).strip()}") from exc
-    except psycopg.Error as exc:
-        raise Fatal(f"database: {str(exc).strip()} ({exc.sqlstate})") from exc
+    with (
+        translated(),
+        psycopg.connect(
+            make_conninfo(with_defaults(conninfo), client_encoding="utf8"), autocommit=True, prepare_threshold=None
+        ) as connection,
+    ):
+        if connection.info.server_version < MINIMUM_MAJOR * 10_000:
+            raise Fatal(
+                f"the server is Postgres {connection.info.server_version // 10_000}; "
+                f"webhook-router needs {MINIMUM_MAJOR} or newer"
+            )
+        connection.execute(_SESSION)
+        yield connection
 
 
 @contextlib.contextmanager

@@ -9,8 +9,8 @@ from consumer.adapters.postgres.schemas import Migration, SqlFile
 
 _HEAD: Final = r"""-- webhook-router: everything that `webhook-router migrate` applies, for psql:
 --   psql --no-psqlrc --file <this file> <connection string>
--- As the owner of the tables or a superuser, not with --single-transaction. It can be run again at any time; it ends at the
--- first error. When a lock is not to be had within three seconds, that is an error too: run it again.
+-- As the owner of the tables or a superuser, not with --single-transaction. It can be run again at any time; it ends at
+-- the first error. When a lock is not to be had within three seconds, that is an error too: run it again.
 \set ON_ERROR_STOP on
 \set AUTOCOMMIT on
 set search_path = '';
@@ -44,6 +44,13 @@ begin
     end if;
 end
 $preflight$;
+"""
+# What the queries give is run, see \\gexec.
+_DROP_INVALID: Final = """select format('drop index concurrently if exists %I.%I', b.nspname, b.relname)
+from (
+{query}
+) b
+\\gexec
 """
 _RECORD: Final = sql.SQL(
     "insert into router.schema_migrations (version, name) values ({version}, {name}) on conflict do nothing;\n"
@@ -79,7 +86,11 @@ def _migration(migration: Migration) -> str:
     ).format(version=version)
     record = _RECORD.format(version=version, name=sql.Literal(migration.name))
     text = f"-- {migration.name}\n{migration.text}{record.as_string()}"
-    return f"{pending.as_string()}\\if :pending\n{_in_transaction(text) if migration.transactional else text}\\endif\n"
+    if migration.transactional:
+        text = _in_transaction(text)
+    else:
+        text = _DROP_INVALID.format(query=schemas.sql_file("migrator", "invalid_indexes.sql").text) + text
+    return f"{pending.as_string()}\\if :pending\n{text}\\endif\n"
 
 
 def _functions() -> str:

@@ -1,0 +1,47 @@
+"""The readiness audit: what this program needs of a database, and what of it is there."""
+
+from dataclasses import dataclass
+
+import psycopg
+from psycopg.rows import class_row
+
+from consumer.adapters.postgres import schemas
+from consumer.adapters.postgres.connection import translated, with_defaults
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AuditRow:
+    """One thing looked at; `required` is what the program cannot do without."""
+
+    kind: str
+    name: str
+    required: bool
+    ok: bool
+    detail: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Audit:
+    """All rows, in the order of the report."""
+
+    rows: tuple[AuditRow, ...]
+
+    @property
+    def ok(self) -> bool:
+        """Whether everything required is there."""
+        return all(row.ok for row in self.rows if row.required)
+
+
+def audit(conninfo: str) -> Audit:
+    """Runs `audit_phase9_readiness.sql`, which only reads. Blocks.
+
+    Raises:
+        Fatal, Transient: the database cannot be asked.
+    """
+    statement = schemas.sql_file("audit", "audit_phase9_readiness.sql").text.encode()
+    with (
+        translated(),
+        psycopg.connect(with_defaults(conninfo), autocommit=True, prepare_threshold=None) as connection,
+        connection.cursor(row_factory=class_row(AuditRow)) as cursor,
+    ):
+        return Audit(rows=tuple(cursor.execute(statement)))

@@ -1,0 +1,33 @@
+"""`webhook-router run` behind a pooler that gives each transaction another session."""
+
+import psycopg
+
+from tests.acceptance.test_service import assert_one_message_each, insert, unrouted, until_routed
+from tests.pgbouncer import pooled
+from tests.processes import running
+from tests.waiting import wait_for
+
+
+def test_polls_behind_a_transaction_pooler(database: str) -> None:
+    """It finds out by itself that notifications do not get through, says so, and routes by polling."""
+    with pooled(database) as through, psycopg.connect(database, autocommit=True) as db, running(through) as router:
+        wait_for(lambda: router.logged("notifications do not get through"), what="the line that says so")
+        router.until_ready()
+        assert router.metric("webhook_router_listener_up") == 0
+        for number in range(10):
+            insert(db, 100, f"p{number}-")
+            wait_for(lambda: unrouted(db) == 0, what="an empty backlog")
+        assert router.metric("webhook_router_loop_failures_total") == 0
+        # A session lock would stay with the pool's session and silence the doorbell for everybody.
+        assert db.execute("select count(*) from pg_locks where locktype = 'advisory'").fetchone() == (0,)
+        until_routed(db)
+        assert_one_message_each(db)
+
+
+def test_two_replicas_behind_a_transaction_pooler(database: str) -> None:
+    """Sharing sessions with each other does not confuse them."""
+    with pooled(database) as through, psycopg.connect(database, autocommit=True) as db:
+        insert(db, 10_000)
+        with running(through), running(through):
+            until_routed(db, timeout=40)
+        assert_one_message_each(db)

@@ -1,0 +1,291 @@
+"""`webhook-router run` as a process: events in, rows out, and everything that may happen to it on the way."""
+
+import signal
+from collections.abc import Iterator
+
+import psycopg
+import pytest
+
+from consumer.adapters.postgres.embedded import EmbeddedPostgres
+from tests.conftest import StartPostgres
+from tests.processes import Router, running
+from tests.waiting import wait_for
+
+INSERT = """
+    insert into public.webhook_events (channel, type, event_id, author_id, author_name, content, event_date)
+    select 'instagram', 'message', %s || i, 'author-' || i %% 50, 'Name ' || i %% 50, 'text ' || i, now()
+    from generate_series(1, %s) i
+"""
+
+
+@pytest.fixture
+def db(database: str) -> Iterator[psycopg.Connection]:
+    """A connection of the application."""
+    with psycopg.connect(database, autocommit=True) as connection:
+        yield connection
+
+
+def insert(db: psycopg.Connection, count: int, prefix: str = "e") -> None:
+    """Commits events as an edge function would: straight into the table."""
+    db.execute(INSERT, (prefix, count))
+
+
+def value(db: psycopg.Connection, query: str) -> int:
+    """The one number that a query gives."""
+    row = db.execute(query.encode()).fetchone()
+    assert row is not None
+    return int(row[0])
+
+
+def unrouted(db: psycopg.Connection) -> int:
+    """Events that no human sees."""
+    return value(db, "select count(*) from public.webhook_events where routed_at is null")
+
+
+def until_routed(db: psycopg.Connection, timeout: float = 20) -> None:
+    """Waits until nothing is left."""
+    wait_for(lambda: unrouted(db) == 0, timeout=timeout, what="an empty backlog")
+
+
+def assert_one_message_each(db: psycopg.Connection) -> None:
+    """Each event has exactly one message, in its own conversation, and nobody was made twice."""
+    assert value(db, "select count(*) from public.webhook_events") == value(db, "select count(*) from public.messages")
+    assert (
+        value(
+            db,
+            """select count(*) from public.webhook_events w
+               where not exists (select from public.messages m where m.channel = w.channel
+                                 and m.provider_message_id = w.event_id and m.conversation_id = w.conversation_id)""",
+        )
+        == 0
+    )
+    assert (
+        value(
+            db,
+            """select count(*) from (select from public.conversations where status = 'open'
+               group by contact_id, channel, channel_conversation_id having count(*) > 1) d""",
+        )
+        == 0
+    )
+    assert value(db, "select count(*) from public.contacts") == value(
+        db, "select count(*) from public.contact_channels"
+    )
+
+
+def test_routes_an_event_that_is_inserted(database: str, db: psycopg.Connection) -> None:
+    """A row becomes contact, conversation and message, and the metrics say so."""
+    with running(database) as router:
+        router.until_listening()
+        insert(db, 1)
+        until_routed(db)
+        assert db.execute(
+            """select c.full_name, k.external_id, v.status, m.direction, m.content_text, m.sent_at = w.event_date,
+                      v.last_message_at = w.event_date
+               from public.webhook_events w
+               join public.conversations v on v.id = w.conversation_id
+               join public.messages m on m.conversation_id = v.id
+               join public.contacts c on c.id = v.contact_id
+               join public.contact_channels k on k.contact_id = c.id"""
+        ).fetchall() == [("Name 1", "author-1", "open", "inbound", "text 1", True, True)]
+        wait_for(lambda: router.metric("webhook_router_events_routed_total", channel="instagram", path="hot") == 1)
+        assert router.metric("webhook_router_notifications_total") >= 1
+        assert router.metric("webhook_router_event_latency_seconds_count") == 1
+
+
+def test_routes_a_backlog_that_was_there_before_it(database: str, db: psycopg.Connection) -> None:
+    """What came while no service ran is routed at its start, in full batches."""
+    insert(db, 5_000)
+    with running(database):
+        until_routed(db)
+    assert_one_message_each(db)
+
+
+def test_is_not_notified_while_awake_and_notified_once_asleep(database: str, db: psycopg.Connection) -> None:
+    """The doorbell is silent during a drain: thousands of inserts make a handful of notifications."""
+    with running(database) as router:
+        router.until_listening()
+        for number in range(500):
+            insert(db, 1, f"n{number}-")
+        until_routed(db)
+        assert router.metric("webhook_router_notifications_total") < 500
+    assert_one_message_each(db)
+
+
+def test_parks_an_event_that_cannot_be_routed_and_routes_the_others(database: str, db: psycopg.Connection) -> None:
+    """One bad event harms nobody; it is counted, logged without its content, and stays."""
+    db.execute(
+        """insert into public.webhook_events (channel, type, event_id, author_id, content, event_date)
+           values ('instagram', 'message', 'bad', 'x', 'secret-content', 'infinity')"""
+    )
+    insert(db, 300)
+    with running(database) as router:
+        wait_for(lambda: unrouted(db) == 1, what="all but the bad one routed")
+        wait_for(lambda: router.metric("webhook_router_events_parked_total") == 1, what="the metric")
+        wait_for(lambda: router.logged("events parked"), what="the log line")
+        assert "secret-content" not in str(router.lines)
+        assert router.metric("webhook_router_events_routed_total") == 300
+    row = db.execute("select error_code, attempts, next_attempt_at > now() from router.parked_events").fetchone()
+    assert row == ("22008", 1, True)
+
+
+def test_the_sweep_finds_what_was_reopened(database: str, db: psycopg.Connection) -> None:
+    """An event re-opened by the application, however old, is routed by the next sweep and makes nothing new."""
+    insert(db, 20)
+    with running(database, "--reconcile-interval", "0.2", "--overlap", "0.1") as router:
+        until_routed(db)
+        db.execute("update public.webhook_events set routed_at = null, conversation_id = null where event_id = 'e7'")
+        until_routed(db)
+        wait_for(lambda: router.metric("webhook_router_sweep_found_events_total") == 1, what="the metric")
+        assert router.metric("webhook_router_events_already_routed_total", path="sweep") == 1
+    assert_one_message_each(db)
+
+
+def test_sigterm_finishes_and_exits_0(database: str, db: psycopg.Connection) -> None:
+    """A stop in the middle of a backlog loses nothing and leaves nothing half done."""
+    insert(db, 30_000)
+    with running(database, "--batch-size", "200") as router:
+        wait_for(lambda: unrouted(db) < 30_000, what="the first batch")
+        router.signal(signal.SIGTERM)
+        assert router.stopped() == 0
+        assert router.logged("stopped")
+    assert 0 < unrouted(db) < 30_000
+    with running(database):
+        until_routed(db, timeout=40)
+    assert_one_message_each(db)
+
+
+def test_a_second_signal_stops_at_once(database: str, db: psycopg.Connection) -> None:
+    """Somebody who is in a hurry gets his prompt back: the transaction under way is rolled back."""
+    insert(db, 1)
+    with psycopg.connect(database) as blocker, running(database, "--shutdown-grace", "600") as router:
+        router.until_listening()
+        blocker.execute("lock table public.messages in access exclusive mode")
+        insert(db, 1, "blocked-")
+        wait_for(
+            lambda: value(db, "select count(*) from pg_stat_activity where wait_event_type = 'Lock'") >= 1,
+            what="a routing call that waits",
+        )
+        router.signal(signal.SIGTERM)
+        wait_for(lambda: router.logged("stopping"), what="the first signal's line")
+        router.signal(signal.SIGTERM)
+        assert router.stopped() == 1
+    assert unrouted(db) == 1
+
+
+def test_kill_9_loses_nothing(database: str, db: psycopg.Connection) -> None:
+    """A service that dies without a word leaves events either routed or as they were; another one takes over."""
+    insert(db, 20_000)
+    with running(database, "--batch-size", "500") as router:
+        wait_for(lambda: unrouted(db) < 20_000, what="the first batch")
+        router.signal(signal.SIGKILL)
+        router.stopped()
+    left = unrouted(db)
+    assert value(db, "select count(*) from public.messages") == 20_000 - left
+    with running(database):
+        until_routed(db, timeout=40)
+    assert_one_message_each(db)
+
+
+def test_four_replicas_share_one_database(database: str, db: psycopg.Connection) -> None:
+    """No deadlock, no loss, no double effect, however many there are."""
+    with running(database) as a, running(database) as b, running(database) as c, running(database) as d:
+        replicas = [a, b, c, d]
+        for replica in replicas:
+            replica.until_ready()
+        for number in range(40):
+            insert(db, 250, f"r{number}-")
+        until_routed(db, timeout=40)
+        assert sum(replica.metric("webhook_router_loop_failures_total") for replica in replicas) == 0
+        wait_for(
+            lambda: sum(replica.metric("webhook_router_events_routed_total") for replica in replicas) == 10_000,
+            what="the sum of their counters",
+        )
+    assert_one_message_each(db)
+
+
+def test_a_lost_listener_comes_back(database: str, db: psycopg.Connection) -> None:
+    """The LISTEN session is terminated: the service says so, polls meanwhile, listens again."""
+    with running(database) as router:
+        router.until_listening()
+        db.execute("select pg_terminate_backend(pid) from pg_stat_activity where query ilike 'listen %'")
+        wait_for(lambda: router.metric("webhook_router_listener_lost_total") == 1, what="the loss")
+        insert(db, 10)
+        until_routed(db)
+        router.until_listening()
+        assert router.get("/livez")[0] == 200
+    assert_one_message_each(db)
+
+
+def test_all_sessions_terminated(database: str, db: psycopg.Connection) -> None:
+    """Every session of the service is killed, again and again, under traffic."""
+    with running(database) as router:
+        router.until_listening()
+        for number in range(10):
+            insert(db, 200, f"t{number}-")
+            db.execute(
+                """select pg_terminate_backend(pid) from pg_stat_activity
+                   where application_name = 'webhook-router' and datname = current_database()"""
+            )
+        until_routed(db)
+        assert router.process.poll() is None
+    assert_one_message_each(db)
+
+
+def test_the_database_goes_away_and_comes_back(private_postgres: StartPostgres) -> None:
+    """Killed and restarted under the service: alive, not ready, then ready again, listening again, nothing lost."""
+    from consumer.adapters.postgres import migrate
+
+    server: EmbeddedPostgres = private_postgres(settings={"fsync": "on"})
+    migrate.migrate(server.dsn())
+    with running(server.dsn()) as router:
+        router.until_listening()
+        with psycopg.connect(server.dsn(), autocommit=True) as db:
+            insert(db, 100)
+            until_routed(db)
+            insert(db, 3_000, "late-")
+        server.kill()
+        wait_for(lambda: router.get("/readyz")[0] == 503, what="not ready")
+        assert router.get("/livez")[0] == 200
+        server.restart()
+        with psycopg.connect(server.dsn(), autocommit=True) as db:
+            until_routed(db, timeout=40)
+            assert_one_message_each(db)
+            router.until_listening()
+            insert(db, 1, "again-")
+            until_routed(db)
+
+
+def test_starts_before_its_database(private_postgres: StartPostgres) -> None:
+    """A database that is not there yet is waited for: alive, not ready, then routing."""
+    from consumer.adapters.postgres import migrate
+
+    server = private_postgres()
+    migrate.migrate(server.dsn())
+    server.kill()
+    with running(server.dsn()) as router:
+        assert router.get("/readyz")[0] == 503
+        assert router.get("/livez")[0] == 200
+        wait_for(lambda: router.logged("cannot go on"), what="a line about it")
+        server.restart()
+        router.until_ready()
+
+
+def test_survives_a_statement_that_is_too_slow(database: str, db: psycopg.Connection) -> None:
+    """An event that makes the application's trigger hang is found by smaller batches, parked, and holds up nobody."""
+    db.execute(
+        """create function hang() returns trigger language plpgsql as
+           $$ begin if new.content_text = 'text 77' then perform pg_sleep(60); end if; return new; end $$;
+           create trigger hang before insert on public.messages for each row execute function hang()"""
+    )
+    insert(db, 100)
+    with running(database, "--call-timeout", "0.5") as router:
+        wait_for(lambda: unrouted(db) == 1, timeout=60, what="all but one routed")
+        wait_for(lambda: router.metric("webhook_router_batches_too_slow_total") > 0, what="the metric")
+    assert db.execute("select error_code from router.parked_events").fetchall() == [("57014",)]
+
+
+def test_fails_at_once_without_a_schema(empty_database: str) -> None:
+    """A database that nobody has migrated is a clear error, not a loop."""
+    with running(empty_database) as router:
+        assert router.stopped() == 1
+        assert "webhook-router migrate" in str(router.lines[-1]["event"])

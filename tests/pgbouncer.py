@@ -1,0 +1,79 @@
+"""A real PgBouncer in transaction mode in front of a test server."""
+
+import contextlib
+import os
+import shutil
+import socket
+import subprocess
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import psycopg
+import pytest
+from psycopg.conninfo import conninfo_to_dict, make_conninfo
+
+from tests.waiting import wait_for
+
+
+def find_pgbouncer() -> str:
+    """The program; skips the test where it is not installed, which with CI=true is a failure."""
+    found = shutil.which("pgbouncer") or shutil.which("pgbouncer", path="/usr/sbin:/usr/local/sbin")
+    if found is None:
+        reason = "pgbouncer is not installed (Debian: apt install pgbouncer)"
+        if os.environ.get("CI") == "true":
+            pytest.fail(reason)
+        pytest.skip(reason)
+    return found
+
+
+@contextlib.contextmanager
+def pooled(dsn: str) -> Iterator[str]:
+    """The DSN of the same database through a transaction pool of up to 20 server sessions."""
+    program = find_pgbouncer()
+    target = conninfo_to_dict(dsn)
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    folder = Path(tempfile.mkdtemp(prefix="pgbouncer-"))
+    try:
+        users = folder / "users.txt"
+        users.write_text(f'"{target["user"]}" "{target.get("password", "")}"\n')
+        config = folder / "pgbouncer.ini"
+        config.write_text(
+            f"""
+[databases]
+* = host={target["host"]} port={target["port"]} user={target["user"]} password={target.get("password", "")}
+[pgbouncer]
+listen_addr = 127.0.0.1
+listen_port = {port}
+unix_socket_dir =
+auth_type = trust
+auth_file = {users}
+pool_mode = transaction
+default_pool_size = 20
+ignore_startup_parameters = extra_float_digits
+"""
+        )
+        # It refuses to run as root; a user of a namespace of its own is enough.
+        prefix = ["unshare", "--user", "--map-user=1000"] if os.geteuid() == 0 else []
+        process = subprocess.Popen(
+            [*prefix, program, str(config)], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+        )
+        try:
+            through = make_conninfo(dsn, host="127.0.0.1", port=port)
+
+            def answers() -> bool:
+                try:
+                    psycopg.connect(through, connect_timeout=2).close()
+                except psycopg.OperationalError:
+                    return False
+                return True
+
+            wait_for(answers, what="pgbouncer")
+            yield through
+        finally:
+            process.terminate()
+            process.wait()
+    finally:
+        shutil.rmtree(folder)

@@ -1,0 +1,1 @@
+"""Parts that need neither a database nor a clock."""

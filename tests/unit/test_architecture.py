@@ -1,0 +1,42 @@
+"""The structure of the code, held by tests: imports, module sizes, no environment below the configuration."""
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import consumer
+
+PACKAGE = Path(consumer.__file__).parent
+REPOSITORY = PACKAGE.parent
+
+
+def test_imports_run_down_only() -> None:
+    """cli → demo → service → config → adapters | pipeline → ports → domain, drivers in adapters, a pure domain."""
+    code = "import sys; from importlinter.cli import lint_imports; sys.exit(lint_imports(no_cache=True))"
+    done = subprocess.run([sys.executable, "-c", code], cwd=REPOSITORY, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_modules_are_short() -> None:
+    """No module has more than 400 lines."""
+    too_long = {
+        path.name: lines for path in PACKAGE.rglob("*.py") if (lines := len(path.read_text().splitlines())) > 400
+    }
+    assert not too_long
+
+
+def test_the_environment_is_read_in_one_place() -> None:
+    """Settings come from consumer.config; other modules that look at the environment do so for another reason."""
+    reasons = {
+        "config.py",
+        "cli/app.py",  # --debug
+        "adapters/postgres/embedded_binaries.py",  # PATH, and the environment of a child process
+        "adapters/systemd.py",  # NOTIFY_SOCKET
+    }
+    readers = {
+        str(path.relative_to(PACKAGE))
+        for path in PACKAGE.rglob("*.py")
+        if re.search(r"\bos\.(environ|getenv)\b", path.read_text())
+    }
+    assert readers <= reasons

@@ -1,0 +1,45 @@
+"""Metrics without a service: the histogram that takes batches, and what Prometheus's own tool says of all of it."""
+
+import math
+import shutil
+import subprocess
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from prometheus_client import CollectorRegistry, Histogram, generate_latest
+
+from consumer.adapters.prometheus import LATENCY_BUCKETS, LatencyHistogram
+
+seconds = st.lists(st.floats(0, 100, allow_nan=False), max_size=50)
+
+
+@given(batches=st.lists(seconds, max_size=5))
+def test_it_is_the_clients_histogram(batches: list[list[float]]) -> None:
+    """The same observations give the same exposition, line by line (creation times and the sum's last digit aside)."""
+    ours, theirs = CollectorRegistry(), CollectorRegistry()
+    batchwise = LatencyHistogram("latency_seconds", "Text.", LATENCY_BUCKETS)
+    ours.register(batchwise)
+    single = Histogram("latency_seconds", "Text.", buckets=LATENCY_BUCKETS, registry=theirs)
+    for batch in batches:
+        batchwise.observe(tuple(batch))
+        for value in batch:
+            single.observe(value)
+
+    def lines(registry: CollectorRegistry) -> list[str]:
+        return [line for line in generate_latest(registry).decode().splitlines() if "_created" not in line]
+
+    for mine, its in zip(lines(ours), lines(theirs), strict=True):
+        if "_sum" in mine:
+            assert math.isclose(float(mine.split()[-1]), float(its.split()[-1]), rel_tol=1e-9, abs_tol=1e-9)
+        else:
+            assert mine == its
+
+
+@pytest.mark.skipif(shutil.which("promtool") is None, reason="promtool is not installed")
+def test_promtool_finds_nothing_to_criticise() -> None:
+    """Names, units, help texts and types are as Prometheus wants them."""
+    from consumer.adapters.prometheus import Metrics
+
+    done = subprocess.run(["promtool", "check", "metrics"], input=Metrics().render(), capture_output=True, check=False)
+    assert (done.returncode, done.stdout + done.stderr) == (0, b"")
