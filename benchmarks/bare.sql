@@ -50,8 +50,9 @@ $procedure$;
 
 -- One statement for all of it. Foreign keys are checked at its end.
 create procedure bare.whole()
-language sql
+language plpgsql
 as $procedure$
+begin
     with contact as (
         insert into public.contacts (id, full_name)
         select c.id, c.author_name from bare.contact c order by c.n
@@ -71,6 +72,7 @@ as $procedure$
     set conversation_id = m.conversation_id, routed_at = clock_timestamp()
     from bare.message m
     where w.id = m.webhook_event_id;
+end
 $procedure$;
 
 -- One statement a table for the events from p_after to p_until.

@@ -1,0 +1,1 @@
+"""Tests of the Kafka source, against a real Apache Kafka."""
