@@ -35,6 +35,9 @@ format: $(READY)  ## let ruff write the code's format
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
+docs: $(READY)  ## write the tables of settings and metrics into the README
+	$(BIN)/python docs/tables.py
+
 lock: $(READY)  ## pin the dependencies of pyproject.toml anew, with hashes
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check pip-tools
 	$(BIN)/pip-compile --quiet --generate-hashes --strip-extras --allow-unsafe --no-emit-index-url --no-emit-find-links \
@@ -44,4 +47,4 @@ lock: $(READY)  ## pin the dependencies of pyproject.toml anew, with hashes
 clean:  ## remove the virtual environment and caches
 	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache .hypothesis .tools build dist
 
-.PHONY: help setup run test lint format lock clean
+.PHONY: help setup run test lint format docs lock clean

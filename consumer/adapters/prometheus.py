@@ -3,6 +3,7 @@
 from bisect import bisect_left
 from collections import Counter as Tally
 from collections.abc import Iterator
+from itertools import accumulate
 from typing import assert_never
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
@@ -38,31 +39,34 @@ SIZE_BUCKETS = (1, 2, 5, 10, 25, 50, 100, 250, 500, 1000, 2500, 5000, 10000)
 CALL_BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
 
 
-class LatencyHistogram(Collector):
-    """A histogram that takes a whole batch at once; the client's own takes one value a call, which costs a full batch
-    more than everything else that is done with it in Python."""
+class BatchHistogram(Collector):
+    """A histogram by path that takes a whole batch at once.
+
+    The client's own takes one value a call, which costs more than everything else that is done with a full batch here.
+    """
 
     def __init__(self, name: str, documentation: str, buckets: tuple[float, ...]) -> None:
-        self._name = name
-        self._documentation = documentation
-        self.bounds = buckets
-        self.counts = [0] * (len(buckets) + 1)
-        self.sum = 0.0
+        self.name = name
+        self.documentation = documentation
+        self._bounds = buckets
+        self._counts: dict[str, list[int]] = {}
+        self._sums: dict[str, float] = {}
 
-    def observe(self, values: tuple[float, ...]) -> None:
+    def observe(self, path: str, values: tuple[float, ...]) -> None:
         """Adds the values, in seconds."""
-        counts, bounds = self.counts, self.bounds
+        counts = self._counts.setdefault(path, [0] * (len(self._bounds) + 1))
+        bounds = self._bounds
         for value in values:
             counts[bisect_left(bounds, value)] += 1
-        self.sum += sum(values)
+        self._sums[path] = self._sums.get(path, 0.0) + sum(values)
 
     def collect(self) -> Iterator[HistogramMetricFamily]:
         """The series, for the registry."""
-        cumulated, pairs = 0, []
-        for bound, count in zip((*(str(float(b)) for b in self.bounds), "+Inf"), self.counts, strict=True):
-            cumulated += count
-            pairs.append((bound, cumulated))
-        yield HistogramMetricFamily(self._name, self._documentation, buckets=pairs, sum_value=self.sum)
+        family = HistogramMetricFamily(self.name, self.documentation, labels=["path"])
+        bounds = [*(str(float(bound)) for bound in self._bounds), "+Inf"]
+        for path, counts in self._counts.items():
+            family.add_metric([path], list(zip(bounds, accumulate(counts), strict=True)), self._sums[path])
+        yield family
 
 
 class Metrics:
@@ -73,21 +77,28 @@ class Metrics:
         ProcessCollector(registry=self.registry)
         PlatformCollector(registry=self.registry)
 
+        self.catalogue: list[tuple[str, str, tuple[str, ...], str]] = []
+        """Name, type, labels and meaning of every series of ours."""
+
         def counter(name: str, text: str, *labels: str) -> Counter:
+            self.catalogue.append((f"webhook_router_{name}", "counter", labels, text))
             return Counter(f"webhook_router_{name}", text, labels, registry=self.registry)
 
         def gauge(name: str, text: str, *labels: str) -> Gauge:
+            self.catalogue.append((f"webhook_router_{name}", "gauge", labels, text))
             return Gauge(f"webhook_router_{name}", text, labels, registry=self.registry)
 
         def histogram(name: str, text: str, buckets: tuple[float, ...], *labels: str) -> Histogram:
+            self.catalogue.append((f"webhook_router_{name}", "histogram", labels, text))
             return Histogram(f"webhook_router_{name}", text, labels, buckets=buckets, registry=self.registry)
 
-        self.latency = LatencyHistogram(
+        self._latency = BatchHistogram(
             "webhook_router_event_latency_seconds",
             "Time from created_at to the commit of the routing, by the database's clock.",
             LATENCY_BUCKETS,
         )
-        self.registry.register(self.latency)
+        self.registry.register(self._latency)
+        self.catalogue.append((self._latency.name, "histogram", ("path",), self._latency.documentation))
         self._routed = counter("events_routed_total", "Events routed, already routed ones included.", "channel", "path")
         self._already = counter("events_already_routed_total", "Events whose message existed: only marked.", "path")
         self._parked = counter("events_parked_total", "Events set aside with an error, each attempt counted.", "path")
@@ -116,8 +127,6 @@ class Metrics:
             self._dead.labels(path)
         for loop in Loop:
             self._failures.labels(loop)
-        self.events = Tally[str]()
-        """Sums since the start, for the live line and the log's summary: routed, already, parked, dead."""
 
     def render(self) -> bytes:
         """The series in the Prometheus text format."""
@@ -168,5 +177,4 @@ class Metrics:
         self._dead.labels(path).inc(batch.dead)
         self._size.labels(path).observe(batch.claimed)
         self._duration.labels(path).observe(batch.seconds)
-        self.latency.observe(batch.ages)
-        self.events.update(routed=batch.routed, already=batch.already, parked=batch.parked, dead=batch.dead)
+        self._latency.observe(path, batch.ages)

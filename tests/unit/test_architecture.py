@@ -40,3 +40,11 @@ def test_the_environment_is_read_in_one_place() -> None:
         if re.search(r"\bos\.(environ|getenv)\b", path.read_text())
     }
     assert readers <= reasons
+
+
+def test_the_readme_is_up_to_date() -> None:
+    """Its tables of settings and metrics are those of the code."""
+    done = subprocess.run(
+        [sys.executable, "docs/tables.py", "--check"], cwd=REPOSITORY, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from prometheus_client import CollectorRegistry, Histogram, generate_latest
 
-from consumer.adapters.prometheus import LATENCY_BUCKETS, LatencyHistogram
+from consumer.adapters.prometheus import LATENCY_BUCKETS, BatchHistogram
 
 seconds = st.lists(st.floats(0, 100, allow_nan=False), max_size=50)
 
@@ -18,13 +18,14 @@ seconds = st.lists(st.floats(0, 100, allow_nan=False), max_size=50)
 def test_it_is_the_clients_histogram(batches: list[list[float]]) -> None:
     """The same observations give the same exposition, line by line (creation times and the sum's last digit aside)."""
     ours, theirs = CollectorRegistry(), CollectorRegistry()
-    batchwise = LatencyHistogram("latency_seconds", "Text.", LATENCY_BUCKETS)
+    batchwise = BatchHistogram("latency_seconds", "Text.", LATENCY_BUCKETS)
     ours.register(batchwise)
-    single = Histogram("latency_seconds", "Text.", buckets=LATENCY_BUCKETS, registry=theirs)
+    single = Histogram("latency_seconds", "Text.", ["path"], buckets=LATENCY_BUCKETS, registry=theirs)
     for batch in batches:
-        batchwise.observe(tuple(batch))
+        batchwise.observe("hot", tuple(batch))
+        child = single.labels("hot")
         for value in batch:
-            single.observe(value)
+            child.observe(value)
 
     def lines(registry: CollectorRegistry) -> list[str]:
         return [line for line in generate_latest(registry).decode().splitlines() if "_created" not in line]

@@ -1,0 +1,86 @@
+-- router.ingest_events: stores events, in their order: what is there more than once ends up as if each had come alone. A
+-- redelivery adds what it knows more and never takes anything back. The only implementation of storing.
+-- takes: the columns of webhook_events; channel in any case; type 'comment', or else 'message'; event_date null for now
+-- returns: how many of them were not there before
+-- writes: webhook_events; a redelivery that changes nothing writes nothing, one that does ends a wait for another attempt
+-- locks: new events by channel and event_id, then those that were there, in the same order: batches that share events may
+--   wait for each other but do not deadlock
+create or replace function router.ingest_events(p_events router.incoming[])
+returns integer
+language plpgsql
+volatile
+set search_path = pg_catalog, pg_temp
+set plan_cache_mode = force_generic_plan
+set enable_seqscan = off
+set enable_bitmapscan = off
+set enable_hashjoin = off
+set enable_mergejoin = off
+set jit = off
+as $function$
+declare
+    v_new integer;
+begin
+    insert into public.webhook_events (channel, type, event_id, author_id, author_name, content, event_date, post_id,
+                                       conversation_id, raw_payload)
+    select distinct on (lower(btrim(g.channel)) collate "C", g.event_id collate "C")
+           lower(btrim(g.channel)), case when lower(btrim(g.type)) = 'comment' then 'comment' else 'message' end, g.event_id,
+           g.author_id, g.author_name, g.content, coalesce(g.event_date, now()), g.post_id, g.conversation_id,
+           coalesce(g.raw_payload, '{}')
+    from unnest(p_events) with ordinality as g (channel, type, event_id, author_id, author_name, content, event_date, post_id,
+                                                conversation_id, raw_payload, place)
+    order by lower(btrim(g.channel)) collate "C", g.event_id collate "C", g.place
+    on conflict (channel, event_id) do nothing;
+    get diagnostics v_new = row_count;
+    if v_new = cardinality(p_events) then
+        return v_new;
+    end if;
+
+    -- The last one that knows a thing decides, but for the conversation: there it is the first. An event that was made
+    -- just now is told what it is already, and stays as it is.
+    with told as materialized (
+        select lower(btrim(g.channel)) as channel, g.event_id,
+               (array_agg(case when lower(btrim(g.type)) = 'comment' then 'comment' else 'message' end
+                          order by g.place desc))[1] as type,
+               (array_agg(g.author_id order by g.place desc) filter (where g.author_id is not null))[1] as author_id,
+               (array_agg(g.author_name order by g.place desc) filter (where g.author_name is not null))[1] as author_name,
+               (array_agg(g.content order by g.place desc) filter (where g.content is not null))[1] as content,
+               (array_agg(g.event_date order by g.place desc) filter (where g.event_date is not null))[1] as event_date,
+               (array_agg(g.post_id order by g.place desc) filter (where g.post_id is not null))[1] as post_id,
+               (array_agg(g.conversation_id order by g.place) filter (where g.conversation_id is not null))[1]
+                   as conversation_id,
+               (array_agg(g.raw_payload order by g.place desc) filter (where g.raw_payload is not null))[1] as raw_payload
+        from unnest(p_events) with ordinality as g (channel, type, event_id, author_id, author_name, content, event_date,
+                                                    post_id, conversation_id, raw_payload, place)
+        group by lower(btrim(g.channel)), g.event_id
+    ), locked as materialized (
+        select w.id, t.*
+        from (select * from told order by channel collate "C", event_id collate "C") t
+        cross join lateral (
+            select w.id
+            from public.webhook_events w
+            where w.channel = t.channel and w.event_id = t.event_id
+            limit 1
+            for no key update
+        ) w
+    )
+    update public.webhook_events w
+    set type = t.type,
+        author_id = coalesce(t.author_id, w.author_id),
+        author_name = coalesce(t.author_name, w.author_name),
+        content = coalesce(t.content, w.content),
+        event_date = coalesce(t.event_date, w.event_date),
+        post_id = coalesce(t.post_id, w.post_id),
+        conversation_id = coalesce(w.conversation_id, t.conversation_id),
+        raw_payload = coalesce(t.raw_payload, w.raw_payload),
+        parked_until = case when w.parked_until = 'infinity' then w.parked_until end
+    from locked t
+    -- "= any" keeps the planner from a scan of the whole key, which it takes for cheap while the table is tiny.
+    where w.id = any (array[t.id])
+      and (w.type, w.author_id, w.author_name, w.content, w.event_date, w.post_id, w.conversation_id, w.raw_payload)
+          is distinct from
+          (t.type, coalesce(t.author_id, w.author_id), coalesce(t.author_name, w.author_name),
+           coalesce(t.content, w.content), coalesce(t.event_date, w.event_date), coalesce(t.post_id, w.post_id),
+           coalesce(w.conversation_id, t.conversation_id), coalesce(t.raw_payload, w.raw_payload));
+    return v_new;
+end
+$function$;

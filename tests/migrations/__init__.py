@@ -1,0 +1,1 @@
+"""Tests of migrations, rights and the SQL scripts that operators run."""
