@@ -31,6 +31,7 @@ class Settings(BaseSettings):
     http_host: str = Field(default="127.0.0.1", description="address of /livez, /readyz and /metrics")
     http_port: int = Field(default=9464, ge=0, le=65_535, description="its port; 0 picks a free one and logs it")
     batch_size: int = Field(default=1000, ge=1, le=10_000, description="events a routing call takes at most")
+    lanes: int = Field(default=2, ge=1, le=64, description="routing calls side by side while there is a backlog")
     poll_interval: Seconds = Field(default=1.0, description="seconds between looks while nothing rings the doorbell")
     overlap: Seconds = Field(
         default=2.0, description="seconds a transaction may commit late without waiting for the sweep"

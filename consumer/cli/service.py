@@ -46,6 +46,7 @@ def run(
     http_host: Annotated[str | None, typer.Option(help="Address of /livez, /readyz and /metrics.")] = None,
     http_port: Annotated[int | None, typer.Option(help="Its port; 0 picks a free one and logs it.")] = None,
     batch_size: Annotated[int | None, typer.Option(help="Events a routing call takes at most.")] = None,
+    lanes: Annotated[int | None, typer.Option(help="Routing calls side by side while there is a backlog.")] = None,
     poll_interval: Annotated[float | None, typer.Option(help="Seconds between looks while nothing rings.")] = None,
     overlap: Annotated[float | None, typer.Option(help="Seconds a transaction may commit late.")] = None,
     reconcile_interval: Annotated[float | None, typer.Option(help="Seconds between sweeps.")] = None,
@@ -117,13 +118,13 @@ def demo(
     as_json: Annotated[bool, typer.Option("--json", help="With --once: print the figures as JSON.")] = False,
     seed: Annotated[int, typer.Option(help="Seed of the sample events.")] = 1,
     http_port: Annotated[
-        int | None, typer.Option(help="Port of /livez, /readyz and /metrics; 0 picks a free one.")
+        int | None, typer.Option(help="Port of /livez, /readyz and /metrics; a free one unless given.")
     ] = None,
 ) -> None:
     """Start a Postgres of its own, feed sample events into it, and route them before your eyes."""
     if as_json and not once:
         raise typer.BadParameter("--json goes with --once")
-    settings = config.load(database_url="", http_port=0 if once and http_port is None else http_port)
+    settings = config.load(database_url="", http_port=http_port or 0)
     logs.configure(format=settings.log_format, level="warning")
     shown = Demo(settings, DemoOptions(events=events, rate=rate, once=once, seed=seed), Console(stderr=True))
 

@@ -49,6 +49,9 @@ class Window:
     until: Cursor | None = None
     """Only events that arrived more than `margin` before it; None: all."""
     margin: float = 0.0
+    lane: int = 0
+    lanes: int = 1
+    """Only the people that fall into this lane of so many, so that lanes never meet at a conversation."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

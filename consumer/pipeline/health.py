@@ -1,7 +1,9 @@
 """Whether the service is alive (its loops make progress) and ready (it can route)."""
 
+from collections.abc import Mapping
+
 from consumer.domain.events import Path
-from consumer.domain.observations import BatchRouted, Fact, Loop, Progress
+from consumer.domain.observations import BatchRouted, BatchTooSlow, EventTooSlow, Fact, Loop, Progress
 from consumer.ports import Clock
 
 LOOP_OF_PATH = {Path.HOT: Loop.HOT, Path.SWEEP: Loop.SWEEP, Path.KAFKA: Loop.KAFKA}
@@ -17,15 +19,23 @@ class Health:
     def __init__(self, *, clock: Clock, stall_after: float) -> None:
         self._clock = clock
         self._stall_after = stall_after
+        self._rests: dict[Loop, float] = {}
         self._progress: dict[Loop, float] = {}
         self._works: dict[Loop, bool] = {}
 
-    def expect(self, *loops: Loop) -> None:
-        """Starts to watch these loops; the service is ready when the first one works."""
-        now = self._clock.monotonic()
-        for loop in loops:
-            self._progress[loop] = now
-            self._works[loop] = False
+    def expect(self, rests: Mapping[Loop, float]) -> None:
+        """Starts to watch these loops; the service is ready when the first one works.
+
+        Args:
+            rests: how many seconds each sleeps at most on purpose between two rounds.
+        """
+        self._rests.update(rests)
+        self._works.update(dict.fromkeys(rests, False))
+        self.forgive()
+
+    def forgive(self) -> None:
+        """Counts the seconds from now on: the process itself was stopped meanwhile, and no loop could go round."""
+        self._progress.update(dict.fromkeys(self._rests, self._clock.monotonic()))
 
     def __call__(self, fact: Fact) -> None:
         match fact:
@@ -33,6 +43,8 @@ class Health:
                 self._note(loop, ok=ok)
             case BatchRouted(path=path):
                 self._note(LOOP_OF_PATH[path], ok=True)  # a long drain is progress: the loop goes round at its end only
+            case BatchTooSlow(path=path) | EventTooSlow(path=path):
+                self._note(LOOP_OF_PATH[path], ok=False)  # the way down to the size that works can be long as well
             case _:
                 pass
 
@@ -42,9 +54,9 @@ class Health:
             self._works[loop] = ok
 
     def stalled(self) -> list[str]:
-        """Loops without progress for longer than `stall_after` seconds; empty when alive."""
+        """Loops without progress for longer than they rest and `stall_after` seconds more; empty when alive."""
         now = self._clock.monotonic()
-        return [loop for loop, at in self._progress.items() if now - at > self._stall_after]
+        return [loop for loop, at in self._progress.items() if now - at > self._stall_after + self._rests[loop]]
 
     def ready(self) -> bool:
         """Whether events are being routed as they come."""

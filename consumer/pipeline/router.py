@@ -1,10 +1,11 @@
 """The hot path: wake → drain until nothing is pending."""
 
 import asyncio
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 
 from consumer.domain.backoff import Backoff
-from consumer.domain.events import Bell, Path, Window
+from consumer.domain.events import Bell, Cursor, Path, Window
 from consumer.domain.observations import Loop
 from consumer.pipeline.pacing import Signal, Watermark, keep_going
 from consumer.pipeline.sizing import SizedCalls
@@ -20,26 +21,33 @@ class HotPathSettings:
     overlap: float = 2.0
     """How late a transaction may commit and still be found by the next wake-up instead of the sweep."""
     poll_interval: float = 1.0
-    """Longest sleep while the doorbell works: it covers a ring that was missed."""
+    """Longest sleep while the doorbell works: it covers a missed ring."""
     poll_interval_without_doorbell: float = 0.2
     after_drain: float = 0.05
     """First sleep after a drain: a writer that saw this consumer awake may commit just after its last look."""
 
 
 class HotPath:
-    """Routes what is pending when woken, in the order of arrival, and sleeps when nothing is left."""
+    """Routes what is pending when woken, in the order of arrival, and sleeps when nothing is left.
+
+    One call at a time does for a trickle. A full batch is the sign of a backlog: then every store works on a lane of
+    its own until the backlog is gone.
+    """
 
     def __init__(
         self,
         *,
-        store: Store,
+        stores: Sequence[Store],
         wake: Signal,
         watermark: Watermark,
         observer: Observer,
         clock: Clock,
         settings: HotPathSettings,
     ) -> None:
-        self._calls = SizedCalls(store=store, path=Path.HOT, batch_size=settings.batch_size, observer=observer)
+        self._lanes = [
+            SizedCalls(store=store, path=Path.HOT, batch_size=settings.batch_size, observer=observer)
+            for store in stores
+        ]
         self._wake = wake
         self._watermark = watermark
         self._observer = observer
@@ -53,8 +61,7 @@ class HotPath:
         self._wake.ring()
 
     async def run(self, stop: asyncio.Event, backoff: Backoff) -> None:
-        """Drains and sleeps until told to stop; the call under way is finished first."""
-
+        """Drains and sleeps until told to stop; the calls under way are finished first."""
         settings = self._settings
 
         async def rest(routed: int) -> None:
@@ -79,14 +86,13 @@ class HotPath:
         total = 0
         silenced = self._doorbell_works
         bell = Bell.SILENCE if silenced else None
-        window = self._window()
         while not stop.is_set():
-            limit = self._calls.limit
-            batch = await self._calls.route(window, bell)
+            limit = self._lanes[0].limit
+            batch = await self._lanes[0].route(self._window(), bell)
             self._watermark.cursor = batch.reached
             total += batch.claimed
-            # After a full batch straight on: what was routed just now is not looked at again.
-            window = Window(after=batch.reached) if batch.claimed >= limit else self._window()
+            if batch.claimed >= limit:
+                total += await self._drain_lanes(Window(after=batch.reached, lanes=len(self._lanes)), stop)
             if batch.claimed:
                 bell = Bell.SILENCE if bell is Bell.ARM else None
             elif silenced and bell is not Bell.ARM:
@@ -94,6 +100,34 @@ class HotPath:
             else:
                 break
         return total
+
+    async def _drain_lanes(self, window: Window, stop: asyncio.Event) -> int:
+        """Routes the backlog behind the window's start, all lanes side by side."""
+        first_end: list[Cursor] = []
+
+        async def drain_lane(number: int, calls: SizedCalls) -> int:
+            total, here = 0, replace(window, lane=number)
+            while not stop.is_set():
+                limit = calls.limit
+                batch = await calls.route(here)
+                total += batch.claimed
+                if batch.claimed < limit:
+                    first_end.append(batch.reached)
+                    break
+                # Straight on: what was routed just now is not looked at again.
+                here = replace(here, after=batch.reached)
+            return total
+
+        # A lane that fails lets the others finish; its events are ready again, and the next round takes them.
+        totals = await asyncio.gather(
+            *(drain_lane(number, calls) for number, calls in enumerate(self._lanes)), return_exceptions=True
+        )
+        for outcome in totals:
+            if isinstance(outcome, BaseException):
+                raise outcome
+        if first_end:
+            self._watermark.cursor = first_end[0]
+        return sum(outcome for outcome in totals if isinstance(outcome, int))
 
     def _window(self) -> Window:
         if self._watermark.cursor is None:

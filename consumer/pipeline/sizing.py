@@ -45,9 +45,9 @@ class SizedCalls:
     async def _give_way(self, window: Window | None) -> Batch | None:
         if self.limit > 1:
             self.limit = max(1, self.limit // 4)
-            self._observer(BatchTooSlow(limit=self.limit))
+            self._observer(BatchTooSlow(path=self._path, limit=self.limit))
             return None
         batch = await self._store.park_next(window=window)
         if batch.claimed:
-            self._observer(EventTooSlow())
+            self._observer(EventTooSlow(path=self._path))
         return batch

@@ -1,10 +1,11 @@
 -- router.claim_by_arrival: locks up to p_limit ready events that arrived after (p_after_at, p_after_id) and before p_before.
--- takes: bounds on (created_at, id), exclusive; '-infinity' and the zero uuid start at the beginning
+-- takes: bounds on (created_at, id), exclusive; '-infinity' and the zero uuid start at the beginning; p_lane of p_lanes: only
+--   the people (or threads) that fall into this lane, so that lanes work side by side without sharing a conversation
 -- returns: the events, oldest arrival first; null when there is none
 -- reads: public.webhook_events through router_ready_by_arrival
 -- locks: the claimed rows; rows that another batch holds are skipped, so batches never wait for each other here
 create or replace function router.claim_by_arrival(
-    p_limit integer, p_after_at timestamptz, p_after_id uuid, p_before timestamptz
+    p_limit integer, p_after_at timestamptz, p_after_id uuid, p_before timestamptz, p_lane integer, p_lanes integer
 ) returns router.event[]
 language plpgsql
 volatile
@@ -23,6 +24,8 @@ begin
             from public.webhook_events w
             where w.routed_at is null and w.parked_until is null
               and (w.created_at, w.id) > (p_after_at, p_after_id) and w.created_at < p_before
+              and (p_lanes = 1
+                   or (hashtext(coalesce(w.author_id, w.post_id, w.event_id)) & 2147483647) % p_lanes = p_lane)
             order by w.created_at, w.id
             limit p_limit
             for no key update skip locked

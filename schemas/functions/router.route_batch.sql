@@ -1,6 +1,6 @@
 -- router.route_batch: one call of the service: routes up to p_limit ready events in the order of their arrival, in one
 -- transaction. Calling it again is harmless.
--- takes: bounds on (created_at, id), exclusive, as router.claim_by_arrival; p_bell 'silence' at the start of a drain keeps
+-- takes: bounds on (created_at, id), exclusive, and lane, as router.claim_by_arrival; p_bell 'silence' at the start of a drain keeps
 --   the doorbell from ringing while this session drains, 'arm' lets it ring again before this call looks
 -- returns: as router.route_claimed
 -- locks: 'silence' takes a session lock, which a crashed session gives back by itself
@@ -9,7 +9,9 @@ create or replace function router.route_batch(
     p_after_at timestamptz default '-infinity',
     p_after_id uuid        default '00000000-0000-0000-0000-000000000000',
     p_before   timestamptz default 'infinity',
-    p_bell     text        default null
+    p_bell     text        default null,
+    p_lane     integer     default 0,
+    p_lanes    integer     default 1
 ) returns router.batch
 language plpgsql
 volatile
@@ -22,6 +24,6 @@ begin
     elsif p_bell = 'arm' then
         perform pg_advisory_unlock_all();
     end if;
-    return router.route_claimed(router.claim_by_arrival(p_limit, p_after_at, p_after_id, p_before), p_limit);
+    return router.route_claimed(router.claim_by_arrival(p_limit, p_after_at, p_after_id, p_before, p_lane, p_lanes), p_limit);
 end
 $function$;

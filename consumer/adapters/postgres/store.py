@@ -14,10 +14,10 @@ BOUNDS = """
     %(until_at)s::timestamptz - make_interval(secs => %(margin)s)
 """
 COLUMNS = "claimed, inserted, parked, dead, channels, ages, reached_at::text, reached_id::text, seconds"
-ROUTE = f"select {COLUMNS} from router.route_batch(%(limit)s, {BOUNDS}, %(bell)s)"  # noqa: S608 - constants only
+ROUTE = f"select {COLUMNS} from router.route_batch(%(limit)s, {BOUNDS}, %(bell)s, %(lane)s, %(lanes)s)"  # noqa: S608 - constants only
 RETRY = f"select {COLUMNS} from router.route_due(null, %(limit)s)"  # noqa: S608
 ROUTE_OLDEST = f"select {COLUMNS} from router.route_oldest(%(channel)s, %(limit)s)"  # noqa: S608
-PARK_NEXT = f"select {COLUMNS} from router.park_next(%(due)s, {BOUNDS}, '57014', 'takes too long, even alone')"  # noqa: S608
+PARK_NEXT = f"select {COLUMNS} from router.park_next(%(due)s, {BOUNDS}, %(lane)s, %(lanes)s, '57014', 'takes too long, even alone')"  # noqa: S608
 BACKLOG = "select ready, oldest_seconds, parked, dead, notification_queue from router.backlog()"
 
 
@@ -60,7 +60,7 @@ class PostgresStore:
         async with self._session.call() as connection:
             row = await (await connection.execute(statement, parameters, binary=True)).fetchone()
         assert row is not None
-        return _batch(row, time.perf_counter() - started)
+        return batch_of(row, time.perf_counter() - started)
 
 
 def _bounds(window: Window) -> dict[str, object]:
@@ -70,10 +70,12 @@ def _bounds(window: Window) -> dict[str, object]:
         "rewind": window.rewind,
         "until_at": window.until.at if window.until else "infinity",
         "margin": window.margin,
+        "lane": window.lane,
+        "lanes": window.lanes,
     }
 
 
-def _batch(row: TupleRow, seconds: float) -> Batch:
+def batch_of(row: TupleRow, seconds: float) -> Batch:
     claimed, inserted, parked, dead, channels, ages, reached_at, reached_id, inside = row
     # The function took the ages at its end; the commit and the way back, which it cannot see, are added here.
     outside = max(0.0, seconds - inside)
