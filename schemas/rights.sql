@@ -32,11 +32,17 @@ declare
     ];
     -- The same list stands in deploy/sql/roles.sql.
     v_service  constant regprocedure[] := array[
-        'router.route_batch(integer,timestamptz,uuid,timestamptz,text)',
+        'router.route_batch(integer,timestamptz,uuid,timestamptz,text,integer,integer)',
         'router.route_due(text,integer)',
         'router.route_oldest(text,integer)',
-        'router.park_next(boolean,timestamptz,uuid,timestamptz,text,text)',
-        'router.backlog()'
+        'router.park_next(boolean,timestamptz,uuid,timestamptz,integer,integer,text,text)',
+        'router.ingest_and_route(text,text[],text[],boolean[],boolean)',
+        'router.backlog()',
+        'router.ingest_lines(text)',
+        'router.dead_letters(uuid[],text,text,interval,interval,text,integer)',
+        'router.retry_dead_letters(uuid[],text,text,interval,interval,text,integer)',
+        'router.discard_dead_letters(uuid[],text,text,interval,interval,text,integer)',
+        'router.status()'
     ];
     v_function regprocedure;
     v_relation regclass;
@@ -54,10 +60,11 @@ begin
     end if;
     foreach v_function in array v_api loop
         -- Whoever owned it had its jobs call it, and goes on.
-        v_was := (select r.rolname from pg_proc p join pg_roles r on r.oid = p.proowner where p.oid = v_function);
+        v_was := (select r.rolname from pg_proc p join pg_roles r on r.oid = p.proowner
+                  where p.oid = v_function and not r.rolsuper);
         execute format('alter function %s owner to webhook_router_api', v_function);
         execute format('revoke all on function %s from public', v_function);
-        foreach v_role in array v_callers || array[v_owner, v_was] loop
+        foreach v_role in array v_callers || v_owner || coalesce(v_was, v_owner) loop
             execute format('grant execute on function %s to %I', v_function, v_role);
         end loop;
     end loop;

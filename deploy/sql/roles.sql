@@ -25,11 +25,17 @@ begin
     grant usage on schema router to webhook_router_service;
     -- The same list stands in schemas/rights.sql.
     foreach v_function in array array[
-        'router.route_batch(integer,timestamptz,uuid,timestamptz,text)',
+        'router.route_batch(integer,timestamptz,uuid,timestamptz,text,integer,integer)',
         'router.route_due(text,integer)',
         'router.route_oldest(text,integer)',
-        'router.park_next(boolean,timestamptz,uuid,timestamptz,text,text)',
-        'router.backlog()'
+        'router.park_next(boolean,timestamptz,uuid,timestamptz,integer,integer,text,text)',
+        'router.ingest_and_route(text,text[],text[],boolean[],boolean)',
+        'router.backlog()',
+        'router.ingest_lines(text)',
+        'router.dead_letters(uuid[],text,text,interval,interval,text,integer)',
+        'router.retry_dead_letters(uuid[],text,text,interval,interval,text,integer)',
+        'router.discard_dead_letters(uuid[],text,text,interval,interval,text,integer)',
+        'router.status()'
     ]::regprocedure[] loop
         execute format('grant execute on function %s to webhook_router_service', v_function);
     end loop;

@@ -13,7 +13,7 @@ as $function$
 declare
     v_message record;
 begin
-    select m.content_text, nullif(btrim(coalesce(c.first_name, c.full_name, '')), '') as name,
+    select m.content_text, coalesce(nullif(btrim(c.first_name), ''), nullif(btrim(c.full_name), '')) as name,
            coalesce(a.needs_escalation, false) as escalate,
            coalesce(a.intent = 'question', position('?' in coalesce(m.content_text, '')) > 0) as is_question
     into v_message

@@ -10,16 +10,22 @@ security definer
 set search_path = pg_catalog, pg_temp
 set plan_cache_mode = force_generic_plan
 set enable_seqscan = off
+set enable_bitmapscan = off
+set enable_sort = off
+set enable_incremental_sort = off
 set jit = off
 as $function$
 declare
-    v_row public.webhook_events;
+    v_channel constant text := lower(btrim(p_channel));
+    v_row     public.webhook_events;
 begin
     perform router.ingest_events(array[row(p_channel, p_type, p_event_id, p_author_id, p_author_name, p_content,
                                            p_event_date, p_post_id, p_conversation_id, p_raw_payload)::router.incoming]);
     select w.* into v_row
     from public.webhook_events w
-    where w.channel = lower(btrim(p_channel)) and w.event_id = p_event_id;
+    where (w.channel, w.event_id) >= (v_channel, p_event_id) and (w.channel, w.event_id) <= (v_channel, p_event_id)
+    order by w.channel, w.event_id  -- by the key and no other index, as in router.ingest_events
+    limit 1;
     return to_jsonb(v_row) - 'parked_until';
 end
 $function$;

@@ -9,12 +9,14 @@ create or replace function router.ingest_events(p_events router.incoming[])
 returns integer
 language plpgsql
 volatile
-set search_path = pg_catalog, pg_temp
+set search_path = pg_catalog, public, pg_temp  -- public: for the application's triggers
 set plan_cache_mode = force_generic_plan
 set enable_seqscan = off
 set enable_bitmapscan = off
 set enable_hashjoin = off
 set enable_mergejoin = off
+set enable_sort = off
+set enable_incremental_sort = off
 set jit = off
 as $function$
 declare
@@ -56,9 +58,12 @@ begin
         select w.id, t.*
         from (select * from told order by channel collate "C", event_id collate "C") t
         cross join lateral (
+            -- Equality would leave the planner a choice, and where it knows nothing of the data yet it may take the index
+            -- (channel, event_date); only the key has this order, and sorting is off.
             select w.id
             from public.webhook_events w
-            where w.channel = t.channel and w.event_id = t.event_id
+            where (w.channel, w.event_id) >= (t.channel, t.event_id) and (w.channel, w.event_id) <= (t.channel, t.event_id)
+            order by w.channel, w.event_id
             limit 1
             for no key update
         ) w

@@ -1,5 +1,5 @@
 -- router.ingest_instagram: stores the text messages of one Instagram webhook body: all of them, over all entries, in both
--- shapes that Instagram sends (changes[].value.messages[] with seconds, messaging[] with milliseconds).
+-- shapes that Instagram sends: changes[].value.messages[], with times in seconds, and messaging[], with milliseconds.
 -- returns: how many were taken; 0 for another object's body. Echoes of own messages and messages without text or sender
 --   are no messages of a customer and are passed over
 -- writes: webhook_events
@@ -22,19 +22,20 @@ begin
             select e.value from jsonb_path_query(p_body, 'lax $.entry[*]') as e (value)
         ), found as (
             select coalesce(m.value ->> 'id', m.value ->> 'mid') as event_id,
-                   coalesce(m.value #>> '{from,id}', m.value ->> 'from', m.value #>> '{sender,id}') as author_id,
+                   coalesce(m.value #>> '{from,id}', m.value #>> '{sender,id}',
+                            case when jsonb_typeof(m.value -> 'from') <> 'object' then m.value ->> 'from' end) as author_id,
                    coalesce(m.value #>> '{from,username}', m.value #>> '{from,name}') as author_name,
-                   coalesce(m.value #>> '{text,body}', m.value ->> 'text') as content,
-                   m.value ->> 'timestamp' as stamp, 1 as divisor, m.value as payload
+                   coalesce(m.value #>> '{text,body}',
+                            case when jsonb_typeof(m.value -> 'text') <> 'object' then m.value ->> 'text' end) as content,
+                   router.time_of(m.value ->> 'timestamp') as sent_at, m.value as payload
             from entry, jsonb_path_query(entry.value, 'lax $.changes[*].value.messages[*]') as m (value)
             union all
             select m.value #>> '{message,mid}', m.value #>> '{sender,id}', m.value #>> '{sender,username}',
-                   m.value #>> '{message,text}', m.value ->> 'timestamp', 1000, m.value
+                   m.value #>> '{message,text}', router.time_of(m.value ->> 'timestamp'), m.value
             from entry, jsonb_path_query(entry.value, 'lax $.messaging[*]') as m (value)
             where coalesce(m.value #>> '{message,is_echo}', '') <> 'true'
         )
-        select f.*, case when f.stamp ~ '^[0-9]{1,12}(\.[0-9]+)?$' or f.divisor = 1000 and f.stamp ~ '^[0-9]{1,15}$'
-                         then to_timestamp(f.stamp::numeric / f.divisor) end as sent_at
+        select f.*
         from found f
         where nullif(f.event_id, '') is not null and nullif(f.author_id, '') is not null and nullif(f.content, '') is not null
     loop

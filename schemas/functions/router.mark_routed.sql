@@ -5,7 +5,7 @@ create or replace function router.mark_routed(p_events router.event[])
 returns void
 language plpgsql
 volatile
-set search_path = pg_catalog, pg_temp
+set search_path = pg_catalog, public, pg_temp  -- public: for the application's triggers
 set plan_cache_mode = force_generic_plan
 set enable_seqscan = off
 set enable_bitmapscan = off

@@ -7,7 +7,7 @@ create or replace function router.park_event(p_event router.event, p_error_code 
 returns boolean
 language plpgsql
 volatile
-set search_path = pg_catalog, pg_temp
+set search_path = pg_catalog, public, pg_temp  -- public: for the application's triggers
 set enable_seqscan = off
 set jit = off
 as $function$

@@ -27,7 +27,9 @@ begin
         if v_batch.parked = v_count and v_count > 1 then
             perform router.refuse_to_park_all(v_done.parked);
         end if;
-        select array_agg(e.channel), array_agg(extract(epoch from clock_timestamp() - e.created_at)::real)
+        select array_agg(e.channel),
+               array_agg(case when isfinite(e.created_at) then extract(epoch from clock_timestamp() - e.created_at)::real
+                              else 0 end)
         into v_batch.channels, v_batch.ages
         from unnest(p_events) e
         where v_batch.parked = 0 or e.id <> all (v_done.parked);

@@ -19,6 +19,7 @@ begin
     dead := 0;
     begin
         inserted := router.route_events(p_events);
+        set constraints all immediate;  -- at the commit it would be too late to find the culprit
         return;
     exception
         when transaction_rollback or insufficient_resources or operator_intervention or system_error

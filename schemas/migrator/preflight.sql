@@ -112,7 +112,13 @@ union all
 select format('"%s" may not create in the schema "public", or not pass that right on', me.rolname),
        format('grant create on schema public to %I with grant option;', me.rolname)
 from me
-where to_regnamespace('public') is not null and not has_schema_privilege('public', 'create with grant option')
+where to_regnamespace('public') is not null
+  and not has_schema_privilege('public', 'create with grant option')
+  -- Passed on to the role that owns the public functions, unless that may create there anyway, as everybody could before 15.
+  and not (has_schema_privilege('public', 'create')
+           and (has_schema_privilege('public', 'public', 'create')  -- the first is PUBLIC, the second the schema
+                or exists (select from pg_roles a
+                           where a.rolname = 'webhook_router_api' and has_schema_privilege(a.oid, 'public', 'create'))))
 
 union all
 select format('public.%s is not an ordinary table', t.table_name),
@@ -122,9 +128,11 @@ where t.relkind <> 'r'
 
 union all
 select format('public.%s belongs to "%s", which "%s" is no member of', t.table_name, t.owner, me.rolname),
-       format('connect as %I, or: grant %I to %I;', t.owner, t.owner, me.rolname)
-from tables t, me
-where not pg_has_role(t.relowner, 'usage')
+       case when t.owner_is_free then format('alter table public.%I owner to %I;', t.table_name, me.rolname)
+            else format('connect as %I, or: grant %I to %I;', t.owner, t.owner, me.rolname) end
+from me, tables t
+left join tables e on e.is_events
+where not pg_has_role(t.relowner, 'usage') and (e.oid is null or e.relowner = t.relowner)
 
 union all
 -- The functions write as the owner of webhook_events. Other tables may belong to somebody else only if that hinders nothing.
@@ -182,7 +190,7 @@ where not exists (select from pg_attribute a  -- a missing column has been repor
 )
 
 union all
-select format('function public.%s returns %s instead of %s, which "create or replace" cannot change', f.signature,
+select format('function %s returns %s instead of %s, which "create or replace" cannot change', f.signature,
               f.returns, f.result),
        format('drop routine %s;', f.signature)
 from found_functions f

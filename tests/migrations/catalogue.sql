@@ -33,7 +33,7 @@ select 'index', r.name, regexp_replace(pg_get_indexdef(i.indexrelid), ' INDEX \S
                         || case when i.indisvalid then '' else ' INVALID' end
 from pg_index i join relations r on r.oid = i.indrelid
 union all
-select 'trigger', r.name, pg_get_triggerdef(t.oid) || ' ' || t.tgenabled
+select 'trigger', r.name, concat_ws(' ', pg_get_triggerdef(t.oid), t.tgenabled)
 from pg_trigger t join relations r on r.oid = t.tgrelid where not t.tgisinternal
 union all
 select 'policy', r.name, concat_ws(' ', p.polcmd, p.polpermissive, p.polroles::regrole[], pg_get_expr(p.polqual, p.polrelid),

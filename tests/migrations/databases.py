@@ -65,12 +65,14 @@ def make_role(server: EmbeddedPostgres, name: str, options: str = "") -> None:
     """A role that can log in with the server's password, unless it exists."""
     with psycopg.connect(server.dsn(), autocommit=True) as connection:
         if connection.execute("select 1 from pg_roles where rolname = %s", [name]).fetchone() is None:
-            statement = sql.SQL("create role {} password {} ").format(sql.Identifier(name), sql.Literal(server.password))
-            connection.execute(statement + sql.SQL(options))  # type: ignore[arg-type]  # written in the test
+            statement = sql.SQL("create role {} password {} ").format(
+                sql.Identifier(name), sql.Literal(server.password)
+            )
+            connection.execute(statement + sql.SQL(options))  # type: ignore[arg-type,unused-ignore]
 
 
 def make_application_roles(server: EmbeddedPostgres) -> None:
-    """What the wild has: the owner of the tables and PostgREST's two roles; and what somebody has made for the owner."""
+    """What the wild has: the owner of the tables and PostgREST's two roles, and our role, made for the owner."""
     make_role(server, OWNER, "login")
     make_role(server, "anon", "nologin")
     make_role(server, "authenticated", "nologin")

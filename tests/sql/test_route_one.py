@@ -2,7 +2,6 @@
 
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
-from typing import Any
 from uuid import UUID
 
 import psycopg
@@ -215,7 +214,7 @@ def test_endless_event_date(inbox: Inbox, date: str) -> None:
     with pytest.raises(psycopg.errors.DatetimeFieldOverflow):
         inbox.route("e1")
     assert sum(inbox.counts().values()) == 0
-    assert inbox.event("e1")["parked_until"] is None
+    assert inbox.value("select parked_until from webhook_events") is None
     assert inbox.rows("select * from router.parked_events") == []
 
 
@@ -408,36 +407,40 @@ def test_texts_stay_as_they_are(any_inbox: Inbox, event_id_too: bool) -> None:
         assert any_inbox.event(event)["raw_payload"] == {"text": text}, name
 
 
-def name_after(inbox: Inbox, *events: tuple[str | None, int]) -> Any:
-    """The contact's names after messages of one author with these names, at these minutes, routed in this order."""
-    for number, (name, minute) in enumerate(events):
-        inbox.ingest(f"e{number}", author_name=name, event_date=f"2026-01-01 12:{minute:02}+00")
-        inbox.route(f"e{number}")
-    contact = inbox.contact_of()
-    assert contact["full_name"] == contact["display_name"]
-    return contact["full_name"]
+NAMES: list[tuple[list[tuple[str | None, int]], str | None]] = [
+    ([("Al", 1), ("Alice", 2)], "Alice"),
+    ([("Alice", 2), ("Al", 1)], "Alice"),
+    ([("Alice", 1), (None, 2)], "Alice"),
+    ([(None, 1), ("Alice", 2)], "Alice"),
+    ([(None, 2), ("Alice", 1)], "Alice"),
+    ([("Alice", 1), ("", 2), ("  ", 3)], "Alice"),
+    ([("Ann", 1), ("Bob", 1)], "Bob"),
+    ([("Bob", 1), ("Ann", 1)], "Bob"),
+    ([("Bob", 1), ("Bob", 3), ("Ann", 2)], "Bob"),
+    ([("ann", 1), ("Bob", 1)], "ann"),
+    ([("Ann", 1), ("Bob", 2), ("Ann", 3)], "Ann"),
+    ([(None, 1)], None),
+]
+"""Names of one author's messages with their minutes, in the order of routing, and the name that is left."""
 
 
-@pytest.mark.parametrize(
-    ("events", "name"),
-    [
-        ([("Al", 1), ("Alice", 2)], "Alice"),
-        ([("Alice", 2), ("Al", 1)], "Alice"),
-        ([("Alice", 1), (None, 2)], "Alice"),
-        ([(None, 1), ("Alice", 2)], "Alice"),
-        ([(None, 2), ("Alice", 1)], "Alice"),
-        ([("Alice", 1), ("", 2), ("  ", 3)], "Alice"),
-        ([("Ann", 1), ("Bob", 1)], "Bob"),
-        ([("Bob", 1), ("Ann", 1)], "Bob"),
-        ([("Bob", 1), ("Bob", 3), ("Ann", 2)], "Bob"),
-        ([("ann", 1), ("Bob", 1)], "ann"),
-        ([("Ann", 1), ("Bob", 2), ("Ann", 3)], "Ann"),
-        ([(None, 1)], None),
-    ],
-)
-def test_latest_name_wins(inbox: Inbox, events: list[tuple[str | None, int]], name: str | None) -> None:
+@pytest.mark.parametrize("in_a_batch", [False, True])
+def test_latest_name_wins(inbox: Inbox, in_a_batch: bool) -> None:
     """The last name by event time is the contact's, whatever the order of routing; equal times are settled by the name."""
-    assert name_after(inbox, *events) == name
+    for case, (events, _) in enumerate(NAMES):
+        for number, (name, minute) in enumerate(events):
+            event = f"{case}-{number}"
+            inbox.ingest(
+                event, author_id=f"a{case}", author_name=name, event_date=f"2026-01-01 12:{minute:02}+00"
+            )
+            if not in_a_batch:
+                inbox.route(event)
+    if in_a_batch:
+        inbox.batch()
+    names = {case: inbox.contact_of(f"a{case}") for case in range(len(NAMES))}
+    expected = {case: name for case, (_, name) in enumerate(NAMES)}
+    assert {case: contact["full_name"] for case, contact in names.items()} == expected
+    assert {case: contact["display_name"] for case, contact in names.items()} == expected
 
 
 def test_name_given_by_a_person(any_inbox: Inbox) -> None:

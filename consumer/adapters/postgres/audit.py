@@ -2,11 +2,10 @@
 
 from dataclasses import dataclass
 
-import psycopg
 from psycopg.rows import class_row
 
 from consumer.adapters.postgres import schemas
-from consumer.adapters.postgres.connection import translated, with_defaults
+from consumer.adapters.postgres.blocking import session
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,8 +39,7 @@ def audit(conninfo: str) -> Audit:
     """
     statement = schemas.sql_file("audit", "audit_phase9_readiness.sql").text.encode()
     with (
-        translated(),
-        psycopg.connect(with_defaults(conninfo), autocommit=True, prepare_threshold=None) as connection,
+        session(conninfo, name="audit") as connection,
         connection.cursor(row_factory=class_row(AuditRow)) as cursor,
     ):
         return Audit(rows=tuple(cursor.execute(statement)))

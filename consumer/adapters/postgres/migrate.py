@@ -13,11 +13,9 @@ from typing import Final, TypeVar
 
 import psycopg
 from psycopg import errors, sql
-from psycopg.conninfo import make_conninfo
-from psycopg.rows import TupleRow
 
 from consumer.adapters.postgres import schemas
-from consumer.adapters.postgres.connection import translated, with_defaults
+from consumer.adapters.postgres.blocking import Connection, session
 from consumer.adapters.postgres.schemas import Migration, SqlFile
 from consumer.adapters.postgres.statements import split_statements
 from consumer.domain.errors import Fatal, Transient
@@ -43,18 +41,19 @@ _SESSION: Final = """
 # An exclusive lock waits for every transaction that uses the table, and all traffic waits behind it. Give up soon and
 # come back later, rather than stop everything for as long as somebody's report runs.
 _LOCK_TIMEOUT: Final = "set local lock_timeout = '3s'"
+# The age is there for those who may see it.
 _BLOCKERS: Final = """
-    select string_agg(format('process %s (%s), %s s old', a.pid, a.application_name,
-                             round(extract(epoch from clock_timestamp() - a.xact_start))), '; ' order by a.xact_start)
+    select string_agg(concat_ws(' ', 'process', a.pid, '(' || a.application_name || ')',
+                                round(extract(epoch from clock_timestamp() - a.xact_start)) || ' s old'),
+                      ', ' order by a.xact_start)
     from pg_stat_activity a
-    where a.pid <> pg_backend_pid() and a.datname = current_database() and a.xact_start is not null
+    where a.pid <> pg_backend_pid() and a.datname = current_database()
       and a.pid in (select l.pid
                     from pg_locks l
                     join pg_class c on c.oid = l.relation
-                    where l.granted and c.relnamespace = 'public'::regnamespace)
+                    where l.granted and c.relnamespace = 'public'::regnamespace and c.relkind = 'r')
 """
 
-Connection = psycopg.Connection[TupleRow]
 Report = Callable[[str], None]
 T = TypeVar("T")
 
@@ -124,7 +123,8 @@ class _Run:
         self._report = report
         self._patience = patience
         self._current: SqlFile | None = None  # what the server is at, for errors
-        self._line = 1  # of that file where the text sent begins
+        self._sent = ""  # of that file
+        self._line = 1  # where that begins
 
     def all(self, *, reapply: bool) -> MigrationReport:
         if problems := _problems(self._connection):
@@ -178,7 +178,7 @@ class _Run:
             self._report(f"dropping index {'.'.join(name)}, which an interrupted build has left behind")
             self._connection.execute(sql.SQL("drop index concurrently if exists {}").format(sql.Identifier(*name)))
         for statement in split_statements(migration.text):
-            self._current, self._line = migration, statement.line
+            self._current, self._sent, self._line = migration, statement.text, statement.line
             cursor = self._connection.execute(statement.text.encode())
             for row in cursor.fetchall() if statement.generates else []:
                 self._connection.execute(row[0].encode())
@@ -245,7 +245,7 @@ class _Run:
             yield
 
     def _send(self, file: SqlFile) -> None:
-        self._current, self._line = file, 1
+        self._current, self._sent, self._line = file, file.text, 1
         self._connection.execute(file.text.encode())
 
     def _patiently(self, what: str, work: Callable[[], T]) -> T:
@@ -281,9 +281,7 @@ class _Run:
             parts.append(f"At: {about.context.splitlines()[0]}")
         if self._current is None:
             return ". ".join(parts)
-        line = self._line
-        if about.statement_position and self._line == 1:
-            line = self._current.text.count("\n", 0, int(about.statement_position) - 1) + 1
+        line = self._line + self._sent.count("\n", 0, int(about.statement_position or 1) - 1)
         return f"{self._current.name}, line {line}: " + ". ".join(parts)
 
 
@@ -298,12 +296,7 @@ def _passes(exc: psycopg.Error) -> bool:
 
 @contextlib.contextmanager
 def _connected(conninfo: str) -> Iterator[Connection]:
-    with (
-        translated(),
-        psycopg.connect(
-            make_conninfo(with_defaults(conninfo), client_encoding="utf8"), autocommit=True, prepare_threshold=None
-        ) as connection,
-    ):
+    with session(conninfo, name="migrate") as connection:
         if connection.info.server_version < MINIMUM_MAJOR * 10_000:
             raise Fatal(
                 f"the server is Postgres {connection.info.server_version // 10_000}; "

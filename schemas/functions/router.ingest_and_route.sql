@@ -1,0 +1,118 @@
+-- router.ingest_and_route: one poll of a Kafka consumer: stores the events of its records and routes them, in one
+-- transaction. When it has committed, every record is done with: its event is routed (by this call, or by another that this
+-- one has waited for), parked, or the record is among the refused. Calling it again with the same records is harmless.
+-- takes: one entry a record in each of:
+--     p_lines      the event as a JSON object, see router.ingest_lines; null for a record that only names an event. They come
+--                  as one text, parted by line feeds, and an empty line is null
+--     p_channels, p_event_ids  which event it is
+--     p_keep       the record may be older than the row (a change record): stored only where there is no row
+--   p_untried: park the events instead of routing them, for one that exceeds the time of a call all alone
+-- returns: batch: as router.route_claimed, about events that were not routed yet; of the records refused: refused, their
+--   places (from 1), with SQLSTATE and message in codes and reasons; P0002: names an event that is not there
+-- writes: see router.ingest_events and router.route_events. A parked event is left to its next attempt, unless a record names
+--   it or tells something new about it
+-- raises: an error of class 42 as one to wait for: a broken trigger on webhook_events is no record's fault
+-- locks: the events, by channel and event_id; waits for a batch that has claimed one, since its outcome is not known before
+create or replace function router.ingest_and_route(
+    p_lines text, p_channels text[], p_event_ids text[], p_keep boolean[], p_untried boolean default false,
+    out batch router.batch, out refused integer[], out codes text[], out reasons text[]
+)
+language plpgsql
+volatile
+security definer
+set search_path = pg_catalog, pg_temp
+set plan_cache_mode = force_generic_plan
+set enable_seqscan = off
+set enable_bitmapscan = off
+set enable_hashjoin = off
+set enable_mergejoin = off
+set enable_sort = off
+set enable_incremental_sort = off
+set jit = off
+as $function$
+declare
+    v_lines     constant text[] := string_to_array(p_lines, E'\n', '');
+    v_store     text[] := v_lines;
+    v_places    integer[];  -- of v_store in v_lines, where they differ
+    v_stored    record;
+    v_events    router.event[];
+    v_channels  text[];  -- with v_event_ids: named, but not there
+    v_event_ids text[];
+begin
+    if true = any (p_keep) or array_position(v_lines, null) is not null then
+        select array_agg(r.line order by r.place), array_agg(r.place::integer order by r.place) into v_store, v_places
+        from unnest(v_lines, p_channels, p_event_ids, p_keep) with ordinality as r (line, channel, event_id, keep, place)
+        left join lateral (
+            select true as found
+            from public.webhook_events w  -- by the key and no other index, as in router.ingest_events
+            where r.keep and (w.channel, w.event_id) >= (lower(btrim(r.channel)), r.event_id)
+              and (w.channel, w.event_id) <= (lower(btrim(r.channel)), r.event_id)
+            order by w.channel, w.event_id
+            limit 1
+        ) w on true
+        where r.line is not null and w.found is null;
+    end if;
+    refused := '{}';
+    codes := '{}';
+    reasons := '{}';
+    if cardinality(v_store) > 0 then
+        begin
+            v_stored := router.ingest_or_refuse(v_store, 0);
+        exception
+            when syntax_error_or_access_rule_violation then
+                raise exception 'no event can be stored: % [%]', sqlerrm, sqlstate
+                    using errcode = 'object_not_in_prerequisite_state',
+                          hint = 'Is a trigger of the application on webhook_events broken, or without rights?';
+        end;
+        refused := v_stored.refused;
+        codes := v_stored.codes;
+        reasons := v_stored.reasons;
+        if v_places is not null then
+            refused := array(select v_places[r.place]
+                             from unnest(refused) with ordinality as r (place, number)
+                             order by r.number);
+        end if;
+    end if;
+
+    select array_agg(router.as_event(c.event)) filter (where (c.event).id is not null and (c.event).routed_at is null
+                                                         and (c.named or (c.event).parked_until is null)),
+           array_agg(c.channel) filter (where c.named and (c.event).id is null),
+           array_agg(c.event_id) filter (where c.named and (c.event).id is null)
+    into v_events, v_channels, v_event_ids
+    from (
+        select t.channel, t.event_id, t.named, w.event
+        from (
+            select lower(btrim(r.channel)) as channel, r.event_id, bool_or(r.line is null) as named
+            from unnest(v_lines, p_channels, p_event_ids) as r (line, channel, event_id)
+            group by lower(btrim(r.channel)), r.event_id
+            order by lower(btrim(r.channel)) collate "C", r.event_id collate "C"
+            offset 0
+        ) t
+        left join lateral (
+            select w as event
+            from public.webhook_events w
+            where (w.channel, w.event_id) >= (t.channel, t.event_id) and (w.channel, w.event_id) <= (t.channel, t.event_id)
+            order by w.channel, w.event_id
+            limit 1
+            for no key update
+        ) w on true
+    ) c;
+
+    if v_event_ids is not null then
+        select refused || array_agg(r.place::integer), codes || array_agg('P0002'::text),
+               reasons || array_agg('event not found'::text)
+        into refused, codes, reasons
+        from unnest(v_lines, p_channels, p_event_ids) with ordinality as r (line, channel, event_id, place)
+        where r.line is null
+          and exists (select from unnest(v_channels, v_event_ids) as m (channel, event_id)
+                      where m.channel = lower(btrim(r.channel)) and m.event_id = r.event_id);
+    end if;
+
+    batch := router.route_claimed(case when not p_untried then v_events end, cardinality(v_lines) + 1);
+    if p_untried then
+        select count(*), count(*), count(*) filter (where router.park_event(e, '57014', 'takes too long, even alone'))
+        into batch.claimed, batch.parked, batch.dead
+        from unnest(v_events) e;
+    end if;
+end
+$function$;

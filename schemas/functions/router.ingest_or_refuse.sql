@@ -1,0 +1,59 @@
+-- router.ingest_or_refuse: stores the events of JSON lines; lines that fail together are split until the culprit stands
+-- alone, and that one is refused. An error that is not a line's own fault (deadlock, full disk, shutdown, missing rights, a
+-- broken trigger of the application) is passed on: nothing is stored then, and the same lines can be tried again.
+-- takes: lines; how many stand before them, for the places returned
+-- returns: as router.ingest_lines
+create or replace function router.ingest_or_refuse(
+    p_lines text[], p_before integer, out inserted integer, out refused integer[], out codes text[], out reasons text[]
+)
+language plpgsql
+volatile
+set search_path = pg_catalog, pg_temp
+set plan_cache_mode = force_generic_plan
+set jit = off
+as $function$
+declare
+    v_size constant integer := cardinality(p_lines);
+    v_step constant integer := greatest(v_size / 64, 1);  -- not halves: thousands of lines are alone after two steps
+    v_part record;
+begin
+    refused := '{}';
+    codes := '{}';
+    reasons := '{}';
+    begin
+        inserted := router.ingest_events((
+            select array_agg(row(j.line ->> 'channel', j.line ->> 'type', j.line ->> 'event_id', j.line ->> 'author_id',
+                                 j.line ->> 'author_name', j.line ->> 'content', (j.line ->> 'event_date')::timestamptz,
+                                 j.line ->> 'post_id', (j.line ->> 'conversation_id')::uuid,
+                                 nullif(j.line -> 'raw_payload', 'null'))::router.incoming
+                             order by j.place)
+            from (
+                select l.line::jsonb as line, l.place
+                from unnest(p_lines) with ordinality as l (line, place)
+                offset 0  -- parsed once, not once a field
+            ) j
+        ));
+        return;
+    exception
+        when transaction_rollback or insufficient_resources or operator_intervention or system_error
+             or lock_not_available or invalid_transaction_state or syntax_error_or_access_rule_violation then
+            raise;
+        when others then
+            if v_size = 1 then
+                inserted := 0;
+                refused := array[p_before + 1];
+                codes := array[sqlstate];
+                reasons := array[sqlerrm];
+                return;
+            end if;
+    end;
+    inserted := 0;
+    for v_place in 0..v_size - 1 by v_step loop
+        v_part := router.ingest_or_refuse(p_lines[v_place + 1:v_place + v_step], p_before + v_place);
+        inserted := inserted + v_part.inserted;
+        refused := refused || v_part.refused;
+        codes := codes || v_part.codes;
+        reasons := reasons || v_part.reasons;
+    end loop;
+end
+$function$;

@@ -1,0 +1,145 @@
+"""The readiness audit, on databases in every state."""
+
+from collections.abc import Iterator
+
+import psycopg
+import pytest
+from psycopg.rows import class_row
+
+from consumer.adapters.postgres import migrate, schemas
+from consumer.adapters.postgres.audit import Audit, AuditRow, audit
+from consumer.adapters.postgres.embedded import EmbeddedPostgres
+from tests.migrations.databases import TABLES, Database, brownfield_on
+
+AUDIT = schemas.sql_file("audit", "audit_phase9_readiness.sql").text.encode()
+
+
+def found(report: Audit, kind: str, part: str) -> AuditRow:
+    """The one row of that kind whose name contains the part."""
+    (row,) = [row for row in report.rows if row.kind == kind and part in row.name]
+    return row
+
+
+def test_an_empty_database_lacks_everything(fresh: Database) -> None:
+    """Each thing is a row that is not ok, none is an error."""
+    report = audit(fresh.admin)
+    assert not report.ok
+    assert {row.name for row in report.rows if row.kind == "table"} == {f"public.{table}" for table in TABLES}
+    assert not any(row.ok for row in report.rows)
+    assert sum(row.kind == "function" for row in report.rows) == 4
+    assert sum(row.kind == "optional function" for row in report.rows) == 4
+    assert not found(report, "events", "unrouted").required
+
+
+def test_a_database_of_the_wild_has_tables_and_functions(brownfield: Database) -> None:
+    """What the original has is ok, what only we bring is missing."""
+    report = audit(brownfield.owned)
+    for kind in ("table", "column", "function", "optional function", "unique key", "look-up index"):
+        assert all(row.ok for row in report.rows if row.kind == kind), kind
+    assert found(report, "events", "unrouted").detail == "10"
+    assert not report.ok
+    assert not found(report, "doorbell", "webhook_events").ok
+
+
+def test_a_migrated_database_is_ready(brownfield: Database) -> None:
+    """Every row is ok, again and again."""
+    migrate.migrate(brownfield.owned)
+    reports = [audit(brownfield.owned) for _ in range(2)]
+    assert reports[0] == reports[1]
+    assert all(row.ok for row in reports[0].rows), [row for row in reports[0].rows if not row.ok]
+    assert reports[0].ok
+
+
+@pytest.mark.parametrize(
+    ("damage", "kind", "part", "detail"),
+    [
+        ("drop table message_analysis", "table", "message_analysis", "missing"),
+        ("alter table webhook_events drop column routed_at cascade", "column", "routed_at", "missing"),
+        ("drop function route_webhook_event(text, text)", "function", "route_webhook_event", "missing"),
+        (
+            (
+                "drop function route_unrouted_events(text, integer);"
+                "create function route_unrouted_events(p_limit text, p_channel integer) returns text"
+                " language sql as 'select null'"
+            ),
+            "function",
+            "route_unrouted_events",
+            "wanted (p_channel, p_limit) returns integer",
+        ),
+        ("drop index ux_messages_provider", "unique key", "messages (channel, provider", "missing"),
+        ("drop index router_ready_by_arrival", "index", "router_ready_by_arrival", "missing"),
+        (
+            "update pg_index set indisvalid = false where indexrelid = 'router_ready_by_arrival'::regclass",
+            "index",
+            "router_ready_by_arrival",
+            "invalid",
+        ),
+        ("alter table webhook_events disable trigger webhook_router_doorbell", "doorbell", "", "disabled"),
+        ("drop trigger webhook_router_doorbell on webhook_events", "doorbell", "", "missing"),
+        ("grant execute on function auto_reply_stub(uuid) to public", "rights", "public", "everybody"),
+        ("alter function auto_reply_stub(uuid) reset all", "rights", "public", "no pinned search_path"),
+        ("alter function auto_reply_stub(uuid) owner to app_owner", "rights", "public", "belongs to app_owner"),
+        ("alter function auto_reply_stub(uuid) security invoker", "rights", "public", "no security definer"),
+        ("grant execute on function router.reply(uuid) to public", "rights", "router", "everybody"),
+    ],
+)
+def test_damage_is_found(damaged: psycopg.Connection, damage: str, kind: str, part: str, detail: str) -> None:
+    """One required thing less, and the audit says which."""
+    damaged.execute(damage.encode())
+    with damaged.cursor(row_factory=class_row(AuditRow)) as cursor:
+        report = Audit(rows=tuple(cursor.execute(AUDIT)))
+    row = found(report, kind, part)
+    assert (row.required, row.ok) == (True, False)
+    assert detail in row.detail
+    assert not report.ok
+
+
+@pytest.fixture(scope="module")
+def ready(newest_server: EmbeddedPostgres) -> Iterator[Database]:
+    with brownfield_on(newest_server) as database:
+        migrate.migrate(database.owned)
+        yield database
+
+
+@pytest.fixture
+def damaged(ready: Database) -> Iterator[psycopg.Connection]:
+    """A transaction that is undone."""
+    with psycopg.connect(ready.admin) as connection:
+        yield connection
+        connection.rollback()
+
+
+def test_what_only_informs_is_told(brownfield_newest: Database) -> None:
+    """Triggers of the application, columns that routing does not fill, row security that holds for the owner too."""
+    migrate.migrate(brownfield_newest.owned)
+    brownfield_newest.run(
+        "create function noop() returns trigger language plpgsql as 'begin return null; end'",
+        "create trigger leads after insert on messages for each row execute function noop()",
+        "alter table messages add column tenant text not null",
+        "alter table messages force row level security",
+        "drop index idx_conv_contact",
+    )
+    report = audit(brownfield_newest.owned)
+    assert found(report, "application trigger", "messages.leads").detail.endswith("with the rights of whoever writes")
+    assert "not null without a default" in found(report, "mandatory column", "messages.tenant").detail
+    assert "forced" in found(report, "row security", "messages").detail
+    assert not found(report, "look-up index", "conversations").ok
+    assert report.ok
+
+
+def test_who_may_not_read_still_gets_an_answer(brownfield_newest: Database) -> None:
+    """The count is unknown then, and nothing else."""
+    migrate.migrate(brownfield_newest.owned)
+    with psycopg.connect(brownfield_newest.admin) as connection:
+        connection.execute("set role anon")
+        rows = connection.execute(AUDIT).fetchall()
+    assert [row[1] for row in rows if not row[3]] == ["unrouted"]
+
+
+def test_the_audit_knows_all_indexes_of_the_migrations(fresh_newest: Database) -> None:
+    """A migration that adds one must add it here."""
+    migrate.migrate(fresh_newest.owned)
+    names = fresh_newest.rows(
+        "select 'public.' || indexname from pg_indexes where indexname like 'router\\_%' order by 1"
+    )
+    assert [row.name for row in audit(fresh_newest.owned).rows if row.kind == "index"] == [name for (name,) in names]

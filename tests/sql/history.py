@@ -1,0 +1,216 @@
+"""Generated histories of events, ways to route them, and what must come out of it: a model without any SQL."""
+
+from collections import defaultdict
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Literal
+
+from hypothesis import strategies as st
+
+START = datetime(2026, 1, 1, 12, tzinfo=UTC)
+CHANNELS = ("instagram", "whatsapp")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Event:
+    """One event; minutes are counted from `START`."""
+
+    event_id: str
+    channel: str
+    type: str
+    author: str | None
+    """"known" has a contact without name and conversation from the beginning, on Instagram."""
+    name: str | None
+    minute: int | None
+    """None: without a date; the arrival counts."""
+    arrival: int
+    post: str | None
+    preset: bool
+    """Names beforehand the conversation `preset`, which is there from the beginning."""
+    answered: bool
+    """Has its message, in the conversation `answered`, from the beginning."""
+
+    @property
+    def sent_at(self) -> datetime:
+        """The time of its message."""
+        return START + timedelta(minutes=self.arrival if self.minute is None else self.minute)
+
+    @property
+    def date(self) -> datetime | None:
+        """What webhook_events holds."""
+        return None if self.minute is None else self.sent_at
+
+
+Action = Literal["begin", "commit", "rollback", "arrive", "again", "batch", "oldest", "one", "reopen"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Step:
+    """What one of the two sessions does next."""
+
+    session: int
+    action: Action
+    event: int = 0
+    limit: int = 1
+    channel: str | None = None
+    keep_conversation: bool = False
+
+
+@st.composite
+def histories(draw: st.DrawFn) -> list[Event]:
+    """Events of few people, posts and times, so that they meet often."""
+    events = []
+    for number in range(draw(st.integers(2, 12))):
+        author = draw(st.sampled_from(["a", "b", "known", "known", None, None, " "]))
+        kind = draw(st.sampled_from(["message", "comment"]))
+        events.append(
+            Event(
+                event_id=f"e{number}",
+                channel=draw(st.sampled_from(["instagram", "instagram", "whatsapp"])),
+                type=kind,
+                author=author,
+                name=draw(st.sampled_from([None, "", "Ann", "Bob", "ann", "Zoë"])),
+                minute=draw(st.sampled_from([0, 1, 2, 3, None])),
+                arrival=draw(st.integers(0, 5)),
+                post=draw(st.sampled_from([None, "p", "p"])) if kind == "comment" else None,
+                preset=draw(st.sampled_from([False, False, False, True])),
+                answered=draw(st.sampled_from([False, False, False, True])),
+            )
+        )
+    return events
+
+
+@st.composite
+def schedules(draw: st.DrawFn, events: int) -> list[Step]:
+    """Rounds in which one session opens a transaction and works, the other works meanwhile, and the first one ends."""
+    actions: list[Action] = ["arrive", "batch", "batch", "batch", "oldest", "oldest", "one", "one", "again", "reopen"]
+    steps: list[Step] = []
+    for _ in range(draw(st.integers(2, 6))):
+        first = draw(st.sampled_from([0, 1]))
+        begins: list[Action] = ["begin"] if draw(st.booleans()) else []
+        for session, opening in ((first, ["begin"]), (1 - first, begins)):
+            steps += [Step(session=session, action="begin") for _ in opening]
+            work = st.builds(
+                Step,
+                session=st.just(session),
+                action=st.sampled_from(actions),
+                event=st.integers(0, events - 1),
+                limit=st.sampled_from([1, 2, 3, 50]),
+                channel=st.sampled_from([None, *CHANNELS]),
+                keep_conversation=st.booleans(),
+            )
+            steps += draw(st.lists(work, min_size=1, max_size=3))
+        steps += [Step(session=session, action=draw(ends)) for session in draw(st.permutations([0, 1]))]
+    return steps
+
+
+ends: st.SearchStrategy[Action] = st.sampled_from(["commit", "commit", "commit", "rollback"])
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Conversation:
+    """A conversation, known by what is in it."""
+
+    author: tuple[str, str] | None
+    channel: str
+    thread: str | None
+    status: str
+    last_message_at: datetime | None
+    messages: frozenset[str]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Message:
+    """A message of an event."""
+
+    event_id: str
+    channel: str
+    author: tuple[str, str] | None
+    direction: str
+    content: str
+    sent_at: datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Outcome:
+    """Everything that routing makes, but for ids and the times of making."""
+
+    people: dict[tuple[str, str], tuple[str | None, str | None]]
+    """(channel, external_id) → full_name of the contact, display_name of the channel."""
+    conversations: list[Conversation]
+    messages: list[Message]
+    events: dict[str, frozenset[str]]
+    """Event → the messages of its conversation."""
+
+
+def order(conversation: Conversation) -> list[str]:
+    """For comparing lists of conversations."""
+    return [repr(sorted(conversation.messages)), conversation.channel, str(conversation.thread)]
+
+
+def expected(events: list[Event]) -> Outcome:
+    """What is true in the end, worked out event by event from the contract."""
+    names: dict[tuple[str, str], list[tuple[datetime, str]]] = {("instagram", "known"): []}
+    members: dict[object, list[Event]] = defaultdict(list)
+    messages = []
+    for event in events:
+        author = None if event.author is None or not event.author.strip() else (event.channel, event.author)
+        if event.answered:
+            members["answered"].append(event)
+            messages.append(
+                Message(
+                    event_id=event.event_id, channel=event.channel, author=None, direction="outbound",
+                    content="answered", sent_at=START,
+                )  # fmt: skip
+            )
+            continue
+        if author is not None:
+            known = names.setdefault(author, [])
+            if event.name:
+                known.append((event.sent_at, event.name))
+        if event.preset:
+            members["preset"].append(event)
+        elif author is not None:
+            members["author", author].append(event)
+        elif event.type == "comment" and event.post is not None:
+            members["post", event.channel, event.post].append(event)
+        else:
+            members["alone", event.channel, event.event_id].append(event)
+        messages.append(
+            Message(
+                event_id=event.event_id, channel=event.channel, author=author, direction="inbound",
+                content=f"text of {event.event_id}", sent_at=event.sent_at,
+            )  # fmt: skip
+        )
+    members["preset"], members["answered"]  # noqa: B018 - both are there from the beginning, also without messages
+    conversations = [conversation_of(key, inside) for key, inside in members.items()]
+    return Outcome(
+        people={author: (max(known)[1],) * 2 if known else (None, None) for author, known in names.items()},
+        conversations=sorted(conversations, key=order),
+        messages=sorted(messages, key=lambda message: message.event_id),
+        events={e.event_id: frozenset(i.event_id for i in inside) for inside in members.values() for e in inside},
+    )
+
+
+def conversation_of(key: object, inside: list[Event]) -> Conversation:
+    """The conversation with these events' messages."""
+    latest = max((event.sent_at for event in inside), default=None)
+    ids = frozenset(event.event_id for event in inside)
+    match key:
+        case "answered":
+            return Conversation(
+                author=None, channel="instagram", thread="answered", status="closed", last_message_at=None, messages=ids
+            )
+        case "preset":
+            return Conversation(
+                author=None, channel="instagram", thread="preset", status="pending", last_message_at=latest, messages=ids
+            )
+        case "author", (str(channel), str(author)):
+            return Conversation(
+                author=(channel, author), channel=channel, thread=None, status="open", last_message_at=latest, messages=ids
+            )
+        case _, str(channel), str(thread):
+            return Conversation(
+                author=None, channel=channel, thread=thread, status="open", last_message_at=latest, messages=ids
+            )
+    raise AssertionError(key)
