@@ -45,7 +45,7 @@ begin
       and (p_newer_than is null or p.first_parked_at > now() - p_newer_than)
       and (p_state is null or s.state = p_state)
       and (p_state is not null or p_ids is not null or p.discarded_at is null)
-    order by p.last_parked_at desc, p.event_id
+    order by p.last_parked_at desc
     limit p_limit;
 end
 $function$;

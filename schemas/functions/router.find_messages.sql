@@ -1,7 +1,8 @@
 -- router.find_messages: finds out which events have their message already (re-opened by the application, say).
 -- takes: events
 -- returns: the events in the same order; those that have a message with has_message and that message's conversation
--- reads: messages by key
+-- reads: messages by key. Equality would leave the planner a choice, and where it knows nothing of the data yet it may take
+--   (channel, sent_at); only the key has this order, and sorting is off
 create or replace function router.find_messages(p_events router.event[])
 returns router.event[]
 language plpgsql
@@ -10,6 +11,8 @@ set search_path = pg_catalog, pg_temp
 set plan_cache_mode = force_generic_plan
 set enable_seqscan = off
 set enable_bitmapscan = off
+set enable_sort = off
+set enable_incremental_sort = off
 set jit = off
 as $function$
 begin
@@ -22,7 +25,9 @@ begin
         left join lateral (
             select m.conversation_id
             from public.messages m
-            where m.channel = e.channel and m.provider_message_id = e.event_id
+            where (m.channel, m.provider_message_id) >= (e.channel, e.event_id)
+              and (m.channel, m.provider_message_id) <= (e.channel, e.event_id) and m.provider_message_id is not null
+            order by m.channel, m.provider_message_id
             limit 1
         ) m on true
     );

@@ -36,7 +36,8 @@ begin
         return;
     exception
         when transaction_rollback or insufficient_resources or operator_intervention or system_error
-             or lock_not_available or invalid_transaction_state or syntax_error_or_access_rule_violation then
+             or lock_not_available or invalid_transaction_state or syntax_error_or_access_rule_violation
+             or invalid_schema_name then
             raise;
         when others then
             if v_size = 1 then

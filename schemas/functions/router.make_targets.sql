@@ -2,6 +2,7 @@
 -- that are about to be renamed. Not called for a batch of known people.
 -- takes: events as router.find_targets returned them
 -- returns: the events, each with its conversation, and with its contact where it has an author
+-- raises: a conversation has to be made and the transaction is not "read committed": it would not see what others made
 -- writes: contacts, contact_channels, conversations
 -- locks: new channels in the order of their key, contacts by id, thread stripes by number
 create or replace function router.make_targets(p_events router.event[])
@@ -67,6 +68,11 @@ begin
     ) s;
 
     if exists (select from unnest(v_events) e where e.conversation_id is null) then
+        if current_setting('transaction_isolation') <> 'read committed' then
+            raise exception 'no conversation can be made in a transaction that is "%"', current_setting('transaction_isolation')
+                using errcode = 'invalid_transaction_state',
+                      hint = 'Two of them could make the same one. Call this in a "read committed" transaction.';
+        end if;
         v_events := router.find_targets(v_events);  -- another batch may have made them while this one waited
         insert into public.conversations (contact_id, channel, channel_conversation_id, status, last_message_at)
         select e.contact_id, e.channel,

@@ -1,6 +1,7 @@
 -- router.route_event: routes one event now. Called again it returns the same ids and adds nothing.
 -- returns: {conversation_id, message_id}
 -- raises: "event not found"; what routing raises, and the event is not parked then
+-- reads: events and messages by key and no other index, see router.find_messages
 -- locks: the event; waits for a batch that has claimed it
 create or replace function router.route_event(p_channel text, p_event_id text)
 returns jsonb
@@ -10,6 +11,9 @@ security definer
 set search_path = pg_catalog, pg_temp
 set plan_cache_mode = force_generic_plan
 set enable_seqscan = off
+set enable_bitmapscan = off
+set enable_sort = off
+set enable_incremental_sort = off
 set jit = off
 as $function$
 declare
@@ -18,7 +22,10 @@ declare
 begin
     select w.* into v_row
     from public.webhook_events w
-    where w.channel = lower(btrim(p_channel)) and w.event_id = p_event_id
+    where (w.channel, w.event_id) >= (lower(btrim(p_channel)), p_event_id)
+      and (w.channel, w.event_id) <= (lower(btrim(p_channel)), p_event_id)
+    order by w.channel, w.event_id
+    limit 1
     for no key update;
     if not found then
         raise exception 'event not found'
@@ -33,7 +40,9 @@ begin
     left join lateral (
         select m.id
         from public.messages m
-        where m.channel = w.channel and m.provider_message_id = w.event_id
+        where (m.channel, m.provider_message_id) >= (w.channel, w.event_id)
+          and (m.channel, m.provider_message_id) <= (w.channel, w.event_id) and m.provider_message_id is not null
+        order by m.channel, m.provider_message_id
         limit 1
     ) m on true
     where w.id = v_row.id;

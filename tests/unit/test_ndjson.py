@@ -112,6 +112,18 @@ def test_rejected_lines_lose_nothing(tmp_path: Path) -> None:
     ]
 
 
+def test_an_older_file_is_replaced_under_its_readers(tmp_path: Path) -> None:
+    """Lines rejected before can be mended and piped in again, even if some are rejected once more."""
+    path = tmp_path / "rejected.ndjson"
+    path.write_bytes(b"older\n")
+    with path.open("rb") as reader:
+        rejected = RejectedLines(path)
+        rejected.write([Rejection(Line(1, b"newer"), "r")])
+        rejected.close()
+        assert reader.read() == b"older\n"
+    assert b"newer" in path.read_bytes()
+
+
 def test_errors_of_files_are_ours(tmp_path: Path) -> None:
     """No such file is the user's mistake; a place that cannot be written to ends the work."""
     with pytest.raises(Misconfigured, match="nothing: No such file"):

@@ -26,6 +26,13 @@ HOPELESS = re.compile(
     r"password authentication failed|no password supplied|no pg_hba\.conf entry|database \".*\" does not exist"
     r"|role \".*\" does not exist|is not permitted to log in"
 )
+# Its SQLSTATE is that of the statement timeout as well. In another language of the server it counts as that one.
+CANCELLED_BY_SOMEBODY = re.compile("user request")
+# Routing looks again for what others have made while it waited for them, which an older snapshot does not show.
+READ_COMMITTED = """
+    select set_config('default_transaction_isolation', 'read committed', false)
+    where current_setting('default_transaction_isolation') <> 'read committed'
+"""
 SCHEMA_IS_MISSING = (
     errors.UndefinedFunction,
     errors.InvalidSchemaName,
@@ -58,7 +65,15 @@ async def connect(conninfo: str) -> psycopg.AsyncConnection:
         Transient: it may yet.
     """
     with translated():
-        return await psycopg.AsyncConnection.connect(with_defaults(conninfo), autocommit=True, prepare_threshold=None)
+        connection = await psycopg.AsyncConnection.connect(
+            with_defaults(conninfo), autocommit=True, prepare_threshold=None
+        )
+        try:
+            await connection.execute(READ_COMMITTED)
+        except BaseException:
+            await connection.close()
+            raise
+        return connection
 
 
 class translated:  # noqa: N801 - used as a statement: with translated(): …
@@ -78,7 +93,7 @@ def translation(error: psycopg.Error) -> ConsumerError:
     The detail and context fields are left out: they quote rows.
     """
     state = error.sqlstate or ""
-    said = (error.diag.message_primary or str(error)).strip()
+    said = " ".join((error.diag.message_primary or str(error)).split())
     hint = f" ({error.diag.message_hint})" if error.diag.message_hint else ""
     kind, advice = _kind(error, state, said)
     return kind(f"database: {said}{hint}{f' [{state}]' if state else ''}{advice}")
@@ -87,7 +102,7 @@ def translation(error: psycopg.Error) -> ConsumerError:
 def _kind(error: psycopg.Error, state: str, said: str) -> tuple[type[ConsumerError], str]:
     lost = isinstance(error, (psycopg.OperationalError, psycopg.InterfaceError))
     if isinstance(error, errors.QueryCanceled):
-        return TooSlow, ""
+        return (Transient if CANCELLED_BY_SOMEBODY.search(said) else TooSlow), ""
     if isinstance(error, SCHEMA_IS_MISSING):
         return Fatal, "; the schema is missing or older than this program: run `webhook-router migrate`"
     if isinstance(error, errors.InsufficientPrivilege):
@@ -116,8 +131,9 @@ class Session:
         network that has gone away does not keep limits.
 
         Raises:
-            TooSlow: the time is over.
-            Transient, Fatal, Rejected: see `translation`.
+            TooSlow: the time is over, and the server says that the call is.
+            Transient: the time is over, and the server says nothing; otherwise see `translation`.
+            Fatal, Rejected: see `translation`.
         """
         deadline = asyncio.timeout(self._call_timeout)
         try:
@@ -128,6 +144,8 @@ class Session:
                     yield self._connection
         except TimeoutError:
             await self._drop_unless_idle()
+            if self._connection is None:
+                raise Transient(f"database: no answer within {self._call_timeout:g} s") from None
             raise TooSlow(f"database: no answer within {self._call_timeout:g} s, the call was cancelled") from None
         except (Transient, Fatal, Rejected):
             await self._drop_unless_idle()

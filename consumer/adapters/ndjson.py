@@ -1,0 +1,197 @@
+"""NDJSON, read and written as bytes, in pieces: neither a file nor a long line is held in memory as a whole."""
+
+import base64
+import contextlib
+import io
+import select
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import BinaryIO, Final, NamedTuple, Protocol
+
+import orjson
+
+from consumer.domain.errors import Fatal, Misconfigured
+
+LONGEST_LINE: Final = 16 * 1024 * 1024
+_READ_BYTES: Final = 1024 * 1024
+_KEPT_BYTES: Final = 1000  # of a line that is too long
+
+_BYTE_ORDER_MARK: Final = b"\xef\xbb\xbf"
+_OTHER_FORMATS: Final = {
+    b"\x1f\x8b": "compressed (gzip)",
+    b"\x28\xb5\x2f\xfd": "compressed (zstd)",
+    b"BZh": "compressed (bzip2)",
+    b"\xfd7zXZ": "compressed (xz)",
+    b"PK\x03\x04": "a zip archive",
+    b"\xff\xfe": "UTF-16 text",
+    b"\xfe\xff": "UTF-16 text",
+}
+
+
+class Source(Protocol):
+    """Where bytes come from: an unbuffered file, whose `read` returns what is there."""
+
+    def read(self, size: int, /) -> bytes | None:
+        """Up to `size` bytes; none at the end."""
+
+    def fileno(self) -> int:
+        """The descriptor to ask whether something is there."""
+
+
+class Line(NamedTuple):
+    """A line that is not blank, without its end."""
+
+    number: int
+    """From 1; blank lines count."""
+    text: bytes
+    cut: int = 0
+    """Its length, if it is too long: `text` is only how it begins."""
+
+
+class Rejection(NamedTuple):
+    """A line that was not taken."""
+
+    line: Line
+    reason: str
+
+
+class LineReader:
+    """The lines of a source. `bytes_read` tells how far it is; lines of more than `longest` bytes are cut."""
+
+    def __init__(self, source: Source, *, name: str, longest: int = LONGEST_LINE) -> None:
+        self._source = source
+        self._name = name
+        self.longest = longest
+        self._number = 0
+        self.bytes_read = 0
+
+    def blocks(self) -> Iterator[list[Line]]:
+        """Lines in the order of the source, as they come; an empty block says that for the moment there are no more.
+
+        Raises:
+            Misconfigured: this is no text, going by how it begins.
+            Fatal: the source cannot be read to its end.
+        """
+        rest = bytearray()
+        too_long: Line | None = None
+        while True:
+            if not self._ready():
+                yield []
+            chunk = self._read()
+            if not chunk:
+                break
+            if too_long is not None:
+                end = chunk.find(b"\n")
+                too_long = too_long._replace(cut=too_long.cut + (len(chunk) if end < 0 else end))
+                if end < 0:
+                    continue
+                yield [too_long]
+                too_long, chunk = None, chunk[end + 1 :]
+            end = chunk.rfind(b"\n")
+            if end >= 0:
+                rest += chunk[:end]
+                yield self._lines(bytes(rest))
+                rest = bytearray(chunk[end + 1 :])
+            else:
+                rest += chunk
+            if len(rest) > self.longest:
+                self._number += 1
+                too_long = Line(self._number, bytes(rest[:_KEPT_BYTES]), len(rest))
+                rest.clear()
+        if too_long is not None:
+            yield [too_long]
+        elif rest:
+            yield self._lines(bytes(rest))
+
+    def _lines(self, text: bytes) -> list[Line]:
+        lines = []
+        for number, piece in enumerate(text.split(b"\n"), self._number + 1):
+            if piece and not piece.isspace():
+                if len(piece) > self.longest:
+                    lines.append(Line(number, piece[:_KEPT_BYTES], len(piece)))
+                else:
+                    lines.append(Line(number, piece.removesuffix(b"\r")))
+        self._number += text.count(b"\n") + 1
+        return lines
+
+    def _read(self) -> bytes:
+        try:
+            chunk = self._source.read(_READ_BYTES) or b""
+        except OSError as error:
+            raise Fatal(f"{self._name} cannot be read any further: {error.strerror}") from error
+        if not self.bytes_read:
+            for begin, what in _OTHER_FORMATS.items():
+                if chunk.startswith(begin):
+                    raise Misconfigured(f"{self._name} is {what}; pipe it as UTF-8 text: … | webhook-router ingest -")
+            self.bytes_read = len(chunk)
+            return chunk.removeprefix(_BYTE_ORDER_MARK)
+        self.bytes_read += len(chunk)
+        return chunk
+
+    def _ready(self) -> bool:
+        """Whether a read returns at once. Windows can only tell of sockets: there, and for what is no file, yes."""
+        try:
+            return bool(select.select([self._source.fileno()], [], [], 0)[0])
+        except (OSError, ValueError):
+            return True
+
+
+class RejectedLines:
+    """The file of rejected lines: {"line": n, "reason": "…", "record": "<the line>"}, made when the first one comes.
+
+    A line that is no UTF-8 text is kept as "record_base64", of one that is too long only "record_start" and "bytes".
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._file: BinaryIO | None = None
+
+    def write(self, rejections: Sequence[Rejection]) -> None:
+        """Adds lines; when it returns they are with the operating system.
+
+        Raises:
+            Fatal: they cannot be kept, so that going on would lose them.
+        """
+        if not rejections:
+            return
+        try:
+            if self._file is None:
+                # An older one may be what is being read, by whoever feeds us: that reader keeps it.
+                if self.path.is_file() and not self.path.is_symlink():
+                    with contextlib.suppress(OSError):
+                        self.path.unlink()
+                self._file = self.path.open("wb")
+            self._file.write(b"".join(_rejected(rejection) for rejection in rejections))
+            self._file.flush()
+        except OSError as error:
+            raise Fatal(f"rejected lines cannot be written to {self.path}: {error.strerror}") from error
+
+    def close(self) -> None:
+        """Closes the file, if there is one."""
+        if self._file is not None:
+            self._file.close()
+
+
+def _rejected(rejection: Rejection) -> bytes:
+    line, reason = rejection
+    entry: dict[str, object] = {"line": line.number, "reason": reason}
+    if line.cut:
+        entry |= {"record_start": line.text.decode(errors="replace"), "bytes": line.cut}
+    else:
+        try:
+            entry["record"] = line.text.decode()
+        except UnicodeDecodeError:
+            entry["record_base64"] = base64.b64encode(line.text).decode()
+    return orjson.dumps(entry, option=orjson.OPT_APPEND_NEWLINE)
+
+
+def open_source(name: str) -> io.FileIO:
+    """The file of that name, or standard input for "-".
+
+    Raises:
+        Misconfigured: there is no such file, or it is not for reading.
+    """
+    try:
+        return io.FileIO(0, closefd=False) if name == "-" else io.FileIO(name)
+    except OSError as error:
+        raise Misconfigured(f"cannot read {name}: {error.strerror}") from None

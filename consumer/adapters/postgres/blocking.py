@@ -1,0 +1,43 @@
+"""Blocking sessions, for commands that do one thing and end."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import psycopg
+from psycopg.conninfo import conninfo_to_dict, make_conninfo
+from psycopg.rows import TupleRow
+
+from consumer.adapters.postgres.connection import translated, with_defaults
+
+Connection = psycopg.Connection[TupleRow]
+
+
+def connect(conninfo: str, *, name: str) -> Connection:
+    """A connection in autocommit; `name` tells in pg_stat_activity which command it belongs to.
+
+    Raises:
+        Misconfigured, Transient: as `connection.connect`.
+    """
+    complete = with_defaults(conninfo)
+    known_as = conninfo_to_dict(conninfo).get("application_name", f"webhook-router {name}")
+    with translated():
+        return psycopg.connect(
+            make_conninfo(complete, application_name=known_as, client_encoding="utf8"),
+            autocommit=True,
+            prepare_threshold=None,
+        )
+
+
+@contextmanager
+def session(conninfo: str, *, name: str) -> Iterator[Connection]:
+    """As `connect`, for a while; a transaction left open is rolled back.
+
+    Raises:
+        Fatal, Transient, Rejected: see `connection.translation`.
+    """
+    connection = connect(conninfo, name=name)
+    try:
+        with translated():
+            yield connection
+    finally:
+        connection.close()

@@ -1,0 +1,115 @@
+"""Dead letters: events that could not be routed, looked at and decided about by an operator."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+from enum import StrEnum
+from typing import Any, Final
+from uuid import UUID
+
+from psycopg.rows import class_row
+
+from consumer.adapters.postgres.blocking import Connection
+
+_CONDITIONS: Final = """
+    p_ids => %(ids)s::uuid[], p_channel => %(channel)s::text, p_error_class => %(error_class)s::text,
+    p_older_than => %(older_than)s::interval, p_newer_than => %(newer_than)s::interval, p_state => %(state)s::text,
+    p_limit => %(limit)s::integer
+"""
+# As JSON, since Postgres has times that Python has not: an event may be parked for having one.
+_FIND: Final = f"""
+    select row_to_json(l)
+    from (
+        select d.id, d.state, d.channel, d.type, d.event_id, d.event_date, d.created_at, d.error_code, d.error_message,
+               d.attempts, d.first_parked_at, extract(epoch from now() - d.first_parked_at)::float as age_seconds,
+               d.last_parked_at, case when isfinite(d.next_attempt_at) then d.next_attempt_at end as next_attempt_at,
+               case when isfinite(d.next_attempt_at)
+                    then greatest(extract(epoch from d.next_attempt_at - now()), 0)::float end as due_in_seconds,
+               d.discarded_at
+        from router.dead_letters({_CONDITIONS}) d
+    ) l
+"""  # noqa: S608 - constants only
+_CONTENTS: Final = "select row_to_json(c) from router.dead_letter_contents(%s::uuid[]) c"
+_RETRY: Final = f"select matched, changed, unknown from router.retry_dead_letters({_CONDITIONS})"  # noqa: S608
+_DISCARD: Final = f"select matched, changed, unknown from router.discard_dead_letters({_CONDITIONS})"  # noqa: S608
+
+Letter = dict[str, Any]
+"""The columns of router.dead_letters, with `age_seconds` and `due_in_seconds`; no next attempt: None."""
+
+
+class State(StrEnum):
+    """What an event is waiting for."""
+
+    WAITING = "waiting"
+    """Its next attempt."""
+    DEAD = "dead"
+    """An operator: no attempt is left."""
+    DISCARDED = "discarded"
+    """Nothing: an operator has given it up."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Selection:
+    """Which events; None is no condition, but discarded ones are only found by state or id."""
+
+    ids: Sequence[UUID] | None = None
+    channel: str | None = None
+    error_class: str | None = None
+    """An SQLSTATE, or how it begins."""
+    older_than: timedelta | None = None
+    """Parked first longer ago than this."""
+    newer_than: timedelta | None = None
+    state: State | None = None
+    limit: int | None = None
+    """The latest parked ones only."""
+
+    def parameters(self) -> dict[str, object]:
+        """What the statements take."""
+        return {
+            "ids": None if self.ids is None else list(self.ids),
+            "channel": self.channel,
+            "error_class": self.error_class,
+            "older_than": self.older_than,
+            "newer_than": self.newer_than,
+            "state": self.state,
+            "limit": self.limit,
+        }
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Outcome:
+    """What a decision did."""
+
+    matched: int
+    """Events that the selection met."""
+    changed: int
+    """Those that were not as wanted already."""
+    unknown: list[UUID]
+    """Ids given that are no parked events."""
+
+
+def find(connection: Connection, selection: Selection) -> list[Letter]:
+    """The letters, latest parked first, without what anybody wrote."""
+    return [letter for (letter,) in connection.execute(_FIND, selection.parameters())]
+
+
+def contents(connection: Connection, ids: Sequence[UUID]) -> dict[str, Letter]:
+    """What was written in them and by whom, by id; takes more rights than the service has."""
+    return {found["id"]: found for (found,) in connection.execute(_CONTENTS, [list(ids)])}
+
+
+def retry(connection: Connection, selection: Selection) -> Outcome:
+    """Has them tried again at the next sweep, as if they had never failed."""
+    return _decide(connection, _RETRY, selection)
+
+
+def discard(connection: Connection, selection: Selection) -> Outcome:
+    """Gives them up: they stay, but are not tried again by themselves."""
+    return _decide(connection, _DISCARD, selection)
+
+
+def _decide(connection: Connection, statement: str, selection: Selection) -> Outcome:
+    with connection.cursor(row_factory=class_row(Outcome)) as cursor:
+        outcome = cursor.execute(statement.encode(), selection.parameters()).fetchone()
+    assert outcome is not None
+    return outcome

@@ -1,0 +1,47 @@
+"""Storing and routing what Kafka records hold: one statement a poll."""
+
+import time
+from collections.abc import Sequence
+
+from consumer.adapters.postgres.connection import Session
+from consumer.adapters.postgres.store import batch_of
+from consumer.domain.records import Ingested, Intake, Refusal
+
+INGEST_AND_ROUTE = """
+    select (r.batch).claimed, (r.batch).inserted, (r.batch).parked, (r.batch).dead, (r.batch).channels, (r.batch).ages,
+           (r.batch).reached_at::text, (r.batch).reached_id::text, (r.batch).seconds, r.refused, r.codes, r.reasons
+    from router.ingest_and_route(%(lines)s, %(channels)b, %(event_ids)b, %(keep)b, %(untried)s) r
+"""
+
+
+class PostgresRecordStore:
+    """The `RecordStore` over one connection of its own."""
+
+    def __init__(self, conninfo: str, *, call_timeout: float) -> None:
+        self._session = Session(conninfo, call_timeout=call_timeout)
+
+    async def ingest_and_route(self, intakes: Sequence[Intake], *, untried: bool = False) -> Ingested:
+        """See `RecordStore.ingest_and_route`."""
+        parameters = {
+            "lines": "\n".join(intake.line or "" for intake in intakes),
+            "channels": [intake.channel for intake in intakes],
+            "event_ids": [intake.event_id for intake in intakes],
+            "keep": [intake.keep for intake in intakes],
+            "untried": untried,
+        }
+        started = time.perf_counter()
+        async with self._session.call() as connection:
+            row = await (await connection.execute(INGEST_AND_ROUTE, parameters, binary=True)).fetchone()
+        assert row is not None
+        *batch, refused, codes, reasons = row
+        return Ingested(
+            batch=batch_of(tuple(batch), time.perf_counter() - started),
+            refusals=tuple(
+                Refusal(place=place - 1, code=code, reason=reason)
+                for place, code, reason in zip(refused, codes, reasons, strict=True)
+            ),
+        )
+
+    async def close(self) -> None:
+        """See `RecordStore.close`."""
+        await self._session.close()

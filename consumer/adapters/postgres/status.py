@@ -1,0 +1,49 @@
+"""How the router is doing, asked of the database: it works whether the service runs or not."""
+
+from dataclasses import dataclass
+from typing import Final
+
+from psycopg.rows import class_row
+
+from consumer.adapters.postgres.blocking import Connection
+
+_STATUS: Final = """
+    select ready, oldest_seconds, parked, dead, discarded, per_second_in_minute, per_second_in_hour,
+           extract(epoch from now() - last_routed_at)::float as last_routed_seconds_ago, sessions, awake,
+           notification_queue
+    from router.status()
+"""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Status:
+    """One look. Times in seconds."""
+
+    ready: int
+    """Events to be routed now."""
+    oldest_seconds: float
+    """Age of the oldest of them, 0 when there is none."""
+    parked: int
+    """Events that wait for another attempt."""
+    dead: int
+    """Events that wait for an operator."""
+    discarded: int
+    """Events that an operator has given up."""
+    per_second_in_minute: float
+    """Events routed a second over the last minute, and the last hour."""
+    per_second_in_hour: float
+    last_routed_seconds_ago: float | None
+    sessions: int
+    """Connections of services, their listeners among them."""
+    awake: bool
+    """Whether a service is draining just now."""
+    notification_queue: float
+    """Share of the server's notification queue in use, 0 to 1."""
+
+
+def status(connection: Connection) -> Status:
+    """Takes one look; cheap on a table of any size, but for counting what is unrouted."""
+    with connection.cursor(row_factory=class_row(Status)) as cursor:
+        row = cursor.execute(_STATUS).fetchone()
+    assert row is not None
+    return row

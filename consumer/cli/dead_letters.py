@@ -1,0 +1,259 @@
+"""dead-letters: what is parked, why, and what becomes of it."""
+
+import re
+from collections.abc import Callable, Sequence
+from datetime import timedelta
+from typing import Annotated, Final
+from uuid import UUID
+
+import orjson
+import typer
+
+from consumer.adapters.postgres import dead_letters as store
+from consumer.adapters.postgres.blocking import Connection, session
+from consumer.adapters.postgres.dead_letters import Letter, Outcome, Selection, State
+from consumer.cli.database import AsJson, DatabaseUrl, database
+from consumer.cli.tables import duration, pairs, printable, table
+from consumer.domain.errors import ConsumerError
+
+_UNITS: Final = {"s": 1, "m": 60, "h": 3600, "d": 86_400, "w": 604_800}
+_LONGEST: Final = 1000 * 365 * 86_400
+
+commands = typer.Typer(
+    no_args_is_help=True, help="Events that could not be routed: list them, try them again, give them up."
+)
+
+
+def parse_duration(text: str) -> timedelta:
+    """A duration such as 45s, 15m, 2h, 3d, 1w or 1h30m.
+
+    Raises:
+        typer.BadParameter: it is something else.
+    """
+    if not re.fullmatch(r"(?:[0-9]{1,9}[smhdw])+", text):
+        raise typer.BadParameter(f"{text!r} is no duration such as 45s, 15m, 2h, 3d, 1w or 1h30m")
+    seconds = sum(int(number) * _UNITS[unit] for number, unit in re.findall(r"([0-9]+)([smhdw])", text))
+    if seconds > _LONGEST:
+        raise typer.BadParameter(f"{text!r} is longer than a thousand years")
+    return timedelta(seconds=seconds)
+
+
+def _error_class(text: str | None) -> str | None:
+    if text is not None and not re.fullmatch(r"[0-9A-Za-z]{2}(?:[0-9A-Za-z]{3})?", text):
+        raise typer.BadParameter(f"{text!r} is neither an SQLSTATE such as 23514 nor the two characters it begins with")
+    return text
+
+
+Ids = Annotated[list[UUID] | None, typer.Argument(metavar="ID", help="Ids, as list shows them.", show_default=False)]
+Channel = Annotated[str | None, typer.Option("--channel", help="Only of this channel.")]
+ErrorClass = Annotated[
+    str | None,
+    typer.Option("--error-class", callback=_error_class, help="Only with this SQLSTATE, or its first two characters."),
+]
+OlderThan = Annotated[
+    timedelta | None,
+    typer.Option(
+        "--older-than", parser=parse_duration, metavar="DURATION", help="Parked first longer ago: 15m, 2h, 3d."
+    ),
+]
+NewerThan = Annotated[
+    timedelta | None,
+    typer.Option("--newer-than", parser=parse_duration, metavar="DURATION", help="Parked first since then."),
+]
+OfState = Annotated[State | None, typer.Option("--state", help="Only those; without it all but the discarded ones.")]
+Everything = Annotated[bool, typer.Option("--all", help="All that the filters let through, instead of ids.")]
+
+
+@commands.command("list")
+def show_list(
+    *,
+    channel: Channel = None,
+    error_class: ErrorClass = None,
+    older_than: OlderThan = None,
+    newer_than: NewerThan = None,
+    state: OfState = None,
+    limit: Annotated[int, typer.Option(min=1, help="The latest so many.")] = 50,
+    database_url: DatabaseUrl = None,
+    as_json: AsJson = False,
+) -> None:
+    """List parked events, the latest first, with the error and the next attempt of each."""
+    selection = Selection(
+        channel=channel, error_class=error_class, older_than=older_than, newer_than=newer_than, state=state, limit=limit
+    )
+    with session(database(database_url), name="dead-letters") as connection:
+        letters = store.find(connection, selection)
+    if as_json:
+        typer.echo(orjson.dumps(letters, option=orjson.OPT_INDENT_2).decode())
+        return
+    rows = [
+        (
+            letter["id"],
+            letter["channel"],
+            letter["state"],
+            duration(letter["age_seconds"]),
+            str(letter["attempts"]),
+            letter["error_code"],
+            letter["error_message"].replace("\n", " "),
+            _next_attempt(letter),
+        )
+        for letter in letters
+    ]
+    for line in table(["id", "channel", "state", "age", "attempts", "error", "message", "next attempt"], rows):
+        typer.echo(line)
+    if len(letters) == limit:
+        typer.echo(f"the latest {limit}; --limit shows more", err=True)
+
+
+@commands.command("show")
+def show_one(
+    ids: Annotated[list[UUID], typer.Argument(metavar="ID", help="Ids, as list shows them.")],
+    *,
+    payload: Annotated[
+        bool,
+        typer.Option("--payload", help="Also author, content and raw payload; takes the rights of the tables' owner."),
+    ] = False,
+    database_url: DatabaseUrl = None,
+    as_json: AsJson = False,
+) -> None:
+    """Show everything about parked events; what was written in them, and by whom, only with --payload."""
+    with session(database(database_url), name="dead-letters") as connection:
+        letters = store.find(connection, Selection(ids=ids))
+        if payload:
+            written = store.contents(connection, ids)
+            letters = [letter | written.get(letter["id"], {}) for letter in letters]
+    if as_json:
+        typer.echo(orjson.dumps(letters, option=orjson.OPT_INDENT_2).decode())
+    else:
+        for number, letter in enumerate(letters):
+            if number:
+                typer.echo()
+            for line in pairs([(name, _text(value)) for name, value in letter.items()]):
+                typer.echo(line)
+    found = {letter["id"] for letter in letters}
+    _all_known([given for given in dict.fromkeys(ids) if str(given) not in found])
+
+
+@commands.command()
+def retry(
+    ids: Ids = None,
+    *,
+    everything: Everything = False,
+    channel: Channel = None,
+    error_class: ErrorClass = None,
+    older_than: OlderThan = None,
+    newer_than: NewerThan = None,
+    state: OfState = None,
+    limit: Annotated[int | None, typer.Option(min=1, help="The latest so many.")] = None,
+    database_url: DatabaseUrl = None,
+    as_json: AsJson = False,
+) -> None:
+    """Have parked events tried again as if they had never failed: at the service's next sweep."""
+    selection = _chosen(
+        ids,
+        everything=everything,
+        filters=Selection(
+            channel=channel,
+            error_class=error_class,
+            older_than=older_than,
+            newer_than=newer_than,
+            state=state,
+            limit=limit,
+        ),
+    )
+    _decide(
+        store.retry,
+        selection,
+        database_url,
+        as_json=as_json,
+        said="will be tried again, at the service's next sweep or by: webhook-router reconcile",
+        already="due already",
+    )
+
+
+@commands.command()
+def discard(
+    ids: Ids = None,
+    *,
+    everything: Everything = False,
+    channel: Channel = None,
+    error_class: ErrorClass = None,
+    older_than: OlderThan = None,
+    newer_than: NewerThan = None,
+    state: OfState = None,
+    limit: Annotated[int | None, typer.Option(min=1, help="The latest so many.")] = None,
+    database_url: DatabaseUrl = None,
+    as_json: AsJson = False,
+) -> None:
+    """Give parked events up: they stay in the table, but are tried no more. `retry` takes it back."""
+    selection = _chosen(
+        ids,
+        everything=everything,
+        filters=Selection(
+            channel=channel,
+            error_class=error_class,
+            older_than=older_than,
+            newer_than=newer_than,
+            state=state,
+            limit=limit,
+        ),
+    )
+    _decide(
+        store.discard,
+        selection,
+        database_url,
+        as_json=as_json,
+        said="will not be tried any more",
+        already="discarded already",
+    )
+
+
+def _chosen(ids: Sequence[UUID] | None, *, everything: bool, filters: Selection) -> Selection:
+    if not ids and not everything:
+        raise typer.BadParameter("say which: ids, or --all, with filters if you like")
+    if not ids:
+        return filters
+    if everything or filters != Selection():
+        raise typer.BadParameter("ids, or --all with filters, but not both")
+    return Selection(ids=ids)
+
+
+def _decide(
+    decide: Callable[[Connection, Selection], Outcome],
+    selection: Selection,
+    database_url: str | None,
+    *,
+    as_json: bool,
+    said: str,
+    already: str,
+) -> None:
+    with session(database(database_url), name="dead-letters") as connection:
+        outcome = decide(connection, selection)
+    if as_json:
+        typer.echo(orjson.dumps(outcome).decode())
+    else:
+        as_before = outcome.matched - outcome.changed
+        typer.echo(
+            f"{outcome.changed:,} event{'' if outcome.changed == 1 else 's'} {said}"
+            + (f"; {as_before:,} {'was' if as_before == 1 else 'were'} {already}" if as_before else "")
+        )
+    _all_known(outcome.unknown)
+
+
+def _all_known(unknown: Sequence[UUID]) -> None:
+    if unknown:
+        raise ConsumerError(f"not parked (any more): {', '.join(str(one) for one in unknown)}")
+
+
+def _next_attempt(letter: Letter) -> str:
+    due = letter["due_in_seconds"]
+    if due is None:
+        return "never"
+    return f"in {duration(due)}" if due else "due"
+
+
+def _text(value: object) -> str:
+    if value is None:
+        return ""
+    if isinstance(value, str):
+        return printable(value) if "\n" not in value else value
+    return orjson.dumps(value).decode()

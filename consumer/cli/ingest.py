@@ -1,0 +1,127 @@
+"""ingest: NDJSON events in bulk."""
+
+import os
+import stat
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated
+
+import orjson
+import typer
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
+
+from consumer.adapters.event_schema import event_schema
+from consumer.adapters.ndjson import LineReader, RejectedLines, Source, open_source
+from consumer.adapters.postgres.ingest import EventLoader, Figures, Ingestion
+from consumer.cli.database import AsJson, DatabaseUrl, database
+from consumer.domain.errors import ConsumerError, Misconfigured
+
+
+def ingest(
+    file: Annotated[str, typer.Argument(metavar="FILE|-", help="Events, one JSON object a line; - is standard input.")],
+    *,
+    rejected: Annotated[
+        Path | None,
+        typer.Option(help="Where rejected lines go; <FILE>.rejected.ndjson unless given. An older one is replaced."),
+    ] = None,
+    batch_size: Annotated[int, typer.Option(min=1, max=100_000, help="Lines a transaction at most.")] = 2000,
+    database_url: DatabaseUrl = None,
+    as_json: AsJson = False,
+) -> None:
+    """Store events from NDJSON; exit code 1 if some lines were rejected.
+
+    The fields are named as the columns of webhook_events: channel and event_id are required, type is message unless
+    given, event_date is RFC 3339 or absent. An event that is there already is updated by what the line knows more, so a
+    file can be ingested again. A rejected line is kept with its number and the reason, as {"line", "reason", "record"};
+    once mended: jq -r .record FILE.rejected.ndjson | webhook-router ingest -
+    """
+    conninfo = database(database_url)
+    with open_source(file) as source:
+        size = _size(source)
+        kept = RejectedLines(rejected_file(file, rejected))
+        reader = LineReader(source, name="standard input" if file == "-" else file)
+        loader = EventLoader(conninfo)
+        ingestion = Ingestion(
+            reader=reader, refusal=event_schema().refusal, loader=loader, rejected=kept, batch_size=batch_size
+        )
+        started = time.perf_counter()
+        try:
+            loader.open()
+            with _progress(reader, ingestion.figures, size) as progress:
+                ingestion.run(progress)
+        except (ConsumerError, KeyboardInterrupt) as error:
+            if isinstance(error, ConsumerError) and not ingestion.figures.lines:
+                raise
+            raise ConsumerError(_ended_early(error, ingestion.figures, kept.path)) from error
+        finally:
+            loader.close()
+            kept.close()
+    _summarise(ingestion.figures, time.perf_counter() - started, kept.path, as_json=as_json)
+    if ingestion.figures.rejected:
+        raise typer.Exit(1)
+
+
+def rejected_file(source: str, given: Path | None) -> Path:
+    """Where rejected lines are to go; found out beforehand, not after an hour."""
+    path = given or Path("rejected.ndjson" if source == "-" else f"{source}.rejected.ndjson")
+    if source != "-" and path.exists() and path.samefile(source):
+        raise Misconfigured(f"rejected lines cannot go to {path}: it is the file that is read")
+    if path.is_dir() or not os.access(path if path.exists() else path.absolute().parent, os.W_OK):
+        raise Misconfigured(f"rejected lines cannot go to {path}: it cannot be written; name another one by --rejected")
+    return path
+
+
+def _size(source: Source) -> int | None:
+    """Bytes of a regular file; of a pipe nobody knows."""
+    about = os.fstat(source.fileno())
+    return about.st_size if stat.S_ISREG(about.st_mode) else None
+
+
+@contextmanager
+def _progress(reader: LineReader, figures: Figures, size: int | None) -> Iterator[Callable[[], None]]:
+    """A bar on standard error where that is a terminal."""
+    columns = [BarColumn(), TaskProgressColumn(), TextColumn("{task.fields[figures]}"), TimeRemainingColumn()]
+    with Progress(*columns, console=Console(stderr=True), transient=True, disable=not sys.stderr.isatty()) as progress:
+        task = progress.add_task("", total=size, figures="")
+        started = time.perf_counter()
+
+        def update() -> None:
+            rate = figures.lines / max(time.perf_counter() - started, 0.001)
+            said = f"{figures.lines:,} lines, {rate:,.0f} a second, {figures.rejected:,} rejected"
+            progress.update(task, completed=reader.bytes_read, figures=said)
+
+        yield update
+
+
+def _ended_early(error: BaseException, figures: Figures, kept: Path) -> str:
+    reason = "stopped" if isinstance(error, KeyboardInterrupt) else str(error)
+    rejected = f", {figures.rejected:,} of them rejected (see {kept})" if figures.rejected else ""
+    return (
+        f"{reason}; up to line {figures.last_line:,} the lines are dealt with{rejected}, the rest is not: "
+        "run it again, what is stored already does no harm"
+    )
+
+
+def _summarise(figures: Figures, seconds: float, kept: Path, *, as_json: bool) -> None:
+    rate = figures.lines / seconds if seconds else 0.0
+    if as_json:
+        report = {
+            "lines": figures.lines,
+            "ingested": figures.inserted,
+            "duplicates": figures.duplicates,
+            "rejected": figures.rejected,
+            "seconds": round(seconds, 3),
+            "per_second": round(rate),
+            "rejected_file": str(kept) if figures.rejected else None,
+        }
+        typer.echo(orjson.dumps(report).decode())
+        return
+    rejected = f"{figures.rejected:,} rejected" + (f" (see {kept})" if figures.rejected else "")
+    typer.echo(
+        f"{figures.lines:,} lines: {figures.inserted:,} ingested, {figures.duplicates:,} duplicates, {rejected}; "
+        f"{seconds:.1f} s, {rate:,.0f} a second"
+    )

@@ -1,0 +1,164 @@
+"""`webhook-router status`, `migrate` and `audit`: what an operator looks at first."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import psycopg
+import pytest
+from psycopg.rows import TupleRow
+
+from consumer.domain.errors import Fatal
+from tests.cli import run
+from tests.conftest import StartPostgres
+from tests.processes import command
+
+DRAINING = "select pg_advisory_lock(1920298101, 0)"
+ROLES = Path(__file__).parents[2] / "deploy" / "sql" / "roles.sql"
+
+Connection = psycopg.Connection[TupleRow]
+
+
+@pytest.fixture
+def connection(database: str) -> Iterator[Connection]:
+    with psycopg.connect(database, autocommit=True) as opened:
+        yield opened
+
+
+def test_an_idle_router(database: str) -> None:
+    """Nothing waiting, nothing routed, nobody there; still exit code 0."""
+    assert run(database, "status", "--json").json == {
+        "ready": 0, "oldest_seconds": 0.0, "parked": 0, "dead": 0, "discarded": 0, "per_second_in_minute": 0.0,
+        "per_second_in_hour": 0.0, "last_routed_seconds_ago": None, "sessions": 0, "awake": False,
+        "notification_queue": 0.0,
+    }  # fmt: skip
+    done = run(database, "status")
+    assert done.code == 0
+    assert "backlog             0\n" in done.out
+    assert "last routed         never\n" in done.out
+    assert "services            none is connected\n" in done.out
+
+
+def test_what_waits_and_how_old_it_is(database: str, connection: Connection) -> None:
+    """Ready, parked and dead events are counted apart; the age is that of the oldest ready one."""
+    connection.execute(
+        "insert into webhook_events (channel, type, event_id, created_at, parked_until) "
+        "select 'instagram', 'message', i::text, now() - i * interval '1 h', "
+        "case when i > 4 then 'infinity' when i > 2 then now() + interval '1 h' end::timestamptz "
+        "from generate_series(1, 5) i"
+    )
+    now = run(database, "status", "--json").json
+    assert (now["ready"], now["parked"], now["dead"]) == (2, 2, 1)
+    assert 7200 <= now["oldest_seconds"] < 7300
+    said = run(database, "status").out
+    assert "backlog             2, the oldest for 2 h 0 min\n" in said
+    assert "dead                1 (webhook-router dead-letters list --state dead)\n" in said
+
+
+def test_how_fast_it_goes(database: str, connection: Connection) -> None:
+    """Routed events of the last minute and the last hour, a second; older ones do not count."""
+    connection.execute(
+        "insert into webhook_events (channel, type, event_id, routed_at) select 'instagram', 'message', i::text, "
+        "now() - case when i <= 120 then '10 s' when i <= 720 then '10 min' else '2 h' end::interval "
+        "from generate_series(1, 1000) i"
+    )
+    now = run(database, "status", "--json").json
+    assert now["per_second_in_minute"] == pytest.approx(120 / 60)
+    assert now["per_second_in_hour"] == pytest.approx(720 / 3600)
+    assert now["last_routed_seconds_ago"] == pytest.approx(10, abs=5)
+
+
+def test_a_busy_hour_is_not_counted_to_its_end(database: str, connection: Connection) -> None:
+    """The last 100,000 are enough to tell the rate."""
+    connection.execute(
+        "insert into webhook_events (channel, type, event_id, routed_at) select 'instagram', 'message', i::text, "
+        "now() - i * interval '1 ms' from generate_series(1, 110000) i"
+    )
+    now = run(database, "status", "--json").json
+    assert now["per_second_in_hour"] == pytest.approx(1000, rel=0.2)
+    assert now["per_second_in_minute"] == pytest.approx(1000, rel=0.2)
+
+
+def test_services_show(database: str, connection: Connection) -> None:
+    """Sessions of services are counted, and whether one is draining; other programs, and other databases, are not."""
+    with (
+        psycopg.connect(database, application_name="webhook-router", autocommit=True) as service,
+        psycopg.connect(database, application_name="webhook-router"),
+    ):
+        assert run(database, "status", "--json").json["sessions"] == 2
+        assert not run(database, "status", "--json").json["awake"]
+        service.execute(DRAINING)
+        assert run(database, "status", "--json").json["awake"]
+        assert "services            2 sessions, draining just now\n" in run(database, "status").out
+
+
+def test_from_an_empty_database_to_a_ready_one(empty_database: str) -> None:
+    """status and audit say what is missing, migrate --check lists it, migrate makes it, once."""
+    nothing = command("status", dsn=empty_database)
+    assert nothing.returncode == 1
+    assert "run `webhook-router migrate`" in nothing.stderr
+    assert nothing.stderr.count("\n") == 1
+
+    audit = run(empty_database, "audit")
+    assert audit.code == 1
+    assert "required things are missing; webhook-router migrate makes them" in audit.err
+    assert any(line.split()[:4] == ["missing", "|", "table", "|"] for line in audit.out.splitlines())
+
+    check = run(empty_database, "migrate", "--check")
+    assert check.code == 1
+    assert "contract_tables.sql is pending" in check.out
+
+    done = run(empty_database, "migrate")
+    assert done.code == 0
+    assert done.out.startswith("applied: ")
+    assert "applying" in done.err
+    assert run(empty_database, "migrate").out == "up to date already\n"
+    assert run(empty_database, "migrate", "--check").out == "up to date\n"
+    assert run(empty_database, "audit").code == 0
+    report = run(empty_database, "audit", "--json").json
+    assert report["ok"] is True
+    assert {"kind", "name", "required", "ok", "detail"} == set(report["rows"][0])
+    assert run(empty_database, "status").code == 0
+
+
+def test_the_script_of_a_migration_needs_no_database() -> None:
+    """--print is for those who let nobody but psql change their database."""
+    done = command("migrate", "--print")
+    assert done.returncode == 0
+    assert "create table public.webhook_events" in done.stdout
+    both = command("migrate", "--print", "--check")
+    assert both.returncode == 2
+    assert "exclude each other" in both.stderr
+
+
+def test_without_a_database_it_says_how_to_name_one() -> None:
+    """The first mistake of all."""
+    done = command("status")
+    assert done.returncode == 2
+    assert done.stderr.startswith("webhook-router: no database given: set WEBHOOK_ROUTER_DATABASE_URL")
+    assert done.stderr.count("\n") == 1
+
+
+def test_the_role_of_the_service_is_enough(private_postgres: StartPostgres, tmp_path: Path) -> None:
+    """Loading, looking and deciding take no right on a table; to read what strangers wrote takes more."""
+    server = private_postgres()
+    owner = server.dsn()
+    assert run(owner, "migrate").code == 0
+    assert run(owner, "sql", str(ROLES)).code == 0
+    with psycopg.connect(owner, autocommit=True) as connection:
+        connection.execute("create role operator login password 'pw' in role webhook_router_service")
+    user, _, address = owner.partition("://")[2].rpartition("@")
+    assert user
+    operator = f"postgresql://operator:pw@{address}"
+    events = tmp_path / "events.ndjson"
+    events.write_text('{"channel":"instagram","event_id":"1","content":"private"}\n')
+    assert run(operator, "ingest", str(events)).code == 0
+    with psycopg.connect(owner, autocommit=True) as connection:
+        connection.execute("update webhook_events set event_date = 'infinity'")
+        connection.execute("select router.route_batch(10)")
+    (letter,) = run(operator, "dead-letters", "list", "--json").json
+    assert run(operator, "dead-letters", "discard", letter["id"]).code == 0
+    assert run(operator, "dead-letters", "retry", letter["id"]).code == 0
+    assert run(operator, "status").code == 0
+    refused = run(operator, "dead-letters", "show", letter["id"], "--payload")
+    assert isinstance(refused.error, Fatal)
+    assert "permission denied" in str(refused.error)
