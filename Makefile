@@ -22,8 +22,11 @@ setup: $(READY)  ## make the virtual environment
 run: $(READY)  ## embedded Postgres, a live feed of sample events, the service; Ctrl-C stops all of it
 	@$(BIN)/webhook-router demo
 
-test: $(READY)  ## all tests, on real Postgres servers
+test: $(READY) tools  ## all tests, on real servers; what cannot be had here is skipped, with the reason
 	$(BIN)/python -m pytest $(PYTEST_ARGS)
+
+tools:  ## what only the tests of deploy/ need, into .tools
+	@PYTHON=$(PYTHON) sh deploy/tools.sh
 
 lint: $(READY)  ## ruff, mypy --strict, import contracts
 	$(BIN)/ruff check .
@@ -47,4 +50,4 @@ lock: $(READY)  ## pin the dependencies of pyproject.toml anew, with hashes
 clean:  ## remove the virtual environment and caches
 	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache .hypothesis .tools build dist
 
-.PHONY: help setup run test lint format docs lock clean
+.PHONY: help setup run test tools lint format docs lock clean

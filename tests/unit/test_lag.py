@@ -1,0 +1,72 @@
+"""How far behind a consumer is, in records and seconds, and when it stands still."""
+
+from consumer.domain.lag import Lag, Partition, PartitionLag, Standstill
+
+ONE, TWO = Partition("events", 1), Partition("events", 2)
+
+
+def seconds(lag: Lag, behind: dict[Partition, int], now: float) -> dict[Partition, float]:
+    """The seconds of a sample."""
+    return {found.partition: found.seconds for found in lag.sample(behind, now=now)}
+
+
+class TestLag:
+    def test_nothing_behind_is_no_lag(self) -> None:
+        """Also when the last record is old: the topic was quiet."""
+        lag = Lag()
+        lag.read(ONE, 10.0)
+        lag.done(ONE, 10.0, more=False)
+        assert lag.sample({ONE: 0}, now=1000.0) == (PartitionLag(partition=ONE, records=0, seconds=0.0),)
+
+    def test_what_is_in_hand_waits_since_its_own_time(self) -> None:
+        """A backlog of yesterday is a day old, however short the service runs."""
+        lag = Lag()
+        lag.read(ONE, 100.0)
+        assert seconds(lag, {ONE: 5}, 160.0) == {ONE: 60.0}
+        lag.done(ONE, 130.0, more=True)
+        assert seconds(lag, {ONE: 5}, 160.0) == {ONE: 30.0}, "the next one is as old as the last one, at most"
+
+    def test_what_nobody_has_read_waits_since_it_was_seen(self) -> None:
+        """After a quiet hour, the age of the last record says nothing about the next one."""
+        lag = Lag()
+        lag.read(ONE, 10.0)
+        lag.done(ONE, 10.0, more=False)
+        assert seconds(lag, {ONE: 1}, 3600.0) == {ONE: 0.0}
+        assert seconds(lag, {ONE: 2}, 3610.0) == {ONE: 10.0}
+
+    def test_partitions_that_are_gone_are_forgotten(self) -> None:
+        """What comes back after a rebalance begins anew."""
+        lag = Lag()
+        lag.read(ONE, 10.0)
+        assert seconds(lag, {TWO: 1}, 20.0) == {TWO: 0.0}
+        assert seconds(lag, {ONE: 1, TWO: 1}, 30.0) == {ONE: 0.0, TWO: 10.0}
+
+    def test_clocks_that_disagree_make_no_negative_lag(self) -> None:
+        """A producer may be ahead of us."""
+        lag = Lag()
+        lag.read(ONE, 50.0)
+        assert seconds(lag, {ONE: 1}, 40.0) == {ONE: 0.0}
+
+
+class TestStandstill:
+    def test_behind_and_still_for_too_long_is_a_standstill(self) -> None:
+        """Only the partition that stands."""
+        watch = Standstill(patience=30)
+        assert watch.look({ONE: 1, TWO: 1}, now=0) == []
+        watch.moved([TWO])
+        assert watch.look({ONE: 1, TWO: 1}, now=29) == []
+        assert watch.look({ONE: 1, TWO: 1}, now=30) == [ONE]
+
+    def test_nothing_to_read_is_no_standstill(self) -> None:
+        """A quiet topic may be quiet for days."""
+        watch = Standstill(patience=30)
+        watch.look({ONE: 1}, now=0)
+        assert watch.look({ONE: 0}, now=20) == []
+        assert watch.look({ONE: 1}, now=40) == []
+
+    def test_a_busy_consumer_does_not_stand(self) -> None:
+        """With more than it asks for, some partitions wait for their turn."""
+        watch = Standstill(patience=30)
+        watch.look({ONE: 1}, now=0)
+        watch.busy()
+        assert watch.look({ONE: 1}, now=40) == []
