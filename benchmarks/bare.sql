@@ -103,21 +103,49 @@ begin
 end
 $procedure$;
 
--- The same in transactions of p_size events, without a round trip between them.
-create procedure bare.batches(p_size integer)
+-- The same in transactions of p_size events, without a round trip between them. Several sessions share the work when each
+-- takes another part of the people, as the service's lanes do: bare.split(n) numbers the events of each part anew.
+create procedure bare.batches(p_size integer, p_after integer default 0, p_until integer default 2147483647)
 language plpgsql
 as $procedure$
 declare
-    v_last  integer := (select max(m.n) from bare.message m);
-    v_after integer := 0;
+    v_last  integer := least(p_until, (select max(m.n) from bare.message m));
+    v_after integer := p_after;
 begin
     while v_after < v_last loop
-        call bare.steps(v_after, v_after + p_size);
+        call bare.steps(v_after, least(v_after + p_size, v_last));
         commit;
         v_after := v_after + p_size;
     end loop;
 end
 $procedure$;
+
+-- Numbers the events so that each of p_parts sessions has a range of its own, in the order of arrival, and shares no
+-- conversation with the others. Returns the last number of each part.
+create function bare.split(p_parts integer)
+returns integer[]
+language plpgsql
+as $function$
+begin
+    create temporary table numbered on commit drop as
+    select m.n as old, row_number() over (order by abs(hashtext(m.conversation_id::text)::bigint) % p_parts, m.n) as new,
+           abs(hashtext(m.conversation_id::text)::bigint) % p_parts as part, m.conversation_id, m.contact_id
+    from bare.message m;
+    create unique index on numbered (old);
+    analyze numbered;
+    drop index bare.message_n_idx, bare.contact_n_id_idx, bare.conversation_n_id_idx;
+    update bare.message m set n = d.new from numbered d where d.old = m.n;
+    update bare.conversation v set n = d.new
+    from (select conversation_id, min(new) as new from numbered group by 1) d where d.conversation_id = v.id;
+    update bare.contact c set n = d.new
+    from (select contact_id, min(new) as new from numbered group by 1) d where d.contact_id = c.id;
+    create unique index message_n_idx on bare.message (n);
+    create unique index contact_n_id_idx on bare.contact (n, id);
+    create unique index conversation_n_id_idx on bare.conversation (n, id);
+    analyze bare.contact, bare.conversation, bare.message;
+    return array(select max(new)::integer from numbered group by part order by part);
+end
+$function$;
 
 -- What routing has made, in words that do not depend on the ids: a count and an order-free checksum for each table.
 create function bare.outcome()

@@ -69,13 +69,16 @@ class Row:
 class Bench:
     """One run on one machine: the server, its templates, how much to do, and what came out."""
 
-    def __init__(self, *, quick: bool, console: Console) -> None:
+    def __init__(self, *, quick: bool, console: Console, server: EmbeddedPostgres | None = None) -> None:
+        """`server`: one that runs already and that somebody else stops; otherwise the `with` block starts one."""
         self.quick = quick
         self.console = console
         self.rows: list[Row] = []
         self.facts: dict[str, Any] = {}
         """What later measurements need of earlier ones, such as the peak rate."""
-        self._server: EmbeddedPostgres | None = None
+        self.seconds: dict[str, float] = {}
+        """Duration of each measurement."""
+        self._server = server
         self._numbers = itertools.count()
         self._templates: dict[str, str] = {}
 

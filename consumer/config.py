@@ -7,9 +7,12 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, Field, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from consumer.adapters.kafka.options import KafkaConnection, KafkaOptions
 from consumer.domain.errors import Misconfigured
 
 PREFIX = "WEBHOOK_ROUTER_"
+SERVER = re.compile(r"[^\s:/,]+:\d{1,5}|\[[0-9A-Fa-f:.]+\]:\d{1,5}")
+TOPIC = re.compile(r"[A-Za-z0-9._-]{1,249}")
 Seconds = Annotated[float, Field(gt=0, le=86_400)]
 
 
@@ -48,6 +51,43 @@ class Settings(BaseSettings):
         default="info", description="debug, info, warning or error"
     )
     summary_interval: Seconds = Field(default=60.0, description="seconds between summary lines in the log")
+    kafka_bootstrap_servers: str | None = Field(default=None, description="Kafka brokers, host:port, comma-separated")
+    kafka_topics: str = Field(default="webhook-events", description="topics to read, comma-separated")
+    kafka_group_id: str = Field(
+        default="webhook-router", min_length=1, description="the group whose replicas share them"
+    )
+    kafka_dead_letter_topic: str = Field(
+        default="webhook-events.dead-letters", description="topic for records that can never be processed"
+    )
+    kafka_start: Literal["earliest", "latest"] = Field(
+        default="earliest", description="where a group without offsets begins"
+    )
+    kafka_batch_size: int = Field(default=1000, ge=1, le=10_000, description="records a poll takes at most")
+    kafka_poll_timeout: Annotated[float, Field(gt=0, le=60)] = Field(
+        default=1.0, description="seconds a poll waits for the first record"
+    )
+    kafka_max_record_bytes: int = Field(
+        default=1_048_576, ge=1, le=64 * 1_048_576, description="larger records are dead letters"
+    )
+    kafka_session_timeout: Annotated[float, Field(ge=1, le=300)] = Field(
+        default=10.0, description="seconds of silence after which others get a replica's partitions"
+    )
+    kafka_security_protocol: Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"] = Field(
+        default="PLAINTEXT", description="PLAINTEXT, SSL, SASL_PLAINTEXT or SASL_SSL"
+    )
+    kafka_sasl_mechanism: Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"] = Field(
+        default="PLAIN", description="PLAIN, SCRAM-SHA-256 or SCRAM-SHA-512"
+    )
+    kafka_sasl_username: str | None = Field(default=None, description="user name for SASL")
+    kafka_sasl_password: SecretStr | None = Field(default=None, description="password for SASL")
+    kafka_sasl_password_file: Path | None = Field(default=None, description="a file that holds the password instead")
+    kafka_ssl_cafile: Path | None = Field(
+        default=None, description="PEM file of the authorities to trust; the system's unless given"
+    )
+    kafka_ssl_certfile: Path | None = Field(
+        default=None, description="PEM file of a client certificate, for brokers that want one"
+    )
+    kafka_ssl_keyfile: Path | None = Field(default=None, description="PEM file of its key, if it is not in the same")
 
     def database(self) -> str:
         """The database URL.
@@ -69,6 +109,70 @@ class Settings(BaseSettings):
         except (OSError, UnicodeDecodeError) as error:
             reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
             raise Misconfigured(f"cannot read the database URL from {self.database_url_file}: {reason}") from None
+
+    def kafka(self) -> tuple[KafkaConnection, KafkaOptions]:
+        """How to reach Kafka, and what to read there.
+
+        Raises:
+            Misconfigured: something is missing, or does not go together.
+        """
+        if not self.kafka_bootstrap_servers:
+            raise Misconfigured(
+                f"no Kafka given: set {PREFIX}KAFKA_BOOTSTRAP_SERVERS (or --kafka-bootstrap-servers), "
+                "e.g. broker-1:9092,broker-2:9092"
+            )
+        if wrong := [s for s in self.kafka_bootstrap_servers.split(",") if not SERVER.fullmatch(s.strip())]:
+            raise Misconfigured(f"{PREFIX}KAFKA_BOOTSTRAP_SERVERS: {wrong[0]!r} is not host:port")
+        topics = tuple(dict.fromkeys(topic.strip() for topic in self.kafka_topics.split(",")))
+        for topic in (*topics, self.kafka_dead_letter_topic):
+            if not TOPIC.fullmatch(topic):
+                raise Misconfigured(f"{topic!r} is not a topic: its name has 1 to 249 letters, digits, dots, _ and -")
+        if self.kafka_dead_letter_topic in topics:
+            raise Misconfigured(f"{PREFIX}KAFKA_DEAD_LETTER_TOPIC is one of the topics that are read: a circle")
+        connection = KafkaConnection(
+            bootstrap_servers=self.kafka_bootstrap_servers,
+            security_protocol=self.kafka_security_protocol,
+            sasl_mechanism=self.kafka_sasl_mechanism,
+            sasl_username=self.kafka_sasl_username,
+            sasl_password=self._kafka_password(),
+            ssl_cafile=self.kafka_ssl_cafile,
+            ssl_certfile=self.kafka_ssl_certfile,
+            ssl_keyfile=self.kafka_ssl_keyfile,
+        )
+        options = KafkaOptions(
+            topics=topics,
+            group_id=self.kafka_group_id,
+            dead_letter_topic=self.kafka_dead_letter_topic,
+            start=self.kafka_start,
+            largest_record=self.kafka_max_record_bytes,
+            session_timeout=self.kafka_session_timeout,
+            sample_interval=self.sample_interval,
+            stall_after=self.stall_after,
+        )
+        return connection, options
+
+    def _kafka_password(self) -> str | None:
+        sasl = self.kafka_security_protocol.startswith("SASL")
+        given = [self.kafka_sasl_password, self.kafka_sasl_password_file]
+        if all(given):
+            raise Misconfigured(f"{PREFIX}KAFKA_SASL_PASSWORD and {PREFIX}KAFKA_SASL_PASSWORD_FILE are both set")
+        if not sasl and (any(given) or self.kafka_sasl_username):
+            raise Misconfigured(
+                f"a SASL user is set; {PREFIX}KAFKA_SECURITY_PROTOCOL must be SASL_SSL or SASL_PLAINTEXT"
+            )
+        if sasl and not (any(given) and self.kafka_sasl_username):
+            raise Misconfigured(
+                f"{self.kafka_security_protocol} needs {PREFIX}KAFKA_SASL_USERNAME and …_PASSWORD(_FILE)"
+            )
+        if self.kafka_sasl_password is not None:
+            return self.kafka_sasl_password.get_secret_value()
+        if self.kafka_sasl_password_file is None:
+            return None
+        try:
+            return self.kafka_sasl_password_file.read_text(encoding="utf-8").strip()
+        except (OSError, UnicodeDecodeError) as error:
+            reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
+            raise Misconfigured(f"cannot read the password from {self.kafka_sasl_password_file}: {reason}") from None
 
 
 def load(**given: Any) -> Settings:  # noqa: ANN401 - values of the command line, checked by the model

@@ -1,9 +1,12 @@
 """What the loops need from outside, as narrow as they need it."""
 
+from collections.abc import Mapping, Sequence
 from typing import Protocol
 
 from consumer.domain.events import Backlog, Batch, Bell, Window
+from consumer.domain.lag import Partition
 from consumer.domain.observations import Fact
+from consumer.domain.records import DeadLetter, Ingested, Intake, Record
 
 
 class Observer(Protocol):
@@ -49,4 +52,55 @@ class Store(Protocol):
 
     async def close(self) -> None:
         """Ends the connection; never raises."""
+        ...
+
+
+class RecordStore(Protocol):
+    """Storing and routing what records hold. Raises and works as `Store`, and `Rejected` when no record got through."""
+
+    async def ingest_and_route(self, intakes: Sequence[Intake], *, untried: bool = False) -> Ingested:
+        """Stores and routes in one transaction; waits for others that are at the same events.
+
+        Args:
+            intakes: may repeat each other, and what earlier calls had.
+            untried: parks the events instead of routing them, for one that takes too long all alone.
+        """
+        ...
+
+    async def close(self) -> None:
+        """Ends the connection; never raises."""
+        ...
+
+
+class Source(Protocol):
+    """Records of topics, as a member of a group. Methods must not overlap."""
+
+    async def poll(self, *, limit: int, timeout: float) -> Sequence[Record]:
+        """Up to `limit` records behind the last ones; none when none come within `timeout` seconds.
+
+        Raises:
+            Transient: poll again later; what was read and not committed may come again.
+            Fatal: at the start only: credentials or rights are missing.
+        """
+        ...
+
+    def rewind(self, positions: Mapping[Partition, int]) -> None:
+        """The next poll begins there, in partitions that are still ours: what was read could not be done."""
+        ...
+
+    async def commit(self, positions: Mapping[Partition, int]) -> None:
+        """The group's offsets, in partitions that are still ours: everything before them is done with. Never raises:
+        a commit that fails costs a repetition."""
+        ...
+
+    async def dead_letter(self, letters: Sequence[DeadLetter]) -> None:
+        """Sets records aside for good.
+
+        Raises:
+            Transient: they are not safe yet; their offsets must not be committed.
+        """
+        ...
+
+    async def close(self) -> None:
+        """Leaves the group; never raises."""
         ...

@@ -2,24 +2,55 @@
 
 import asyncio
 import contextlib
-from collections.abc import Sequence
+import os
+import sys
+from collections.abc import Callable, Coroutine, Sequence
+from dataclasses import dataclass
+from typing import Any, NoReturn, Protocol
 
 from consumer.adapters.clock import SystemClock
 from consumer.adapters.http import HttpServer
+from consumer.adapters.kafka.source import KafkaSource
 from consumer.adapters.logs import Log
 from consumer.adapters.postgres.listener import Listener
+from consumer.adapters.postgres.record_store import PostgresRecordStore
 from consumer.adapters.postgres.store import PostgresStore
 from consumer.adapters.prometheus import Metrics
 from consumer.config import Settings
 from consumer.domain.backoff import Backoff
 from consumer.domain.errors import Fatal
+from consumer.domain.events import NOW
 from consumer.domain.observations import Fact, Loop, Started, Stopped, Stopping
 from consumer.pipeline.health import Health
+from consumer.pipeline.ingester import Ingester, IngesterSettings
 from consumer.pipeline.pacing import Signal, Watermark
 from consumer.pipeline.reconciler import Reconciler, ReconcilerSettings
 from consumer.pipeline.router import HotPath, HotPathSettings
 from consumer.pipeline.sampler import Sampler
+from consumer.pipeline.watchdog import Watchdog
 from consumer.ports import Observer
+
+
+class Closing(Protocol):
+    """What must be closed in the end."""
+
+    async def close(self) -> None:
+        """Never raises."""
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Trigger:
+    """What brings events to be routed: one source, ready to run."""
+
+    loop: Loop
+    rest: float
+    """Seconds that the loop sleeps at most on purpose."""
+    run: Callable[[asyncio.Event, Backoff], Coroutine[Any, Any, None]]
+    """Until told to stop; what is under way is finished."""
+    listen: Sequence[Callable[[Backoff], Coroutine[Any, Any, None]]] = ()
+    """Until cancelled."""
+    closing: Sequence[Closing]
 
 
 class Service:
@@ -60,19 +91,12 @@ class Service:
         conninfo = settings.database()
         watermark = Watermark()
         backoff = Backoff()
-        stores = [PostgresStore(conninfo, call_timeout=settings.call_timeout) for _ in range(3)]
-        hot = HotPath(
-            store=stores[0],
-            wake=self._wake,
-            watermark=watermark,
-            observer=self.observe,
-            clock=self._clock,
-            settings=HotPathSettings(
-                batch_size=settings.batch_size, overlap=settings.overlap, poll_interval=settings.poll_interval
-            ),
+        trigger = (
+            self._kafka(conninfo, watermark) if settings.source == "kafka" else self._postgres(conninfo, watermark)
         )
+        stores = [PostgresStore(conninfo, call_timeout=settings.call_timeout) for _ in range(2)]
         reconciler = Reconciler(
-            store=stores[1],
+            store=stores[0],
             wake=self._sweep_now,
             watermark=watermark,
             observer=self.observe,
@@ -81,7 +105,63 @@ class Service:
                 interval=settings.reconcile_interval, batch_size=settings.batch_size, margin=settings.overlap
             ),
         )
-        sampler = Sampler(store=stores[2], observer=self.observe, clock=self._clock, interval=settings.sample_interval)
+        sampler = Sampler(store=stores[1], observer=self.observe, clock=self._clock, interval=settings.sample_interval)
+        http = HttpServer(
+            host=settings.http_host,
+            port=settings.http_port,
+            problems=self.health.stalled,
+            ready=self.health.ready,
+            metrics=self.metrics.render,
+        )
+        self.health.expect({trigger.loop: trigger.rest, Loop.SWEEP: settings.reconcile_interval * 1.1})
+        watchdog = Watchdog(
+            watched=self.health, clock=self._clock, stall_after=settings.stall_after, last_resort=end_at_once
+        )
+        self.address = await http.start()
+        try:
+            self.observe(Started(address=self.address, source=settings.source))
+            async with asyncio.TaskGroup() as group:
+                aside = [
+                    group.create_task(watchdog.run(), name="watchdog"),
+                    *(group.create_task(listen(backoff), name="listener") for listen in trigger.listen),
+                ]
+                working = [
+                    group.create_task(trigger.run(self._stop, backoff), name=trigger.loop),
+                    group.create_task(reconciler.run(self._stop, backoff), name="reconciler"),
+                    group.create_task(sampler.run(self._stop, backoff), name="sampler"),
+                ]
+                await self._stop.wait()
+                for task in aside:
+                    task.cancel()
+                _, late = await asyncio.wait(working, timeout=settings.shutdown_grace)
+                for task in late:  # the database rolls its transaction back: nothing is lost, another one routes it
+                    task.cancel()
+        except BaseExceptionGroup as several:
+            fatal, others = several.split(Fatal)
+            if fatal is None or others is not None:
+                raise
+            raise fatal.exceptions[0] from None
+        finally:
+            for closing in (*trigger.closing, *stores):
+                with contextlib.suppress(Exception):
+                    await closing.close()
+            await http.stop()
+            self.observe(Stopped())
+
+    def _postgres(self, conninfo: str, watermark: Watermark) -> Trigger:
+        """Woken by notifications of the database; follows the order of arrival."""
+        settings = self._settings
+        stores = [PostgresStore(conninfo, call_timeout=settings.call_timeout) for _ in range(settings.lanes)]
+        hot = HotPath(
+            stores=stores,
+            wake=self._wake,
+            watermark=watermark,
+            observer=self.observe,
+            clock=self._clock,
+            settings=HotPathSettings(
+                batch_size=settings.batch_size, overlap=settings.overlap, poll_interval=settings.poll_interval
+            ),
+        )
 
         def on_up() -> None:
             hot.doorbell(works=True)
@@ -95,40 +175,30 @@ class Service:
             observer=self.observe,
             clock=self._clock,
         )
-        http = HttpServer(
-            host=settings.http_host,
-            port=settings.http_port,
-            problems=self.health.stalled,
-            ready=self.health.ready,
-            metrics=self.metrics.render,
+        return Trigger(loop=Loop.HOT, rest=settings.poll_interval, run=hot.run, listen=[listener.run], closing=stores)
+
+    def _kafka(self, conninfo: str, watermark: Watermark) -> Trigger:
+        """Fed by topics. Nobody follows the order of arrival, so the sweep takes all that is not of this moment."""
+        settings = self._settings
+        watermark.cursor = NOW
+        connection, options = settings.kafka()
+        source = KafkaSource(connection, options, observer=self.observe, clock=self._clock)
+        stores = [PostgresRecordStore(conninfo, call_timeout=settings.call_timeout) for _ in range(settings.lanes)]
+        ingester = Ingester(
+            source=source,
+            stores=stores,
+            observer=self.observe,
+            clock=self._clock,
+            settings=IngesterSettings(batch_size=settings.kafka_batch_size, poll_timeout=settings.kafka_poll_timeout),
         )
-        self.health.expect(Loop.HOT, Loop.SWEEP)
-        self.address = await http.start()
-        try:
-            self.observe(Started(address=self.address, source=settings.source))
-            async with asyncio.TaskGroup() as group:
-                listening = group.create_task(listener.run(backoff), name="listener")
-                working = [
-                    group.create_task(hot.run(self._stop, backoff), name="hot path"),
-                    group.create_task(reconciler.run(self._stop, backoff), name="reconciler"),
-                    group.create_task(sampler.run(self._stop, backoff), name="sampler"),
-                ]
-                await self._stop.wait()
-                listening.cancel()
-                _, late = await asyncio.wait(working, timeout=settings.shutdown_grace)
-                for task in late:  # the database rolls its transaction back: nothing is lost, another one routes it
-                    task.cancel()
-        except BaseExceptionGroup as several:
-            fatal, others = several.split(Fatal)
-            if fatal is None or others is not None:
-                raise
-            raise fatal.exceptions[0] from None
-        finally:
-            for store in stores:
-                with contextlib.suppress(Exception):
-                    await store.close()
-            await http.stop()
-            self.observe(Stopped())
+        return Trigger(loop=Loop.KAFKA, rest=settings.kafka_poll_timeout, run=ingester.run, closing=[source, *stores])
+
+
+def end_at_once(message: str) -> NoReturn:
+    """Ends the process although something in it will not end."""
+    sys.stderr.write(f"webhook-router: {message}\n")
+    sys.stderr.flush()
+    os._exit(1)
 
 
 def logged(settings: Settings) -> Log:

@@ -11,6 +11,8 @@ from typing import Literal, assert_never
 
 import structlog
 
+from consumer.adapters.kafka.lines import KafkaLines
+from consumer.domain.kafka_observations import KafkaFact
 from consumer.domain.observations import (
     BacklogSampled,
     BatchRouted,
@@ -48,6 +50,18 @@ def configure(*, format: Literal["auto", "json", "text"], level: str) -> None:  
         logger_factory=structlog.PrintLoggerFactory(sys.stderr),
         cache_logger_on_first_use=False,
     )
+    # Facts tell what matters of the Kafka driver's own lines, which would come beside ours, one a retry.
+    driver = logging.getLogger("aiokafka")
+    driver.propagate = False
+    driver.handlers = [_Passed()]
+    driver.setLevel(logging.INFO if level.lower() == "debug" else logging.CRITICAL + 1)
+
+
+class _Passed(logging.Handler):
+    """Another library's lines among ours, for whoever asked for all of them."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        structlog.get_logger().debug(record.getMessage(), logger=record.name)
 
 
 class Log:
@@ -55,12 +69,16 @@ class Log:
 
     def __init__(self, *, summary_every: float) -> None:
         self._log = structlog.get_logger()
+        self._kafka = KafkaLines(self._log)
         self._summary_every = summary_every
         self._since = time.monotonic()
         self._tally: Counter[str] = Counter()
         self._slowest = 0.0
 
     def __call__(self, fact: Fact) -> None:  # noqa: C901, PLR0912 - one arm a fact is the point
+        if isinstance(fact, KafkaFact):
+            self._kafka(fact)
+            return
         log = self._log
         match fact:
             case BatchRouted(batch=batch):

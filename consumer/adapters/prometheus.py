@@ -12,7 +12,9 @@ from prometheus_client.platform_collector import PlatformCollector
 from prometheus_client.process_collector import ProcessCollector
 from prometheus_client.registry import Collector
 
+from consumer.adapters.kafka.series import KafkaSeries
 from consumer.domain.events import Path
+from consumer.domain.kafka_observations import KafkaFact
 from consumer.domain.observations import (
     BacklogSampled,
     BatchRouted,
@@ -40,32 +42,33 @@ CALL_BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.
 
 
 class BatchHistogram(Collector):
-    """A histogram by path that takes a whole batch at once.
+    """A histogram by one label that takes a whole batch at once.
 
     The client's own takes one value a call, which costs more than everything else that is done with a full batch here.
     """
 
-    def __init__(self, name: str, documentation: str, buckets: tuple[float, ...]) -> None:
+    def __init__(self, name: str, documentation: str, buckets: tuple[float, ...], label: str = "path") -> None:
         self.name = name
         self.documentation = documentation
+        self._label = label
         self._bounds = buckets
         self._counts: dict[str, list[int]] = {}
         self._sums: dict[str, float] = {}
 
-    def observe(self, path: str, values: tuple[float, ...]) -> None:
+    def observe(self, label: str, values: tuple[float, ...]) -> None:
         """Adds the values, in seconds."""
-        counts = self._counts.setdefault(path, [0] * (len(self._bounds) + 1))
+        counts = self._counts.setdefault(label, [0] * (len(self._bounds) + 1))
         bounds = self._bounds
         for value in values:
             counts[bisect_left(bounds, value)] += 1
-        self._sums[path] = self._sums.get(path, 0.0) + sum(values)
+        self._sums[label] = self._sums.get(label, 0.0) + sum(values)
 
     def collect(self) -> Iterator[HistogramMetricFamily]:
         """The series, for the registry."""
-        family = HistogramMetricFamily(self.name, self.documentation, labels=["path"])
+        family = HistogramMetricFamily(self.name, self.documentation, labels=[self._label])
         bounds = [*(str(float(bound)) for bound in self._bounds), "+Inf"]
-        for path, counts in self._counts.items():
-            family.add_metric([path], list(zip(bounds, accumulate(counts), strict=True)), self._sums[path])
+        for label, counts in self._counts.items():
+            family.add_metric([label], list(zip(bounds, accumulate(counts), strict=True)), self._sums[label])
         yield family
 
 
@@ -92,13 +95,17 @@ class Metrics:
             self.catalogue.append((f"webhook_router_{name}", "histogram", labels, text))
             return Histogram(f"webhook_router_{name}", text, labels, buckets=buckets, registry=self.registry)
 
-        self._latency = BatchHistogram(
-            "webhook_router_event_latency_seconds",
+        def latency(name: str, text: str, label: str) -> BatchHistogram:
+            self.catalogue.append((f"webhook_router_{name}", "histogram", (label,), text))
+            made = BatchHistogram(f"webhook_router_{name}", text, LATENCY_BUCKETS, label)
+            self.registry.register(made)
+            return made
+
+        self._latency = latency(
+            "event_latency_seconds",
             "Time from created_at to the commit of the routing, by the database's clock.",
-            LATENCY_BUCKETS,
+            "path",
         )
-        self.registry.register(self._latency)
-        self.catalogue.append((self._latency.name, "histogram", ("path",), self._latency.documentation))
         self._routed = counter("events_routed_total", "Events routed, already routed ones included.", "channel", "path")
         self._already = counter("events_already_routed_total", "Events whose message existed: only marked.", "path")
         self._parked = counter("events_parked_total", "Events set aside with an error, each attempt counted.", "path")
@@ -120,6 +127,7 @@ class Metrics:
         self._sweeps = counter("sweeps_total", "Sweeps finished.")
         self._success = gauge("last_success_timestamp_seconds", "Unix time of a loop's last good round.", "loop")
         self._info = gauge("info", "1; the labels tell what runs.", "source")
+        self._kafka = KafkaSeries(counter=counter, gauge=gauge, histogram=latency)
         # Series that exist from the start can be alerted on before the first event of their kind.
         for path in Path:
             self._already.labels(path)
@@ -133,6 +141,9 @@ class Metrics:
         return generate_latest(self.registry)
 
     def __call__(self, fact: Fact) -> None:  # noqa: C901, PLR0912 - one arm a fact is the point
+        if isinstance(fact, KafkaFact):
+            self._kafka(fact)
+            return
         match fact:
             case BatchRouted():
                 self._batch(fact)

@@ -1,4 +1,4 @@
-"""Facts as notifications to systemd (Type=notify): ready, stopping, a line for `systemctl status`, the watchdog's food."""
+"""Facts as notifications to systemd (Type=notify): ready, stopping, a line of status, food for the watchdog."""
 
 import os
 import socket
@@ -120,7 +120,7 @@ class Datagrams:
     def send(self, message: bytes) -> bool:
         """Sends; False when nobody takes it, which must not disturb the routing: the next one may be taken."""
         with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as link:
-            link.setblocking(False)
+            link.settimeout(0)
             try:
                 link.sendto(message, self._address)
             except OSError:

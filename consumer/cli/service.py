@@ -57,6 +57,29 @@ def run(
     log_format: Annotated[str | None, typer.Option(help="auto, json or text.")] = None,
     log_level: Annotated[str | None, typer.Option(help="debug, info, warning or error.")] = None,
     summary_interval: Annotated[float | None, typer.Option(help="Seconds between summary lines.")] = None,
+    kafka_bootstrap_servers: Annotated[str | None, typer.Option(help="host:port, comma-separated.")] = None,
+    kafka_topics: Annotated[str | None, typer.Option(help="Topics to read, comma-separated.")] = None,
+    kafka_group_id: Annotated[str | None, typer.Option(help="The group whose replicas share them.")] = None,
+    kafka_dead_letter_topic: Annotated[
+        str | None,
+        typer.Option("--kafka-dead-letter-topic", "--dead-letter-topic", help="For what cannot be processed."),
+    ] = None,
+    kafka_start: Annotated[str | None, typer.Option(help="Where a new group begins: earliest or latest.")] = None,
+    kafka_batch_size: Annotated[int | None, typer.Option(help="Records a poll takes at most.")] = None,
+    kafka_poll_timeout: Annotated[float | None, typer.Option(help="Seconds a poll waits for a record.")] = None,
+    kafka_max_record_bytes: Annotated[int | None, typer.Option(help="Larger records are dead letters.")] = None,
+    kafka_session_timeout: Annotated[
+        float | None, typer.Option(help="Seconds of silence after which others get its partitions.")
+    ] = None,
+    kafka_security_protocol: Annotated[
+        str | None, typer.Option(help="PLAINTEXT, SSL, SASL_PLAINTEXT or SASL_SSL.")
+    ] = None,
+    kafka_sasl_mechanism: Annotated[str | None, typer.Option(help="PLAIN, SCRAM-SHA-256 or SCRAM-SHA-512.")] = None,
+    kafka_sasl_username: Annotated[str | None, typer.Option(help="User name for SASL.")] = None,
+    kafka_sasl_password_file: Annotated[Path | None, typer.Option(help="A file that holds the password.")] = None,
+    kafka_ssl_cafile: Annotated[Path | None, typer.Option(help="Authorities to trust, PEM.")] = None,
+    kafka_ssl_certfile: Annotated[Path | None, typer.Option(help="Client certificate, PEM.")] = None,
+    kafka_ssl_keyfile: Annotated[Path | None, typer.Option(help="Its key, PEM.")] = None,
 ) -> None:
     """Route events as they arrive, until told to stop (SIGTERM or Ctrl-C; a second one stops at once)."""
     settings = config.load(**locals())

@@ -35,6 +35,8 @@ class Cursor:
     id: str
 
 
+NOW = Cursor(at="now", id="00000000-0000-0000-0000-000000000000")
+"""The moment of the call, as Postgres reads it."""
 BEGINNING = Cursor(at="-infinity", id="00000000-0000-0000-0000-000000000000")
 
 

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from consumer.domain.events import Backlog, Batch, Path
+from consumer.domain.kafka_observations import KafkaFact
 
 
 class Loop(StrEnum):
@@ -65,12 +66,15 @@ class LoopRecovered:
 class BatchTooSlow:
     """The statement timeout ended a call; the next one is smaller."""
 
+    path: Path
     limit: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EventTooSlow:
     """An event exceeded the statement timeout all alone and was parked."""
+
+    path: Path
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -138,4 +142,5 @@ Fact = (
     | Started
     | Stopping
     | Stopped
+    | KafkaFact
 )

@@ -1,10 +1,11 @@
 -- router.find_targets: looks up what is missing of each event's contact, with the name known of it, and conversation.
--- takes: events; what they have already is kept, so an event may name its conversation beforehand
+-- takes: events; what they have already is kept, so an event may name its conversation beforehand; p_again: look up the
+--   names anew
 -- returns: the events in the same order, filled in as far as the rows exist
 -- reads: contact_channels by key, conversations by contact or thread, each by one index look-up an event. The planner has
 --   no other way: LATERAL … LIMIT 1 cannot become a join, and "is not distinct from" cannot use an index, which keeps it
 --   off (channel, status) and off (contact_id) for "contact_id is null". So speed does not depend on statistics.
-create or replace function router.find_targets(p_events router.event[])
+create or replace function router.find_targets(p_events router.event[], p_again boolean default false)
 returns router.event[]
 language plpgsql
 volatile  -- each call sees what others have committed since the last one
@@ -19,13 +20,13 @@ begin
         select array_agg(row(e.id, e.channel, e.type, e.event_id, e.author_id, e.author_name, e.post_id, e.sent_at,
                              e.created_at, e.has_message,
                              coalesce(e.conversation_id, v.id, t.id), coalesce(e.contact_id, k.contact_id),
-                             coalesce(e.known_name, k.display_name),
-                             coalesce(e.known_name_at, k.display_name_at))::router.event)
+                             case when k.contact_id is null then e.known_name else k.display_name end,
+                             case when k.contact_id is null then e.known_name_at else k.display_name_at end)::router.event)
         from unnest(p_events) e
         left join lateral (
             select k.contact_id, k.display_name, k.display_name_at
             from public.contact_channels k
-            where e.contact_id is null and k.channel = e.channel and k.external_id = e.author_id
+            where (e.contact_id is null or p_again) and k.channel = e.channel and k.external_id = e.author_id
             limit 1
         ) k on true
         -- The wild has duplicates of open conversations: the newest is the one.

@@ -67,13 +67,14 @@ begin
         order by 1
     ) s;
 
+    -- While this one waited, another batch may have made the conversations and changed the names.
+    v_events := router.find_targets(v_events, p_again => true);
     if exists (select from unnest(v_events) e where e.conversation_id is null) then
         if current_setting('transaction_isolation') <> 'read committed' then
             raise exception 'no conversation can be made in a transaction that is "%"', current_setting('transaction_isolation')
                 using errcode = 'invalid_transaction_state',
                       hint = 'Two of them could make the same one. Call this in a "read committed" transaction.';
         end if;
-        v_events := router.find_targets(v_events);  -- another batch may have made them while this one waited
         insert into public.conversations (contact_id, channel, channel_conversation_id, status, last_message_at)
         select e.contact_id, e.channel,
                case when e.author_id is null then router.thread_of(e.type, e.post_id, e.event_id) end,

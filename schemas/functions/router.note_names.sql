@@ -59,8 +59,9 @@ begin
             where k.channel = n.channel and k.external_id = n.author_id
             limit 1
         ) k
-        where k.display_name_at is null or k.display_name_at < n.sent_at
-           or k.display_name_at = n.sent_at and coalesce(k.display_name, '') < n.author_name collate "C"
+        where k.display_name is distinct from n.known_name  -- the same: a trigger of the application has kept it
+          and (k.display_name_at is null or k.display_name_at < n.sent_at
+               or k.display_name_at = n.sent_at and coalesce(k.display_name, '') < n.author_name collate "C")
     );
 end
 $function$;

@@ -36,7 +36,7 @@ begin
                 v_events := router.make_targets(v_events);
             end if;
             v_known := router.note_names(v_events);
-            if not v_known and v_rounds < 5 then
+            if not v_known then
                 raise exception using errcode = 'RW002', message = 'another batch was faster';
             end if;
             perform router.touch_conversations(v_events);

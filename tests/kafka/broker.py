@@ -1,4 +1,4 @@
-"""Apache Kafka for tests, without containers: its jars through Maven, one or three brokers in KRaft mode, real signals."""
+"""Apache Kafka for tests, without containers: jars through Maven, one or three brokers in KRaft mode, real signals."""
 
 import contextlib
 import functools
@@ -11,7 +11,6 @@ import signal
 import socket
 import subprocess
 import tempfile
-import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -93,7 +92,7 @@ _ports_given: set[int] = set()
 
 
 def free_port() -> int:
-    """A port that nobody listens on, below the range of outgoing connections, so that a restarted broker gets it again."""
+    """A port that nobody listens on, below the range of outgoing connections: a restarted broker gets it again."""
     while True:
         port = random.randrange(20_000, 30_000)
         if port in _ports_given:
@@ -354,15 +353,3 @@ def running(count: int = 1, *, secured: bool = False, settings: Mapping[str, str
         yield cluster
     finally:
         cluster.stop()
-
-
-def main() -> None:
-    """Starts and stops clusters of one and of three, and says how long each took."""
-    for count in (1, 3):
-        began = time.monotonic()
-        with running(count, secured=True) as cluster:
-            print(f"{count}: {cluster.bootstrap} after {time.monotonic() - began:.1f} s")  # noqa: T201
-
-
-if __name__ == "__main__":
-    main()

@@ -58,23 +58,28 @@ class Step:
 
 @st.composite
 def histories(draw: st.DrawFn) -> list[Event]:
-    """Events of few people, posts and times, so that they meet often."""
+    """Events of few people, posts and times, so that they meet often: all of one, or some of each."""
+    people: list[list[str | None]] = [["known"], ["a"], [None], [None], ["a", "b"], ["a", "b", "known", None, " "]]
+    authors = draw(st.sampled_from(people))
+    channels = draw(st.sampled_from([CHANNELS[:1], CHANNELS]))
+    kinds = draw(st.sampled_from([["message"], ["comment"], ["comment"], ["message", "comment"]]))
+    specials = draw(st.sampled_from([0, 0, 1, 3]))  # of eight
     events = []
-    for number in range(draw(st.integers(2, 12))):
-        author = draw(st.sampled_from(["a", "b", "known", "known", None, None, " "]))
-        kind = draw(st.sampled_from(["message", "comment"]))
+    for number in range(draw(st.integers(2, 10))):
+        kind = draw(st.sampled_from(kinds))
+        special = draw(st.integers(0, 7)) < specials
         events.append(
             Event(
                 event_id=f"e{number}",
-                channel=draw(st.sampled_from(["instagram", "instagram", "whatsapp"])),
+                channel=draw(st.sampled_from(channels)),
                 type=kind,
-                author=author,
+                author=draw(st.sampled_from(authors)),
                 name=draw(st.sampled_from([None, "", "Ann", "Bob", "ann", "Zoë"])),
                 minute=draw(st.sampled_from([0, 1, 2, 3, None])),
                 arrival=draw(st.integers(0, 5)),
-                post=draw(st.sampled_from([None, "p", "p"])) if kind == "comment" else None,
-                preset=draw(st.sampled_from([False, False, False, True])),
-                answered=draw(st.sampled_from([False, False, False, True])),
+                post=draw(st.sampled_from([None, "p", "p", "p", "q"])) if kind == "comment" else None,
+                preset=special and draw(st.booleans()),
+                answered=special and draw(st.booleans()),
             )
         )
     return events
@@ -83,23 +88,26 @@ def histories(draw: st.DrawFn) -> list[Event]:
 @st.composite
 def schedules(draw: st.DrawFn, events: int) -> list[Step]:
     """Rounds in which one session opens a transaction and works, the other works meanwhile, and the first one ends."""
-    actions: list[Action] = ["arrive", "batch", "batch", "batch", "oldest", "oldest", "one", "one", "again", "reopen"]
+    routing: list[Action] = ["batch", "oldest", "one"]
+    actions: list[Action] = ["arrive", "batch", "batch", "oldest", "oldest", "one", "again", "reopen"]
+
+    def step(session: int, among: list[Action], limits: list[int]) -> Step:
+        return Step(
+            session=session,
+            action=draw(st.sampled_from(among)),
+            event=draw(st.integers(0, events - 1)),
+            limit=draw(st.sampled_from(limits)),
+            channel=draw(st.sampled_from([None, None, *CHANNELS])),
+            keep_conversation=draw(st.booleans()),
+        )
+
     steps: list[Step] = []
-    for _ in range(draw(st.integers(2, 6))):
+    for _ in range(draw(st.integers(1, 5))):
         first = draw(st.sampled_from([0, 1]))
-        begins: list[Action] = ["begin"] if draw(st.booleans()) else []
-        for session, opening in ((first, ["begin"]), (1 - first, begins)):
-            steps += [Step(session=session, action="begin") for _ in opening]
-            work = st.builds(
-                Step,
-                session=st.just(session),
-                action=st.sampled_from(actions),
-                event=st.integers(0, events - 1),
-                limit=st.sampled_from([1, 2, 3, 50]),
-                channel=st.sampled_from([None, *CHANNELS]),
-                keep_conversation=st.booleans(),
-            )
-            steps += draw(st.lists(work, min_size=1, max_size=3))
+        for session, begins in ((first, True), (1 - first, draw(st.booleans()))):
+            steps += [Step(session=session, action="begin")] if begins else []
+            steps.append(step(session, routing, [1, 1, 2, 3]))
+            steps += [step(session, actions, [1, 2, 50]) for _ in range(draw(st.integers(0, 2)))]
         steps += [Step(session=session, action=draw(ends)) for session in draw(st.permutations([0, 1]))]
     return steps
 

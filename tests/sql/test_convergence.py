@@ -264,5 +264,5 @@ def test_every_way_ends_in_the_same_state(arena: Arena) -> None:
         assert outcome.conversations == model.conversations
         assert outcome.events == model.events
 
-    converges(); print(arena.seen)
+    converges()
     assert arena.seen["waited"] > 10, "the sessions have hardly met"

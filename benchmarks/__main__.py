@@ -1,0 +1,127 @@
+"""The command: `python -m benchmarks --quick | --full [--only NAME …] [--json PATH]`, or `--profile`."""
+
+import argparse
+import asyncio
+import importlib
+import importlib.util
+import subprocess
+import sys
+import time
+import traceback
+from collections.abc import Callable
+from datetime import UTC, datetime
+from importlib.metadata import version
+from pathlib import Path
+
+from rich.console import Console
+
+from benchmarks import brownfield, ingest, latency, memory, profile, queues, report, stress, throughput
+from benchmarks.harness import ROOT, Bench, Row, machine
+
+
+def kafka(bench: Bench) -> None:
+    """The Kafka source, where its measurement exists."""
+    if importlib.util.find_spec("benchmarks.kafka") is None:
+        bench.add(Row(key="kafka", what="Kafka source", measured=None, note="benchmarks/kafka.py does not exist"))
+        return
+    bench.say("Kafka")
+    module = importlib.import_module("benchmarks.kafka")
+    figures = asyncio.run(module.measure(quick=bench.quick))
+    reason = figures.get("skipped")
+    bench.add(
+        Row(
+            key="kafka",
+            what="Kafka source, records a second → rows committed",
+            measured=None if reason else figures.get("events_per_second"),
+            unit="/s",
+            note=str(reason or ""),
+            details=figures,
+        )
+    )
+
+
+def history_and_memory(bench: Bench) -> None:
+    """Two that take long and of which one measures no time, side by side."""
+    stress.history(bench, lambda: memory.flat(bench))
+
+
+# The first one finds the peak rate, which others are compared with.
+MEASUREMENTS: dict[str, Callable[[Bench], None]] = {
+    "bare": throughput.against_bare,
+    "original": throughput.against_original,
+    "queues": queues.measure,
+    "idle": latency.idle,
+    "loaded": latency.loaded,
+    "tax": ingest.tax,
+    "notifies": ingest.notifications,
+    "statistics": throughput.never_analysed,
+    "history": stress.history,
+    "snapshot": stress.old_snapshot,
+    "parked": throughput.parked_head,
+    "sizes": throughput.batch_sizes,
+    "replicas": throughput.replicas,
+    "memory": memory.flat,
+    "brownfield": brownfield.compare,
+    "kafka": kafka,
+}
+
+
+def main() -> int:
+    """Runs what was asked for; 1 when a measurement could not be made."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks", description="Measures webhook-router.")
+    form = parser.add_mutually_exclusive_group(required=True)
+    form.add_argument("--quick", action="store_true", help="a look at everything in under two minutes")
+    form.add_argument("--full", action="store_true", help="every figure of docs/performance.md, at most 20 minutes")
+    form.add_argument("--profile", action="store_true", help="where the time of a batch goes, and what each index costs")
+    parser.add_argument("--only", action="append", choices=sorted(MEASUREMENTS), help="only this one; may be repeated")
+    parser.add_argument("--json", type=Path, help="where the figures go instead of benchmarks/results/")
+    arguments = parser.parse_args()
+    console = Console(width=None if sys.stdout.isatty() else 200)
+    if arguments.profile:
+        with Bench(quick=False, console=console) as bench:
+            profile.run(bench)
+        return 0
+    chosen = [name for name in MEASUREMENTS if not arguments.only or name in arguments.only]
+    started, failed = time.monotonic(), []
+    with Bench(quick=arguments.quick, console=console) as bench:
+        about_machine = machine(bench)
+        if "bare" not in chosen and {"original", "queues", "loaded"} & set(chosen):
+            chosen.insert(0, "bare")
+        together = {"history", "memory"} <= set(chosen)
+        for name in chosen:
+            measurement = MEASUREMENTS[name]
+            if together and name == "memory":
+                continue
+            if together and name == "history":
+                measurement = history_and_memory
+            begun = time.monotonic()
+            try:
+                measurement(bench)
+            except Exception as error:  # noqa: BLE001 - the others are still worth having
+                failed.append(name)
+                traceback.print_exc()
+                bench.add(Row(key=name, what=name, measured=None, note=f"failed: {error}"))
+            bench.seconds[name] = round(time.monotonic() - begun, 1)
+        about = {
+            "form": "quick" if arguments.quick else "full",
+            "date": datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
+            "minutes": (time.monotonic() - started) / 60,
+            "version": described(),
+            "machine": about_machine,
+            "seconds_by_measurement": bench.seconds,
+        }
+        report.write(bench.rows, about, console=console, json_path=arguments.json, complete=not arguments.only)
+    return 1 if failed else 0
+
+
+def described() -> str:
+    """The version, with the commit where this is a checkout."""
+    number = version("webhook-router")
+    commit = subprocess.run(
+        ["git", "-C", str(ROOT), "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=False
+    ).stdout.strip()
+    return f"{number} ({commit})" if commit else number
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,1 @@
+"""Kafka: reading a group's share of topics, dead letters, and writing events to a topic."""

@@ -1,0 +1,23 @@
+"""JSON of records: orjson, and the schema of events."""
+
+from functools import cache
+from typing import Any
+
+import orjson
+
+from consumer.adapters.event_schema import event_schema
+from consumer.domain.records import Codec
+
+
+@cache
+def codec() -> Codec:
+    """What `consumer.domain.records.interpret` needs, ready for use."""
+    schema = event_schema()
+
+    def problem(event: dict[str, Any], text: str) -> str | None:
+        # Nearly every event is right, and then the text need not be read a second time.
+        if schema.accepts(event) and "\\u0000" not in text:
+            return None
+        return schema.refusal(text.encode())
+
+    return Codec(loads=orjson.loads, dumps=lambda value: orjson.dumps(value).decode(), problem=problem)

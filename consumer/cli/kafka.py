@@ -1,0 +1,96 @@
+"""produce: NDJSON events into the Kafka topic, for tests and back-fills."""
+
+import asyncio
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated
+
+import orjson
+import typer
+
+from consumer import config
+from consumer.adapters import logs
+from consumer.adapters.event_schema import event_schema
+from consumer.adapters.kafka.writer import Message, TopicWriter
+from consumer.adapters.ndjson import Line, LineReader, RejectedLines, Rejection, open_source
+from consumer.cli.database import AsJson
+from consumer.cli.ingest import rejected_file
+from consumer.cli.service import run_async
+from consumer.domain.records import key_of
+
+AT_ONCE = 5000
+WRITE_WITHIN = 120.0
+"""Seconds for so many; the brokers may be away for a while."""
+
+
+def register(app: typer.Typer) -> None:
+    """Adds the command."""
+    app.command()(produce)
+
+
+def produce(
+    file: Annotated[str, typer.Argument(metavar="FILE|-", help="Events, one JSON object a line; - is standard input.")],
+    *,
+    kafka_bootstrap_servers: Annotated[
+        str | None, typer.Option(help="Kafka brokers, host:port, comma-separated.")
+    ] = None,
+    topic: Annotated[str | None, typer.Option(help="The first of the configured topics unless given.")] = None,
+    rejected: Annotated[
+        Path | None,
+        typer.Option(help="Where rejected lines go; <FILE>.rejected.ndjson unless given. An older one is replaced."),
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Write events from NDJSON to the Kafka topic; exit code 1 if some lines were rejected.
+
+    The lines are those of `ingest`, and {"channel", "event_id"} of an event that is in the table. What belongs into one
+    conversation gets one key, so that it stays in order. A line is written once, whatever the brokers do meanwhile; the
+    whole command can be run again, since an event that is there already does no harm.
+    """
+    settings = config.load(kafka_bootstrap_servers=kafka_bootstrap_servers, kafka_topics=topic)
+    connection, options = settings.kafka()
+    logs.configure(format=settings.log_format, level=settings.log_level)
+    kept = RejectedLines(rejected_file(file, rejected))
+    started = time.perf_counter()
+
+    async def write() -> tuple[int, int]:
+        writer = TopicWriter(connection, options.topics[0], timeout=WRITE_WITHIN)
+        produced = refused = 0
+        with open_source(file) as source:
+            blocks = LineReader(source, name="standard input" if file == "-" else file).blocks()
+            try:
+                while (block := await asyncio.to_thread(next, blocks, None)) is not None:
+                    for begin in range(0, len(block), AT_ONCE):
+                        messages, bad = _checked(block[begin : begin + AT_ONCE])
+                        kept.write(bad)
+                        if messages:
+                            await writer.write(messages)
+                        produced, refused = produced + len(messages), refused + len(bad)
+            finally:
+                await writer.close()
+                kept.close()
+        return produced, refused
+
+    produced, refused = run_async(write())
+    seconds = time.perf_counter() - started
+    if as_json:
+        figures = {"produced": produced, "rejected": refused, "topic": options.topics[0], "seconds": round(seconds, 3)}
+        typer.echo(orjson.dumps(figures).decode())
+    else:
+        aside = f", {refused:,} rejected (see {kept.path})" if refused else ""
+        typer.echo(f"{produced:,} events written to {options.topics[0]}{aside}; {seconds:.1f} s")
+    if refused:
+        raise typer.Exit(1)
+
+
+def _checked(lines: Sequence[Line]) -> tuple[list[Message], list[Rejection]]:
+    schema = event_schema()
+    messages, rejections = [], []
+    for line in lines:
+        reason = "too long" if line.cut else schema.refusal(line.text)
+        if reason is None:
+            messages.append(Message(key=key_of(orjson.loads(line.text)).encode(), value=line.text))
+        else:
+            rejections.append(Rejection(line, reason))
+    return messages, rejections

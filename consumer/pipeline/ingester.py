@@ -1,0 +1,197 @@
+"""The Kafka loop: poll → one call that stores and routes → dead letters → commit."""
+
+import asyncio
+import time
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from zlib import crc32
+
+from consumer.domain.backoff import Backoff
+from consumer.domain.errors import Rejected, TooSlow, Transient
+from consumer.domain.events import Path
+from consumer.domain.kafka_observations import RecordDeadLettered, RecordsDone
+from consumer.domain.lag import Partition
+from consumer.domain.observations import BatchRouted, BatchTooSlow, EventTooSlow, Loop
+from consumer.domain.records import DeadLetter, Flaw, Flawed, Intake, Record, Skip
+from consumer.pipeline.pacing import keep_going
+from consumer.ports import Clock, Observer, RecordStore, Source
+
+NOT_FOUND = "P0002"
+WORTH_LANES = 100
+"""Records from which on two calls are faster than one."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class IngesterSettings:
+    """Times in seconds."""
+
+    batch_size: int = 1000
+    """Records a poll at most; a poll takes what is there, so batches follow the load."""
+    poll_timeout: float = 1.0
+    """How long a poll waits for the first record; a stop waits for it too."""
+
+
+class Ingester:
+    """Brings records into the database and commits their offsets after it, never before.
+
+    When the database is away, what was read is given back, and the next attempt reads it again: nothing is held in
+    memory, so that a rebalance meanwhile is nobody's concern. aiokafka keeps the membership by itself; the pauses
+    between polls are far shorter than the five minutes after which it would not.
+    """
+
+    def __init__(
+        self,
+        *,
+        source: Source,
+        stores: Sequence[RecordStore],
+        observer: Observer,
+        clock: Clock,
+        settings: IngesterSettings,
+    ) -> None:
+        self._source = source
+        self._stores = stores
+        self._observer = observer
+        self._clock = clock
+        self._settings = settings
+        self._limit = settings.batch_size
+
+    async def run(self, stop: asyncio.Event, backoff: Backoff) -> None:
+        """Takes records until told to stop; those of the last poll are finished."""
+
+        async def no_rest(_: None) -> None:
+            return
+
+        await keep_going(
+            Loop.KAFKA, self.step, no_rest, stop=stop, observer=self._observer, clock=self._clock, backoff=backoff
+        )
+
+    async def step(self) -> None:
+        """One poll and what comes of it."""
+        records = await self._source.poll(limit=self._limit, timeout=self._settings.poll_timeout)
+        if not records:
+            return
+        try:
+            letters = await self._store_and_route(records)
+        except TooSlow:
+            self._source.rewind(_firsts(records))
+            if len(records) == 1:
+                raise
+            self._limit = max(1, min(self._limit, len(records)) // 4)
+            self._observer(BatchTooSlow(path=Path.KAFKA, limit=self._limit))
+            return
+        except Transient:
+            self._source.rewind(_firsts(records))
+            raise
+        self._limit = min(self._settings.batch_size, self._limit * 2)
+        ends = {record.partition: record.offset + 1 for record in records}
+        if letters:
+            try:
+                await self._source.dead_letter(letters)
+            except Transient:
+                # What stands before the first record that is not safe yet is done with; it itself stays.
+                stuck = _firsts([letter.record for letter in letters])
+                self._source.rewind(stuck)
+                await self._source.commit(ends | stuck)
+                raise
+            for letter in letters:
+                record = letter.record
+                self._observer(
+                    RecordDeadLettered(
+                        partition=record.partition, offset=record.offset, flawed=letter.flawed, trace=record.trace
+                    )
+                )
+        await self._source.commit(ends)
+
+    async def _store_and_route(self, records: Sequence[Record]) -> list[DeadLetter]:
+        """Commits everything that the database takes; returns what nothing can be done about."""
+        taken: list[Record] = []
+        letters: list[DeadLetter] = []
+        skipped: Counter[Skip] = Counter()
+        flaws: Counter[Flaw] = Counter()
+        for record in records:
+            match record.meaning:
+                case Intake():
+                    taken.append(record)
+                case Flawed() as flawed:
+                    letters.append(DeadLetter(record=record, flawed=flawed))
+                    flaws[flawed.flaw] += 1
+                case Skip() as skip:
+                    skipped[skip] += 1
+        refused, fresh = await self._in_lanes(taken)
+        now = time.time()
+        ages: dict[str, list[float]] = {}
+        for record in taken:
+            ages.setdefault(record.partition.topic, []).append(max(now - record.timestamp, 0.0))
+        self._observer(
+            RecordsDone(
+                skipped=skipped,
+                flawed=flaws,
+                repeated=max(len(taken) - len(refused) - fresh, 0),
+                ages={topic: tuple(values) for topic, values in ages.items()},
+                traces=tuple((r.partition, r.offset, r.trace) for r in records if r.trace is not None),
+            )
+        )
+        return letters + refused
+
+    async def _in_lanes(self, records: Sequence[Record]) -> tuple[list[DeadLetter], int]:
+        """As `_call`, several side by side when there are many records: each with those of other people."""
+        lanes = self._stores if len(records) >= WORTH_LANES else self._stores[:1]
+        shares: list[list[Record]] = [[] for _ in lanes]
+        for record in records:
+            assert isinstance(record.meaning, Intake)
+            shares[crc32(record.key or record.meaning.event_id.encode()) % len(lanes)].append(record)
+        calls = [self._call(store, share) for store, share in zip(lanes, shares, strict=True) if share]
+        # A call that fails lets the others finish: what they commit is not done twice.
+        outcomes = await asyncio.gather(*calls, return_exceptions=True)
+        letters: list[DeadLetter] = []
+        fresh = 0
+        for outcome in outcomes:
+            if isinstance(outcome, BaseException):
+                raise outcome
+            letters += outcome[0]
+            fresh += outcome[1]
+        return letters, fresh
+
+    async def _call(self, store: RecordStore, records: Sequence[Record]) -> tuple[list[DeadLetter], int]:
+        """What the database refuses of records that hold an intake, and how many events were not done with before."""
+        intakes = [record.meaning for record in records if isinstance(record.meaning, Intake)]
+        try:
+            done = await store.ingest_and_route(intakes)
+        except TooSlow:
+            if len(intakes) > 1:
+                raise
+            done = await store.ingest_and_route(intakes, untried=True)
+            self._observer(EventTooSlow(path=Path.KAFKA))
+        except Rejected as error:
+            # The function sets aside by itself what Postgres refuses; this is something that cannot even be sent.
+            if len(intakes) == 1:
+                return [DeadLetter(record=records[0], flawed=Flawed(flaw=Flaw.REFUSED, reason=str(error)))], 0
+            middle = len(records) // 2
+            (first, fresh), (second, more) = (
+                await self._call(store, records[:middle]),
+                await self._call(store, records[middle:]),
+            )
+            return first + second, fresh + more
+        if done.batch.claimed:
+            self._observer(BatchRouted(path=Path.KAFKA, batch=done.batch))
+        refused = [
+            DeadLetter(
+                record=records[refusal.place],
+                flawed=Flawed(
+                    flaw=Flaw.NOT_FOUND if refusal.code == NOT_FOUND else Flaw.REFUSED,
+                    reason=refusal.reason,
+                    code=refusal.code,
+                ),
+            )
+            for refusal in done.refusals
+        ]
+        return refused, done.batch.claimed
+
+
+def _firsts(records: Sequence[Record]) -> dict[Partition, int]:
+    """The first offset of each partition."""
+    firsts: dict[Partition, int] = {}
+    for record in records:
+        firsts[record.partition] = min(record.offset, firsts.get(record.partition, record.offset))
+    return firsts

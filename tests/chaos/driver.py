@@ -1,0 +1,205 @@
+"""A run: several replicas, producers that never stop, and one fault after the other, as a seed has it."""
+
+import contextlib
+import random
+import shutil
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass, field
+
+from tests.chaos.faults import FAULTS, Fault
+from tests.chaos.ledger import verdict
+from tests.chaos.link import Link
+from tests.chaos.report import FaultReport, Report
+from tests.chaos.scene import Scene, own_server, possible, scene_on
+from tests.chaos.traffic import Plan, Producer
+from tests.chaos.watch import Watcher, until_caught_up
+from tests.pgbouncer import pooled
+from tests.waiting import wait_for
+
+RECOVERY = 180.0
+"""Seconds after which a run counts as not recovered."""
+LONELY = frozenset({"postgres-frozen", "connections-exhausted", "exclusive-lock"})
+"""Faults that stop what others need to begin or to end: nothing else happens meanwhile."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Options:
+    """What a run is asked for."""
+
+    seed: int
+    minutes: float
+    events: int = 0
+    """The run goes on until so many are acknowledged."""
+    rate: float = 1500.0
+    only: Sequence[str] = ()
+    """Names of faults; all that are possible when empty."""
+    kafka: bool = True
+
+    @property
+    def command(self) -> str:
+        """What makes the same run again."""
+        more = f" --events {self.events}" if self.events else ""
+        more += f" --rate {self.rate:g}" if self.rate != Options(seed=0, minutes=0).rate else ""
+        more += "".join(f" --fault {name}" for name in self.only)
+        return f"python -m tests.chaos --seed {self.seed} --minutes {self.minutes:g}{more}" + (
+            "" if self.kafka else " --no-kafka"
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Step:
+    """One fault or two at a time, for so many seconds, after a pause; `first` begins before and ends after `second`."""
+
+    first: Fault
+    second: Fault | None
+    seconds: float
+    pause: float
+
+
+def course(seed: int, faults: Sequence[Fault]) -> Iterator[Step]:
+    """The faults of a run, without end: each once in every round, in an order of its own, some together."""
+    chance = random.Random(f"{seed} course")
+    while True:
+        deck = list(faults)
+        chance.shuffle(deck)
+        for fault in deck:
+            beside = chance.choice(deck)
+            fits = beside is not fault and not {fault.name, beside.name} & LONELY
+            yield Step(
+                first=fault,
+                second=beside if fits and chance.random() < 0.25 else None,
+                seconds=chance.uniform(*fault.seconds),
+                pause=chance.uniform(0.5, 3.0),
+            )
+
+
+@dataclass(slots=True, kw_only=True)
+class Run:
+    """What is going on."""
+
+    scene: Scene
+    report: Report
+    producers: list[Producer] = field(default_factory=list)
+    begun: float = field(default_factory=time.monotonic)
+
+    def say(self, text: str) -> None:
+        """A line about the course of things."""
+        seconds = time.monotonic() - self.begun
+        done = sum(producer.delivered for producer in self.producers)
+        sys.stderr.write(f"{seconds:7.1f} s  {done:>9,} deliveries  {text}\n")
+
+    def step(self, step: Step) -> None:
+        """Makes a fault, ends it, and waits for the recovery."""
+        name = step.first.name + (f" + {step.second.name}" if step.second else "")
+        self.say(name)
+        entry = self.report.fault(step.first)
+        entries = [entry] + ([self.report.fault(step.second)] if step.second else [])
+        for one in entries:
+            one.tried += 1
+        try:
+            with contextlib.ExitStack() as both:
+                both.enter_context(step.first.on(self.scene))
+                if step.second is not None:
+                    self._beside(both, step.second)
+                time.sleep(step.seconds)
+        except AssertionError as error:  # the moment for it did not come: say so, and go on
+            entry.not_made += 1
+            self.report.remarks.append(f"{name}: {str(error)[:300]}")
+            self.say(f"not made: {str(error)[:300]}")
+        self._supervise()
+        recovery, caught_up = until_caught_up(self.scene.database.dsn, timeout=RECOVERY)
+        self.say(f"{'recovered' if caught_up else 'NOT RECOVERED'} after {recovery:.2f} s")
+        entry.recoveries.append(round(recovery, 3))
+        for one in entries:
+            one.survived += caught_up
+        time.sleep(step.pause)
+
+    def _beside(self, both: contextlib.ExitStack, second: Fault) -> None:
+        try:
+            both.enter_context(second.on(self.scene))
+        except AssertionError as error:
+            self.report.fault(second).not_made += 1
+            self.report.remarks.append(f"{second.name}, beside another: {str(error)[:300]}")
+
+    def _supervise(self) -> None:
+        """What a supervisor does: starts a replica that has ended. It should have nothing to do."""
+        for replica in list(self.scene.replicas):
+            if not replica.alive:
+                said = str(replica.lines[-1:])[:500]
+                self.report.exits.append(f"{replica.kind.name} ended with {replica.process.returncode}: {said}")
+                self.say(self.report.exits[-1])
+                self.scene.again(replica)
+
+
+def drive(options: Options) -> Report:
+    """One run, from an empty database to the verdict."""
+    report = Report(command=options.command, seed=options.seed)
+    with contextlib.ExitStack() as stack:
+        link: Link | None = None
+        with contextlib.suppress(OSError):
+            link = stack.enter_context(Link())
+        server = stack.enter_context(own_server(link))
+        report.postgres = server.major
+        scene = stack.enter_context(scene_on(server, "chaos", link=link))
+        scene.chance = random.Random(f"{options.seed} scene")
+        run = Run(scene=scene, report=report)
+        missing = {needs: possible(needs) for needs in {f.needs for f in FAULTS.values() if f.needs}}
+        faults = [f for f in FAULTS.values() if not (f.needs and missing[f.needs])]
+        report.impossible = {f.name: missing[f.needs] or "" for f in FAULTS.values() if f.needs and missing[f.needs]}
+        faults = [f for f in faults if not options.only or f.name in options.only]
+        _replicas(stack, scene)
+        watcher = Watcher(scene.database.dsn, scene.ledger)
+        watcher.start()
+        run.producers = [
+            Producer(
+                Plan(options.seed, name=f"producer{n}"), scene.ledger, scene.application_dsn(), rate=options.rate / 2
+            )
+            for n in range(2)
+        ]
+        for producer in run.producers:
+            producer.start()
+        _steps(run, options, faults)
+        for producer in run.producers:
+            producer.stop()
+        for producer in run.producers:
+            producer.join()
+        recovery, _ = until_caught_up(scene.database.dsn, timeout=RECOVERY)
+        run.say(f"the last event was routed {recovery:.2f} s after the last producer")
+        report.seconds = round(time.monotonic() - run.begun, 1)
+        report.refused = sum(producer.refused for producer in run.producers)
+        seen = watcher.stop()
+        report.samples = watcher.samples
+        with scene.database.connect() as connection:
+            found, examples = verdict(scene.ledger, connection, **seen)
+        report.verdict = asdict(found)
+        report.violations = found.violations
+        report.examples = {name: [str(row) for row in rows] for name, rows in examples.items()}
+        run.say(f"verdict: {report.verdict}")
+    return report
+
+
+def _replicas(stack: contextlib.ExitStack, scene: Scene) -> None:
+    """Three beside each other, one behind the link, one behind a pooler, as far as there are such."""
+    scene.start()
+    scene.start()
+    if scene.link is not None:
+        scene.start(scene.kind(linked=True))
+    if shutil.which("pgbouncer") or shutil.which("pgbouncer", path="/usr/sbin:/usr/local/sbin"):
+        scene.start(scene.kind(through=stack.enter_context(pooled(scene.service_dsn()))))
+    for replica in scene.replicas:
+        replica.until_ready()
+
+
+def _steps(run: Run, options: Options, faults: Sequence[Fault]) -> None:
+    deadline = time.monotonic() + options.minutes * 60
+    wait_for(lambda: all(p.delivered for p in run.producers), timeout=30, what="traffic")
+    steps = course(options.seed, faults)
+    while time.monotonic() < deadline or run.scene.ledger.counts()[1] < options.events:
+        run.step(next(steps))
+
+
+def unsurvived(report: Report) -> list[FaultReport]:
+    """Faults after which a run did not come back."""
+    return [entry for entry in report.faults.values() if entry.survived < entry.tried]

@@ -1,0 +1,56 @@
+"""The events of a chaos run: made from a seed, so that a run can be made again."""
+
+import random
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+
+CHANNELS = ("instagram", "whatsapp", "facebook")
+START = datetime(2026, 1, 1, tzinfo=UTC)
+REFUSED = "refused by the application"
+"""What the application's own trigger on messages says of an event with this content: the only cause of parking."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Event:
+    """One event as its provider knows it. However often it is delivered, it is told the same."""
+
+    channel: str
+    event_id: str
+    type: str
+    author_id: str | None
+    author_name: str | None
+    content: str
+    sent_at: datetime
+    post_id: str | None
+
+    @property
+    def faulty(self) -> bool:
+        """Whether it cannot be routed, through a cause of its own."""
+        return self.content.startswith(REFUSED)
+
+
+def made(seed: int | str, *, prefix: str, authors: int = 2000, faulty: float = 0.0005) -> Iterator[Event]:
+    """Events without end; the same arguments give the same ones.
+
+    Their times jump back and forth over two days, most come from few authors, some are comments that nobody signed.
+    """
+    chance = random.Random(f"{seed} {prefix}")
+    number = 0
+    while True:
+        number += 1
+        author = int(authors * chance.random() ** 2)
+        comment = chance.random() < 0.02
+        signed = not comment or chance.random() < 0.5
+        refused = chance.random() < faulty
+        event_id = f"{prefix}-{number}"
+        yield Event(
+            channel=CHANNELS[author % len(CHANNELS)],
+            event_id=event_id,
+            type="comment" if comment else "message",
+            author_id=f"author-{author}" if signed else None,
+            author_name=f"Name {author}" if signed and chance.random() < 0.9 else None,
+            content=f"{REFUSED if refused else 'text of'} {event_id}",
+            sent_at=START + timedelta(milliseconds=chance.randrange(2 * 86_400_000)),
+            post_id=f"post-{author % 50}" if comment else None,
+        )

@@ -1,0 +1,158 @@
+"""A network of our own between a replica and the database: latency, loss, and a cut that nobody is told of.
+
+The replica runs in a network namespace whose only way out is a TUN device; another one is on our side, and the process
+started here carries the packets between the two, late, or not at all. That is more than a proxy could do, which would
+answer for the other side, and needs neither netem nor a firewall, which kernels may lack.
+
+Run as a program it is that process: `python -m tests.chaos.link NAME NUMBER`, with orders as JSON lines on its input.
+"""
+
+import contextlib
+import fcntl
+import heapq
+import json
+import os
+import random
+import select
+import struct
+import subprocess
+import sys
+import time
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Self
+
+TUNSETIFF = 0x400454CA
+IFF_TUN, IFF_NO_PI = 0x0001, 0x1000
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Weather:
+    """What becomes of packets; times in seconds, loss from 0 to 1."""
+
+    delay: float = 0.0
+    jitter: float = 0.0
+    loss: float = 0.0
+    cut: bool = False
+
+
+class Link:
+    """A namespace and its way out, for as long as the `with` block."""
+
+    def __init__(self, number: int = 0) -> None:
+        self.namespace = f"chaos-{os.getpid()}-{number}"
+        self._number = (os.getpid() * 7 + number) % 250 + 1
+        self.address = f"10.213.{self._number}.1"
+        """Where the namespace finds us."""
+        self.inside = f"10.213.{self._number}.2"
+        """Where we find the namespace."""
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def __enter__(self) -> Self:
+        self._process = subprocess.Popen(
+            [sys.executable, "-m", "tests.chaos.link", self.namespace, str(self._number)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+        )
+        assert self._process.stdout is not None
+        if self._process.stdout.readline().strip() != b"up":
+            self.__exit__(None, None, None)
+            raise OSError("no network namespace or TUN device can be made here")
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._process is not None:
+            self._process.communicate()
+            self._process = None
+
+    @property
+    def prefix(self) -> tuple[str, ...]:
+        """What a command begins with that is to run in the namespace."""
+        return ("ip", "netns", "exec", self.namespace)
+
+    def set(self, weather: Weather) -> None:
+        """From now on."""
+        assert self._process is not None
+        assert self._process.stdin is not None
+        order = {"delay": weather.delay, "jitter": weather.jitter, "loss": weather.loss, "cut": weather.cut}
+        self._process.stdin.write(json.dumps(order).encode() + b"\n")
+        self._process.stdin.flush()
+
+
+def _tun(name: str) -> int:
+    handle = os.open("/dev/net/tun", os.O_RDWR | os.O_NONBLOCK)
+    fcntl.ioctl(handle, TUNSETIFF, struct.pack("16sH22x", name.encode(), IFF_TUN | IFF_NO_PI))
+    return handle
+
+
+def _ip(*arguments: str) -> None:
+    subprocess.run(["ip", *arguments], check=True, capture_output=True)
+
+
+def _connect(namespace: str, number: int) -> tuple[int, int]:
+    """Makes the namespace and both devices; returns our end and the other one."""
+    ours, theirs = f"wr{number}a", f"wr{number}b"
+    near, far = _tun(ours), _tun(theirs)
+    _ip("netns", "add", namespace)
+    _ip("link", "set", theirs, "netns", namespace)
+    _ip("addr", "add", f"10.213.{number}.1/30", "dev", ours)
+    _ip("link", "set", ours, "mtu", "16000", "up")
+    _ip("-n", namespace, "addr", "add", f"10.213.{number}.2/30", "dev", theirs)
+    _ip("-n", namespace, "link", "set", theirs, "mtu", "16000", "up")
+    _ip("-n", namespace, "link", "set", "lo", "up")
+    return near, far
+
+
+def _carry(near: int, far: int) -> None:
+    """Carries packets until the end of the orders."""
+    chance = random.Random(0)
+    weather = Weather()
+    waiting: list[tuple[float, int, int, bytes]] = []
+    number = 0
+    poll = select.poll()
+    for handle in (near, far, 0):
+        poll.register(handle, select.POLLIN)
+    orders = b""
+    while True:
+        timeout = max(0.0, waiting[0][0] - time.monotonic()) if waiting else None
+        for handle, _ in poll.poll(None if timeout is None else timeout * 1000):
+            if handle == 0:
+                got = os.read(0, 65_536)
+                if not got:
+                    return
+                *lines, orders = (orders + got).split(b"\n")
+                for line in lines:
+                    weather = Weather(**json.loads(line))
+                continue
+            with contextlib.suppress(BlockingIOError):
+                while True:
+                    packet = os.read(handle, 65_536)
+                    if weather.cut or chance.random() < weather.loss:
+                        continue
+                    number += 1
+                    due = time.monotonic() + weather.delay + weather.jitter * chance.random()
+                    heapq.heappush(waiting, (due, number, far if handle == near else near, packet))
+        now = time.monotonic()
+        while waiting and waiting[0][0] <= now:
+            _, _, to, packet = heapq.heappop(waiting)
+            with contextlib.suppress(OSError):
+                os.write(to, packet)
+
+
+def main(namespace: str, number: int) -> None:
+    """The process of one link."""
+    try:
+        near, far = _connect(namespace, number)
+        sys.stdout.write("up\n")
+        sys.stdout.flush()
+        _carry(near, far)
+    except (OSError, subprocess.CalledProcessError) as error:
+        sys.stderr.write(f"link: {error}\n")
+    finally:
+        subprocess.run(["ip", "netns", "del", namespace], check=False, capture_output=True)
+
+
+if __name__ == "__main__":
+    main(sys.argv[1], int(sys.argv[2]))

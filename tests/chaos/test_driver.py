@@ -1,0 +1,72 @@
+"""The driver: the same seed gives the same run, and a run that fails says how to repeat it."""
+
+import itertools
+from collections import Counter
+from pathlib import Path
+
+import pytest
+
+from tests.chaos.driver import Options, course, drive
+from tests.chaos.events import made
+from tests.chaos.faults import FAULTS
+from tests.chaos.report import Report, block_of
+from tests.chaos.traffic import Plan
+
+DOCS = Path(__file__).parents[2] / "docs"
+
+
+def test_the_same_seed_gives_the_same_traffic_and_faults() -> None:
+    """Events, batches, ways, faults, durations; another seed gives others."""
+
+    def run(seed: int) -> list[object]:
+        return [
+            list(itertools.islice(made(seed, prefix="p"), 500)),
+            list(itertools.islice(Plan(seed, name="p", topic=0.3).batches(), 200)),
+            [
+                (step.first.name, step.second and step.second.name, step.seconds, step.pause)
+                for step in itertools.islice(course(seed, list(FAULTS.values())), 100)
+            ],
+        ]
+
+    assert run(1) == run(1)
+    assert all(one != other for one, other in zip(run(1), run(2), strict=True))
+
+
+def test_every_fault_comes_in_every_round() -> None:
+    """None is left to chance."""
+    faults = list(FAULTS.values())
+    steps = list(itertools.islice(course(7, faults), len(faults)))
+    assert {step.first.name for step in steps} == set(FAULTS)
+
+
+def test_an_event_is_delivered_up_to_five_times_and_out_of_order() -> None:
+    """As providers do."""
+    events = [event for _, _, batch in itertools.islice(Plan(1, name="p").batches(), 500) for event in batch]
+    assert max(Counter(events).values()) == 5
+    times = [event.sent_at for event in events]
+    assert times != sorted(times)
+
+
+def test_a_short_run_with_faults_at_random() -> None:
+    """Several replicas, two producers, whatever the seed says: the ledger finds nothing."""
+    report = drive(Options(seed=20, minutes=0.4, rate=600, kafka=False))
+    assert report.passed, (report.violations, report.examples, report.remarks, report.command)
+    assert report.exits == []
+    assert report.verdict["acknowledged"] > 5_000
+
+
+def test_a_run_says_how_to_repeat_it() -> None:
+    """The command in the report gives the same options again."""
+    options = Options(seed=3, minutes=2, events=10, rate=99, only=("network-cut",), kafka=False)
+    assert options.command == (
+        "python -m tests.chaos --seed 3 --minutes 2 --events 10 --rate 99 --fault network-cut --no-kafka"
+    )
+
+
+@pytest.mark.skipif(not (DOCS / "reliability.json").exists(), reason="no full run has been reported")
+def test_the_document_shows_the_reported_run() -> None:
+    """docs/reliability.md holds what docs/reliability.json says, and that run was a good one."""
+    report = Report.read(DOCS / "reliability.json")
+    assert block_of(DOCS / "reliability.md") == report.markdown()
+    assert report.passed
+    assert report.verdict["acknowledged"] >= 1_000_000

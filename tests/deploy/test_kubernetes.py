@@ -1,0 +1,267 @@
+"""The manifests: rendered by kustomize, and held against the published schemas and against what the service needs."""
+
+import functools
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import psycopg
+import pytest
+from jsonschema import Draft202012Validator
+
+from consumer.config import PREFIX, Settings
+from tests.deploy import service_login
+from tests.deploy.dockerfile import of_stage
+from tests.deploy.tools import DEPLOY, load_yaml, run, schema, tool
+
+KUBERNETES = DEPLOY / "kubernetes"
+VERSIONS = ("1.30", "1.36")
+"""The oldest version that the manifests are for, and a new one."""
+OVERLAYS = ("postgres", "kafka")
+"""Those with the service."""
+ALL_OVERLAYS = (*OVERLAYS, "reconcile")
+DEFINITIONS = {
+    "ScaledObject": ("keda.sh_scaledobjects.yaml", "keda"),
+    "TriggerAuthentication": ("keda.sh_triggerauthentications.yaml", "keda"),
+    "ServiceMonitor": ("monitoring.coreos.com_servicemonitors.yaml", "operator"),
+    "PrometheusRule": ("monitoring.coreos.com_prometheusrules.yaml", "operator"),
+}
+
+Manifest = dict[str, Any]
+
+
+@functools.cache
+def rendered(overlay: str) -> str:
+    """What `kubectl apply -k` would apply."""
+    return run([tool("kustomize"), "build", KUBERNETES / "overlays" / overlay]).stdout
+
+
+@functools.cache
+def manifests(overlay: str) -> list[Manifest]:
+    """The same, read."""
+    return load_yaml(rendered(overlay))
+
+
+def one(overlay: str, kind: str) -> Manifest:
+    """The manifest of a kind of which there is one."""
+    (found,) = [manifest for manifest in manifests(overlay) if manifest["kind"] == kind]
+    return found
+
+
+def pods(overlay: str) -> Iterator[tuple[str, Manifest]]:
+    """Kind and pod template of each workload."""
+    for manifest in manifests(overlay):
+        match manifest["kind"]:
+            case "Deployment" | "Job":
+                yield manifest["kind"], manifest["spec"]["template"]
+            case "CronJob":
+                yield manifest["kind"], manifest["spec"]["jobTemplate"]["spec"]["template"]
+            case _:
+                pass
+
+
+def closed(node: Any) -> Any:
+    """A structural schema that lets no field pass which it does not name, as the API server prunes them."""
+    if isinstance(node, list):
+        return [closed(item) for item in node]
+    if not isinstance(node, dict):
+        return node
+    shut = {name: closed(value) for name, value in node.items()}
+    open_ended = node.get("x-kubernetes-preserve-unknown-fields") or "additionalProperties" in node
+    if node.get("type") == "object" and isinstance(node.get("properties"), dict) and not open_ended:
+        shut["additionalProperties"] = False
+    return shut
+
+
+def errors(definition: Manifest, manifest: Manifest) -> list[str]:
+    """What a custom resource definition has against a manifest."""
+    served = {version["name"]: version["schema"]["openAPIV3Schema"] for version in definition["spec"]["versions"]}
+    own = closed(served[manifest["apiVersion"].rpartition("/")[2]])
+    own["properties"]["metadata"] = {"type": "object"}
+    return [error.message for error in Draft202012Validator(own).iter_errors(manifest)]
+
+
+class TestSchemas:
+    @pytest.mark.parametrize("version", VERSIONS)
+    @pytest.mark.parametrize("overlay", ALL_OVERLAYS)
+    def test_core_kinds(self, overlay: str, version: str, tmp_path: Path) -> None:
+        """Kubernetes knows each field, and each field that it requires is there."""
+        rest = [part for part in rendered(overlay).split("\n---\n") if kind_of(part) not in DEFINITIONS]
+        (tmp_path / "core.yaml").write_text("\n---\n".join(rest), encoding="utf-8")
+        said = run([tool("kubernetes-validate"), "--strict", "-k", version, tmp_path / "core.yaml"])
+        assert "WARN" not in said.stdout + said.stderr
+        assert (said.stdout + said.stderr).count(" passed for resource ") == len(rest)
+
+    @pytest.mark.parametrize("overlay", OVERLAYS)
+    def test_custom_kinds(self, overlay: str) -> None:
+        """KEDA and the Prometheus operator know each field of theirs."""
+        custom = [manifest for manifest in manifests(overlay) if manifest["kind"] in DEFINITIONS]
+        assert {"ScaledObject", "ServiceMonitor", "PrometheusRule"} <= {manifest["kind"] for manifest in custom}
+        for manifest in custom:
+            assert errors(schema(*DEFINITIONS[manifest["kind"]]), manifest) == []
+
+    def test_the_check_of_custom_kinds_finds_mistakes(self) -> None:
+        """A misspelt field and a wrong type are found, so that the test above means something."""
+        good = one("postgres", "ScaledObject")
+        definition = schema(*DEFINITIONS["ScaledObject"])
+        assert errors(definition, {**good, "spec": {**good["spec"], "maxReplicas": 3}})
+        assert errors(definition, {**good, "spec": {**good["spec"], "maxReplicaCount": "3"}})
+
+    def test_no_kind_is_left_out(self) -> None:
+        """What is expected of the base is rendered in both overlays."""
+        for overlay in OVERLAYS:
+            kinds = {manifest["kind"] for manifest in manifests(overlay)}
+            assert kinds >= {
+                "Deployment",
+                "Service",
+                "ServiceMonitor",
+                "PrometheusRule",
+                "PodDisruptionBudget",
+                "NetworkPolicy",
+                "Job",
+                "CronJob",
+                "ScaledObject",
+            }
+
+
+def kind_of(text: str) -> str:
+    """The kind of a manifest that is still text."""
+    found = re.search(r"^kind: (\w+)$", text, re.MULTILINE)
+    assert found is not None
+    return found[1]
+
+
+@pytest.mark.parametrize("overlay", ALL_OVERLAYS)
+class TestPods:
+    def test_are_restricted(self, overlay: str) -> None:
+        """Each field that the pod security standard `restricted` asks for, and some that it does not."""
+        for kind, template in pods(overlay):
+            pod = template["spec"]
+            assert pod["securityContext"]["runAsNonRoot"] is True, kind
+            assert pod["securityContext"]["runAsUser"] >= 10_000
+            assert pod["securityContext"]["seccompProfile"] == {"type": "RuntimeDefault"}
+            assert not {"hostNetwork", "hostPID", "hostIPC", "hostUsers"} & pod.keys()
+            assert {next(iter(volume.keys() - {"name"})) for volume in pod["volumes"]} <= {"secret", "configMap"}
+            assert pod["automountServiceAccountToken"] is False
+            assert "initContainers" not in pod
+            for container in pod["containers"]:
+                context = container["securityContext"]
+                assert context["allowPrivilegeEscalation"] is False
+                assert context["capabilities"] == {"drop": ["ALL"]}
+                assert context["readOnlyRootFilesystem"] is True
+                assert not {"privileged", "procMount", "seLinuxOptions", "windowsOptions"} & context.keys()
+                assert not [port for port in container.get("ports", []) if "hostPort" in port]
+
+    def test_are_the_user_of_the_image(self, overlay: str) -> None:
+        """The number is the Dockerfile's, and the secret's files are readable to its group."""
+        user = of_stage(1, "USER")[0]
+        for _, template in pods(overlay):
+            context = template["spec"]["securityContext"]
+            assert f"{context['runAsUser']}:{context['runAsGroup']}" == user
+            assert context["fsGroup"] == context["runAsGroup"]
+            for volume in template["spec"]["volumes"]:
+                assert volume["secret"]["defaultMode"] == 0o440
+
+    def test_are_bounded(self, overlay: str) -> None:
+        """Each asks for what it needs, and cannot take all the memory of its node."""
+        for _, template in pods(overlay):
+            for container in template["spec"]["containers"]:
+                assert container["resources"]["requests"].keys() == {"cpu", "memory"}
+                assert "memory" in container["resources"]["limits"]
+
+    def test_know_their_settings(self, overlay: str) -> None:
+        """Each variable is one that the program has, and no service link can be mistaken for one."""
+        settings = one(overlay, "ConfigMap")["data"]
+        assert {name.removeprefix(PREFIX).lower() for name in settings} <= Settings.model_fields.keys()
+        Settings(_env_file=None, **{name.removeprefix(PREFIX).lower(): value for name, value in settings.items()})
+        for _, template in pods(overlay):
+            assert template["spec"]["enableServiceLinks"] is False
+            (container,) = template["spec"]["containers"]
+            assert container["envFrom"] == [{"configMapRef": {"name": one(overlay, "ConfigMap")["metadata"]["name"]}}]
+            (mount,) = container["volumeMounts"]
+            assert settings[f"{PREFIX}DATABASE_URL_FILE"] == f"{mount['mountPath']}/url"
+
+    def test_only_the_migration_knows_the_owner(self, overlay: str) -> None:
+        """The service and the sweep get the URL of the service's own login."""
+        secrets = {kind: template["spec"]["volumes"][0]["secret"]["secretName"] for kind, template in pods(overlay)}
+        assert secrets.pop("Job") == "webhook-router-database-owner"
+        assert set(secrets.values()) == {"webhook-router-database"}
+
+
+@pytest.mark.parametrize("overlay", OVERLAYS)
+class TestService:
+    def test_probes(self, overlay: str) -> None:
+        """Start and life are asked of /livez, readiness of /readyz, at the port that the settings name."""
+        (container,) = one(overlay, "Deployment")["spec"]["template"]["spec"]["containers"]
+        paths = {name: container[f"{name}Probe"]["httpGet"]["path"] for name in ("startup", "liveness", "readiness")}
+        assert paths == {"startup": "/livez", "liveness": "/livez", "readiness": "/readyz"}
+        (port,) = container["ports"]
+        settings = one(overlay, "ConfigMap")["data"]
+        assert str(port["containerPort"]) == settings[f"{PREFIX}HTTP_PORT"]
+        assert settings[f"{PREFIX}HTTP_HOST"] == "0.0.0.0"
+
+    def test_has_the_time_to_drain(self, overlay: str) -> None:
+        """Killed later than the service gives up waiting for its batch."""
+        pod = one(overlay, "Deployment")["spec"]["template"]["spec"]
+        grace = float(one(overlay, "ConfigMap")["data"][f"{PREFIX}SHUTDOWN_GRACE"])
+        assert pod["terminationGracePeriodSeconds"] > grace + 10
+
+    def test_selectors_find_what_they_are_for(self, overlay: str) -> None:
+        """Deployment, service, budget and policy mean the service's pods, and no selector means the jobs' as well."""
+        labels = {kind: template["metadata"]["labels"] for kind, template in pods(overlay)}
+        service = one(overlay, "Service")
+        for selector in (
+            one(overlay, "Deployment")["spec"]["selector"]["matchLabels"],
+            one(overlay, "PodDisruptionBudget")["spec"]["selector"]["matchLabels"],
+            service["spec"]["selector"],
+        ):
+            assert selector.items() <= labels["Deployment"].items()
+            assert not selector.items() <= labels["Job"].items()
+            assert not selector.items() <= labels["CronJob"].items()
+        policy = one(overlay, "NetworkPolicy")["spec"]["podSelector"]["matchLabels"]
+        assert all(policy.items() <= own.items() for own in labels.values())
+        monitor = one(overlay, "ServiceMonitor")["spec"]
+        assert monitor["selector"]["matchLabels"].items() <= service["metadata"]["labels"].items()
+        assert monitor["endpoints"][0]["port"] == service["spec"]["ports"][0]["name"]
+        assert service["metadata"]["name"] == "webhook-router"  # which the operator makes the job of the alerts
+
+    def test_keda_alone_says_how_many(self, overlay: str) -> None:
+        """The deployment names no number that would be put in force again by each apply."""
+        assert "replicas" not in one(overlay, "Deployment")["spec"]
+        scaled = one(overlay, "ScaledObject")["spec"]
+        assert scaled["scaleTargetRef"]["name"] == one(overlay, "Deployment")["metadata"]["name"]
+        assert 1 <= scaled["minReplicaCount"] <= scaled["fallback"]["replicas"] <= scaled["maxReplicaCount"]
+
+    def test_rules_are_those_of_prometheus(self, overlay: str) -> None:
+        """Operators of Kubernetes get the alerts that the other tests are about."""
+        (rules,) = load_yaml(DEPLOY / "prometheus" / "rules.yml")
+        assert one(overlay, "PrometheusRule")["spec"] == rules, "write it again: the command is at its top"
+
+
+def test_keda_measures_the_lag_of_what_is_read() -> None:
+    """Brokers, group and topic of the scaler are those of the service, and no replica would be idle for want of one."""
+    (trigger,) = one("kafka", "ScaledObject")["spec"]["triggers"]
+    settings = one("kafka", "ConfigMap")["data"]
+    assert settings[f"{PREFIX}SOURCE"] == "kafka"
+    assert trigger["metadata"]["bootstrapServers"] == settings[f"{PREFIX}KAFKA_BOOTSTRAP_SERVERS"]
+    assert trigger["metadata"]["consumerGroup"] == settings[f"{PREFIX}KAFKA_GROUP_ID"]
+    assert trigger["metadata"]["topic"] == settings[f"{PREFIX}KAFKA_TOPICS"]
+    ports = {port["port"] for rule in one("kafka", "NetworkPolicy")["spec"]["egress"] for port in rule["ports"]}
+    assert {5432, int(settings[f"{PREFIX}KAFKA_BOOTSTRAP_SERVERS"].rpartition(":")[2])} <= ports
+
+
+def test_the_sweep_can_be_all_there_is() -> None:
+    """The third overlay is the migration and a sweep each minute, and nothing that would need KEDA or Prometheus."""
+    kinds = [manifest["kind"] for manifest in manifests("reconcile")]
+    assert sorted(kinds) == ["ConfigMap", "CronJob", "Job", "NetworkPolicy", "ServiceAccount"]
+    assert one("reconcile", "CronJob")["spec"]["schedule"] == "* * * * *"
+    assert one("reconcile", "CronJob")["spec"]["concurrencyPolicy"] == "Forbid"
+
+
+def test_keda_asks_what_the_service_may_ask(database: str) -> None:
+    """The scaler's query gives one number, to the service's own login."""
+    (trigger,) = one("postgres", "ScaledObject")["spec"]["triggers"]
+    with service_login.made(database) as (_, dsn), psycopg.connect(dsn) as connection:
+        rows = connection.execute(trigger["metadata"]["query"].encode()).fetchall()
+    assert rows == [(0,)]

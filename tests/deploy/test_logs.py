@@ -1,0 +1,227 @@
+"""What the service writes: a line a fault and a summary, and never what people have written, nor who they are."""
+
+import io
+import json
+import re
+import signal
+from collections.abc import Callable, Iterator
+from contextlib import redirect_stderr
+from typing import Any
+
+import psycopg
+import pytest
+
+from consumer.adapters import logs
+from consumer.domain.events import Backlog, Batch, Cursor, Path
+from consumer.domain.observations import (
+    BacklogSampled,
+    BatchRouted,
+    Fact,
+    ListenerLost,
+    Loop,
+    LoopFailed,
+    LoopRecovered,
+    Started,
+    Stopped,
+    SweepFinished,
+)
+from tests.deploy import service_login
+from tests.processes import command, running
+from tests.waiting import wait_for
+
+MARK = "xyzzy"
+"""Part of everything that a person has written or is called, in the events of these tests."""
+
+MARKED_EVENTS = f"""
+    insert into public.webhook_events (channel, type, event_id, author_id, author_name, content, event_date, post_id,
+                                       raw_payload)
+    select c.channel, 'message', '{MARK}-event-' || c.kind || i, '{MARK}-author-' || i, '{MARK} name ' || i,
+           c.kind || ' {MARK} content ' || i, case c.kind when 'endless' then 'infinity' else now() end,
+           '{MARK}-post-' || i, jsonb_build_object('text', '{MARK} payload ' || i)
+    from (values ('whatsapp', 'good'), ('instagram', 'raised'), ('facebook', 'refused'), ('tiktok', 'deferred'),
+                 ('youtube', 'endless')) as c (channel, kind),
+         generate_series(1, 20) i
+"""
+TRIGGERS = """
+    alter table public.messages add constraint no_refused check (content_text not like 'refused%');
+    create function public.moody() returns trigger language plpgsql as $$
+    begin
+        if new.content_text like tg_argv[0] || '%' then
+            raise exception 'cannot take %', new.content_text
+                using detail = 'it says ' || new.content_text, errcode = tg_argv[1],
+                      hint = 'ask ' || (select max(full_name) from public.contacts);
+        end if;
+        return new;
+    end
+    $$;
+    create trigger moody before insert on public.messages for each row execute function public.moody('raised', 'P0001');
+    create constraint trigger moody_later after insert on public.messages deferrable initially deferred
+        for each row execute function public.moody('deferred', '22000');
+    create trigger busy before insert on public.messages
+        for each row execute function public.moody('busy', 'lock_not_available');
+    create trigger forbidding before insert on public.messages
+        for each row execute function public.moody('forbidden', 'insufficient_privilege');
+"""
+THREE_EVENTS = f"""
+    insert into public.webhook_events (channel, type, event_id, author_id, author_name, content)
+    select 'whatsapp', 'message', '{MARK}-event-' || i, '{MARK}-author', '{MARK}', %s || ' {MARK}'
+    from generate_series(1, 3) i
+"""
+
+
+@pytest.fixture
+def application(database: str) -> Iterator[psycopg.Connection]:
+    """The application's own connection, with triggers that quote what they refuse."""
+    with psycopg.connect(database, autocommit=True) as connection:
+        connection.execute(TRIGGERS.encode())
+        yield connection
+
+
+def number(connection: psycopg.Connection, query: str) -> int:
+    """The one number that a query gives."""
+    row = connection.execute(query.encode()).fetchone()
+    assert row is not None
+    return int(row[0])
+
+
+class TestSecrecy:
+    def test_nothing_of_the_events_is_told(self, database: str, application: psycopg.Connection) -> None:
+        """Good events, refused ones of four kinds, an outage: neither log, metrics nor probes hold a word of them."""
+        flags = ("--log-level", "debug", "--summary-interval", "0.2", "--sample-interval", "0.1")
+        with running(database, *flags, "--reconcile-interval", "0.5") as router:
+            router.until_listening()
+            application.execute(MARKED_EVENTS.encode())
+            settled = "select count(*) from webhook_events where routed_at is not null or parked_until is not null"
+            wait_for(lambda: number(application, settled) == 100, timeout=30, what="all routed or parked")
+            assert number(application, "select count(*) from messages") == 20
+            assert number(application, f"select count(*) from router.parked_events where error_message ~ '{MARK}'") > 0
+            wait_for(lambda: router.logged("routed"), what="a summary")
+            pages = "".join(router.get(path)[1] for path in ("/metrics", "/livez", "/readyz"))
+            router.signal(signal.SIGTERM)
+            assert router.stopped() == 0
+        assert router.logged("events parked")
+        assert MARK not in pages
+        assert MARK not in json.dumps(router.lines)
+
+    @pytest.mark.parametrize(("kind", "state"), [("busy", "55P03"), ("forbidden", "42501")])
+    def test_an_error_that_is_not_the_events_own_tells_nothing_either(
+        self, database: str, application: psycopg.Connection, kind: str, state: str
+    ) -> None:
+        """What stops a whole batch is logged with its code, without the words in which a trigger quotes the event."""
+        with running(database, "--log-level", "debug") as router:
+            router.until_listening()
+            application.execute(THREE_EVENTS.encode(), [kind])
+            wait_for(lambda: router.logged("cannot go on"), what="the failure in the log")
+        (first, *_) = router.logged("cannot go on")
+        assert state in first["reason"]
+        assert MARK not in json.dumps(router.lines)
+
+    def test_commands_tell_nothing_on_stderr(self, database: str, application: psycopg.Connection) -> None:
+        """The sweep from cron, whose output ends in mail and logs, says how many and no more."""
+        application.execute(MARKED_EVENTS.encode())
+        done = command("reconcile", dsn=database)
+        assert done.stdout == "20\n"
+        assert "80 could not be routed" in done.stderr
+        assert MARK not in done.stdout + done.stderr
+
+    def test_the_password_is_nowhere(self, database: str) -> None:
+        """Neither in the log of a service that cannot log in, nor in what `config` prints."""
+        with service_login.made(database) as (_, dsn):
+            wrong = re.sub(r"password=\S+", f"password={MARK}", dsn)
+            with running(wrong, "--log-level", "debug") as router:
+                assert router.stopped() == 2
+            assert MARK not in json.dumps(router.lines)
+            shown = command("config", dsn=wrong)
+            assert MARK not in shown.stdout + shown.stderr
+
+
+def batch(*, routed: int = 0, parked: int = 0, dead: int = 0) -> BatchRouted:
+    """A batch of so many events."""
+    return BatchRouted(
+        path=Path.HOT,
+        batch=Batch(
+            claimed=routed + parked,
+            inserted=routed,
+            parked=parked,
+            dead=dead,
+            channels=("whatsapp",) * routed,
+            ages=(0.01,) * routed,
+            reached=Cursor(at="now", id="00000000-0000-0000-0000-000000000000"),
+            seconds=0.01,
+        ),
+    )
+
+
+def sampled() -> BacklogSampled:
+    """A look at an empty backlog."""
+    return BacklogSampled(backlog=Backlog(ready=0, oldest_seconds=0, parked=0, dead=0, notification_queue=0))
+
+
+Written = Callable[..., list[dict[str, Any]]]
+
+
+@pytest.fixture
+def written() -> Written:
+    """Gives facts to a log of its own, and returns the lines that it writes."""
+
+    def written(*facts: Fact, level: str = "info", summary_every: float = 3600) -> list[dict[str, Any]]:
+        text = io.StringIO()
+        with redirect_stderr(text):
+            logs.configure(format="json", level=level)
+            log = logs.Log(summary_every=summary_every)
+            for fact in facts:
+                log(fact)
+        return [json.loads(line) for line in text.getvalue().splitlines()]
+
+    return written
+
+
+class TestLines:
+    def test_a_thousand_batches_are_one_line(self, written: Written) -> None:
+        """The summary at the end adds up what no line was written for."""
+        lines = written(Started(address="http://h:1", source="postgres"), *[batch(routed=7)] * 1000, Stopped())
+        assert [line["event"] for line in lines] == ["webhook-router is running", "routed", "stopped"]
+        assert lines[1]["events"] == 7000
+
+    def test_summaries_come_when_they_are_due(self, written: Written) -> None:
+        """One after each interval in which something was routed, none for a quiet one."""
+        lines = written(batch(routed=1), sampled(), sampled(), batch(routed=2), sampled(), summary_every=1e-9)
+        assert [(line["event"], line["events"]) for line in lines] == [("routed", 1), ("routed", 2)]
+
+    def test_a_long_outage_is_a_few_lines(self, written: Written) -> None:
+        """Attempts 1, 2, 4, 8, … and the end of it."""
+        failures = [LoopFailed(loop=Loop.HOT, reason="refused", attempt=n, delay=1) for n in range(1, 101)]
+        lines = written(*failures, LoopRecovered(loop=Loop.HOT, attempts=100))
+        assert [line.get("attempt") for line in lines] == [1, 2, 4, 8, 16, 32, 64, None]
+
+    def test_levels_say_who_has_to_look(self, written: Written) -> None:
+        """Warnings are what somebody may have to do something about; a quiet level keeps exactly those."""
+        facts = [
+            Started(address="http://h:1", source="postgres"),
+            batch(routed=1, parked=2, dead=1),
+            ListenerLost(reason="gone"),
+            LoopFailed(loop=Loop.SWEEP, reason="refused", attempt=1, delay=1),
+            SweepFinished(found=3, retried=0, seconds=0.1),
+            Stopped(),
+        ]
+        levels = {line["event"]: line["level"] for line in written(*facts)}
+        warnings = {event for event, level in levels.items() if level == "warning"}
+        assert len(warnings) == 3
+        assert {line["event"] for line in written(*facts, level="warning")} == warnings
+        assert written(*facts, level="error") == []
+
+    def test_every_line_can_be_placed(self, written: Written) -> None:
+        """Time in UTC, level and what happened, in each."""
+        for line in written(Started(address="http://h:1", source="postgres"), batch(parked=1), Stopped()):
+            assert re.fullmatch(r"\d{4}-\d\d-\d\dT[\d:.]+Z", line["timestamp"])
+            assert line["level"] in {"info", "warning"}
+            assert line["event"]
+
+    def test_readable_on_a_terminal(self) -> None:
+        """The other format is text for people."""
+        text = io.StringIO()
+        with redirect_stderr(text):
+            logs.configure(format="text", level="info")
+            logs.Log(summary_every=1)(Started(address="http://h:1", source="postgres"))
+        assert "webhook-router is running" in text.getvalue()
+        assert not text.getvalue().startswith("{")

@@ -1,0 +1,117 @@
+"""The two pages that take a user from nothing to events routed, followed to the letter on a database as in the wild."""
+
+import re
+import socket
+import subprocess
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+import typer.main
+from typer.core import TyperGroup
+
+from consumer.cli.app import app
+from tests.conftest import StartPostgres
+from tests.deploy.tools import DEPLOY, DOCS, ROOT
+from tests.migrations.databases import brownfield_on, make_application_roles
+from tests.processes import clean_environment
+
+PAGES = ("near-real-time.md", "reconciliation-only.md")
+BLOCK = re.compile(r"^```(?P<kind>\w+)\n(?P<text>.*?)^```$", re.MULTILINE | re.DOTALL)
+MARK = "––– end of block –––"
+EVENTS = 1000
+"""Of which the last hundredth is not routed yet."""
+
+
+class Step(NamedTuple):
+    """A block that is run, and what the page says that it prints; None when it says nothing."""
+
+    script: str
+    output: str | None
+
+
+def steps(page: str) -> list[Step]:
+    """The blocks marked `sh`, each with the block marked `text` that follows it; `shell` needs what tests have not."""
+    blocks = [(found["kind"], found["text"]) for found in BLOCK.finditer((DOCS / page).read_text(encoding="utf-8"))]
+    following = [*blocks[1:], ("", "")]
+    return [
+        Step(text, after if then == "text" else None)
+        for (kind, text), (then, after) in zip(blocks, following, strict=True)
+        if kind == "sh"
+    ]
+
+
+def matches(said: str, promised: str) -> bool:
+    """Whether the output is the promised one; … stands for anything, and alone on a line for any lines or none."""
+    pattern = re.escape(promised).replace("…\n", "…").replace(re.escape("…"), ".*")
+    return re.fullmatch(pattern, said, re.DOTALL) is not None
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_a_page_does_what_it_says(page: str, private_postgres: StartPostgres, installed: Path, tmp_path: Path) -> None:
+    """Each block succeeds, in one shell, with the installed program, and prints what stands below it."""
+    followed = steps(page)
+    assert len(followed) >= 4
+    server = private_postgres()
+    make_application_roles(server)
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = str(probe.getsockname()[1])
+    (tmp_path / "deploy").symlink_to(DEPLOY)
+    with brownfield_on(server, owner="postgres", events=EVENTS) as database:
+        script = "set -euo pipefail\n" + "".join(f"{step.script}\necho '{MARK}'\n" for step in followed)
+        place = f"127.0.0.1:{server.port}/{database.name}"
+        for written, real in (
+            ("another-secret@db.example.com:5432/app", f"another-secret@{place}"),
+            ("secret@db.example.com:5432/app", f"{server.password}@{place}"),
+            ("localhost:9464", f"127.0.0.1:{port}"),
+        ):
+            script = script.replace(written, real)
+        assert "db.example.com" not in script
+        path = f"{installed / 'bin'}:{clean_environment()['PATH']}"
+        done = subprocess.run(
+            ["bash", "-c", script],
+            env={**clean_environment(), "PATH": path, "WEBHOOK_ROUTER_HTTP_PORT": port, "COLUMNS": "120"},
+            cwd=tmp_path,
+            capture_output=True,
+            text=True,
+            timeout=120,
+            check=False,
+        )
+        assert done.returncode == 0, f"{done.stdout}\n{done.stderr}"
+        said = done.stdout.split(f"{MARK}\n")
+        for step, output in zip(followed, said, strict=False):
+            assert step.output is None or matches(output, step.output), f"{step.script}\nprinted:\n{output}"
+        unrouted = "select count(*) from public.webhook_events where routed_at is null"
+        assert database.value(unrouted) == 0
+        assert database.value("select count(*) from public.messages") == EVENTS + 1
+
+
+def test_pages_name_commands_that_exist() -> None:
+    """Each command and each of its options that a page writes as code is one that the program has."""
+    root = typer.main.get_command(app)
+    assert isinstance(root, TyperGroup)
+    for page in DOCS.glob("*.md"):
+        text = page.read_text(encoding="utf-8").replace("\\\n", " ")
+        shells = "\n".join(found["text"] for found in BLOCK.finditer(text) if found["kind"] in {"sh", "shell"})
+        lines = re.findall(r"`webhook-router ([^`]*)`", text)
+        lines += re.findall(r"^(?:until )?webhook-router ([^|&<>\n]*)", shells, re.MULTILINE)
+        for line in lines:
+            name, *words = line.split()
+            assert name in root.commands, f"{page.name}: {line}"
+            command = root.commands[name]
+            if isinstance(command, TyperGroup) and words:
+                command = command.commands[words[0]]
+            known = {option for parameter in command.params for option in (*parameter.opts, *parameter.secondary_opts)}
+            used = {word.partition("=")[0] for word in words if word.startswith("--")}
+            assert used <= known | {"--help"}, f"{page.name}: {line}"
+
+
+def test_pages_name_files_that_exist() -> None:
+    """Each path and each link of the pages leads somewhere."""
+    for page in DOCS.glob("*.md"):
+        text = page.read_text(encoding="utf-8")
+        links = re.findall(r"\]\(([^)#:]+)(?:#[^)]*)?\)", text)
+        assert not [link for link in links if not (DOCS / link).exists()], page.name
+        files = re.findall(r"\bdeploy/[\w/.-]*\w", text)
+        assert not [file for file in files if not list(ROOT.glob(f"{file}*"))], page.name

@@ -1,0 +1,244 @@
+"""The rules: each alert fires and stays silent as it should, in promtool's tests and beside the running service."""
+
+import re
+import socket
+import subprocess
+import urllib.error
+import urllib.parse
+import urllib.request
+from collections.abc import Iterator
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import orjson
+import psycopg
+import pytest
+
+from consumer.adapters.postgres.embedded import EmbeddedPostgres
+from tests.deploy import service_login
+from tests.deploy.dashboard import evaluable, metrics_in, panels
+from tests.deploy.tools import DEPLOY, DOCS, load_yaml, run, tool
+from tests.processes import Router, running
+from tests.servers import empty_database_on
+from tests.waiting import wait_for
+
+RULES = DEPLOY / "prometheus" / "rules.yml"
+CASES = DEPLOY / "prometheus" / "rules_test.yml"
+CONFIG = DEPLOY / "prometheus" / "prometheus.yml"
+
+
+def alerts() -> dict[str, dict[str, Any]]:
+    """The alert rules by name."""
+    (document,) = load_yaml(RULES)
+    return {rule["alert"]: rule for group in document["groups"] for rule in group["rules"] if "alert" in rule}
+
+
+class TestRules:
+    def test_promtool_accepts_them(self) -> None:
+        """Configuration and rules are what Prometheus reads, with no lint left."""
+        run([tool("promtool"), "check", "config", "--lint-fatal", CONFIG])
+        run([tool("promtool"), "check", "rules", "--lint-fatal", RULES])
+
+    def test_cases_pass(self) -> None:
+        """promtool's own test runner, over invented series."""
+        run([tool("promtool"), "test", "rules", CASES])
+
+    def test_each_alert_has_cases_that_fire_and_that_stay_silent(self) -> None:
+        """No alert is untested, and each recorded series is looked at."""
+        (cases,) = load_yaml(CASES)
+        expected: dict[str, set[bool]] = {}
+        for case in cases["tests"]:
+            for check in case.get("alert_rule_test", []):
+                expected.setdefault(check["alertname"], set()).add(bool(check["exp_alerts"]))
+        assert expected == {name: {True, False} for name in alerts()}
+        (document,) = load_yaml(RULES)
+        recorded = {rule["record"] for group in document["groups"] for rule in group["rules"] if "record" in rule}
+        queried = " ".join(check["expr"] for case in cases["tests"] for check in case.get("promql_expr_test", []))
+        assert not {name for name in recorded if name not in queried}
+
+    def test_each_alert_has_its_section_in_the_runbook(self) -> None:
+        """Its annotation leads to a heading of its name, and what it means and what to do stand there."""
+        page = (DOCS / "operating.md").read_text(encoding="utf-8")
+        sections = {
+            section.partition("\n")[0]: section.partition("\n")[2]
+            for section in re.split(r"^### ", page, flags=re.MULTILINE)
+        }
+        for name, rule in alerts().items():
+            assert rule["annotations"]["runbook"] == f"docs/operating.md#{name.lower()}"
+            assert {"summary", "description"} < rule["annotations"].keys()
+            assert rule["labels"]["severity"] in {"warning", "critical"}
+            for part in ("**Means.**", "**Look at.**", "**Do.**"):
+                assert part in sections[name], f"{name} has no {part}"
+        assert not {title for title in sections if title.startswith("WebhookRouter")} - alerts().keys()
+
+
+class Prometheus:
+    """A Prometheus that scrapes one service twice a second, with our rules, whose alerts do not wait."""
+
+    def __init__(self, folder: Path, target: str) -> None:
+        hasty = re.sub(r"^(\s+for:) .*$", r"\1 1s", RULES.read_text(encoding="utf-8"), flags=re.MULTILINE)
+        (folder / "rules.yml").write_text(hasty, encoding="utf-8")
+        (folder / "prometheus.yml").write_text(
+            "global: {scrape_interval: 500ms, scrape_timeout: 500ms, evaluation_interval: 500ms}\n"
+            "rule_files: [rules.yml]\n"
+            f"scrape_configs: [{{job_name: webhook-router, static_configs: [{{targets: ['{target}']}}]}}]\n",
+            encoding="utf-8",
+        )
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", 0))
+            self.address = f"127.0.0.1:{probe.getsockname()[1]}"
+        self.log = (folder / "log").open("w+", encoding="utf-8")
+        self.process = subprocess.Popen(
+            [
+                tool("prometheus"),
+                f"--config.file={folder / 'prometheus.yml'}",
+                f"--storage.tsdb.path={folder / 'data'}",
+                f"--web.listen-address={self.address}",
+            ],
+            stdout=subprocess.DEVNULL,
+            stderr=self.log,
+        )
+
+    def get(self, path: str, **parameters: str) -> Any:
+        """The data of an answer of the API; None while it does not answer."""
+        url = f"http://{self.address}{path}?{urllib.parse.urlencode(parameters)}"
+        try:
+            with urllib.request.urlopen(url, timeout=5) as answer:
+                return orjson.loads(answer.read())["data"]
+        except urllib.error.HTTPError as error:
+            if error.code == 503:  # which it says while it starts
+                return None
+            raise AssertionError(f"{parameters}: {error.read().decode()}") from error
+        except OSError:
+            assert self.process.poll() is None, Path(self.log.name).read_text(encoding="utf-8")
+            return None
+
+    def query(self, expression: str) -> list[dict[str, Any]]:
+        """The series that an expression gives now."""
+        found = self.get("/api/v1/query", query=expression)
+        return found["result"] if found else []
+
+    def value(self, expression: str) -> float:
+        """The one value of an expression; NaN when there is none, or more."""
+        series = self.query(expression)
+        return float(series[0]["value"][1]) if len(series) == 1 else float("nan")
+
+    def firing(self) -> set[str]:
+        """The alerts that fire."""
+        found = self.get("/api/v1/alerts")
+        return {alert["labels"]["alertname"] for alert in found["alerts"] if alert["state"] == "firing"}
+
+    def stop(self) -> None:
+        """Ends it; its data go with the folder."""
+        self.process.kill()
+        self.process.wait()
+        self.log.close()
+
+
+class Watched:
+    """A service that runs as its own login, and a Prometheus that watches it."""
+
+    def __init__(self, router: Router, prometheus: Prometheus, login: str, database: psycopg.Connection) -> None:
+        self.router = router
+        self.prometheus = prometheus
+        self.login = login
+        self.database = database
+
+    def insert(self, prefix: str, count: int) -> None:
+        """Commits events, as an edge function would."""
+        self.database.execute(
+            """insert into public.webhook_events (channel, type, event_id, author_id, content)
+               select 'whatsapp', 'message', %s || i, 'author ' || i %% 7, 'text' from generate_series(1, %s) i""",
+            [prefix, count],
+        )
+
+    def count(self, query: str) -> int:
+        """The one number that a query gives."""
+        row = self.database.execute(query.encode()).fetchone()
+        assert row is not None
+        return int(row[0])
+
+
+@pytest.fixture(scope="module")
+def watched(
+    postgres_server: EmbeddedPostgres, schema_template: str, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Watched]:
+    """All tests of this module watch the same service, in the order in which they stand here."""
+    tool("prometheus")
+    with (
+        empty_database_on(postgres_server, template=schema_template) as owner,
+        service_login.made(owner) as (login, dsn),
+        psycopg.connect(owner, autocommit=True) as database,
+        running(dsn, "--lanes", "1", "--sample-interval", "0.3", "--reconcile-interval", "0.5") as router,
+    ):
+        router.until_listening()
+        prometheus = Prometheus(tmp_path_factory.mktemp("prometheus"), router.address.removeprefix("http://"))
+        try:
+            wait_for(lambda: prometheus.value("webhook_router_listener_up") == 1, timeout=30, what="the first scrape")
+            yield Watched(router, prometheus, login, database)
+        finally:
+            prometheus.stop()
+
+
+class TestRunningService:
+    def test_events_are_seen_in_prometheus(self, watched: Watched) -> None:
+        """What was routed is what Prometheus counts, by channel and path, and the recording rules make rates of it."""
+        watched.insert("seen ", 300)
+        total = 'sum(webhook_router_events_routed_total{channel="whatsapp"})'
+        wait_for(lambda: watched.prometheus.value(total) == 300, what="300 events in Prometheus")
+        assert watched.prometheus.value("sum(webhook_router_event_latency_seconds_count)") == 300
+        watched.insert("rated ", 300)
+        rate = "sum(job_path:webhook_router_events_routed:rate5m)"
+        wait_for(lambda: watched.prometheus.value(rate) > 0, what="a recorded rate")
+        wait_for(
+            lambda: 0 < watched.prometheus.value("job:webhook_router_event_latency_seconds:p99_5m") < 60,
+            what="a recorded quantile",
+        )
+        assert watched.prometheus.value("job:webhook_router_backlog_events:max") == 0
+
+    def test_each_panel_of_the_dashboard_shows_something(self, watched: Watched) -> None:
+        """Every query of the dashboard is valid, and finds series wherever the service has any to find."""
+        exposed = {line.split("{")[0].split(" ")[0] for line in watched.router.get("/metrics")[1].splitlines()}
+        for title, expression in panels():
+            query = partial(watched.prometheus.query, evaluable(expression))
+            if metrics_in(expression) <= exposed:
+                wait_for(query, timeout=20, what=f"series of the panel {title!r}: {expression}")
+            else:
+                query()  # which fails if the expression is wrong
+
+    def test_nothing_fires_while_all_is_well(self, watched: Watched) -> None:
+        """Not one of the alerts, even without the time that they wait."""
+        wait_for(lambda: watched.prometheus.get("/api/v1/rules")["groups"][1]["lastEvaluation"], what="an evaluation")
+        assert watched.prometheus.firing() == set()
+
+    def test_a_listener_that_cannot_come_back_fires_and_comes_back(self, watched: Watched) -> None:
+        """The session that listens is ended and kept out: the alert fires until it is back, while events are routed."""
+        sessions = f"select count(*) from pg_stat_activity where usename = '{watched.login}'"
+        wait_for(lambda: watched.count(sessions) == 4, what="hot path, sweep, sampler and listener")
+        watched.database.execute(f"alter role {watched.login} connection limit 3".encode())
+        ended = watched.count(
+            f"select count(pg_terminate_backend(pid)) from pg_stat_activity "
+            f"where usename = '{watched.login}' and query ilike '%listen%'"
+        )
+        assert ended == 1
+        wait_for(
+            lambda: "WebhookRouterListenerDown" in watched.prometheus.firing(), timeout=20, what="the alert to fire"
+        )
+        watched.insert("polled ", 50)
+        wait_for(
+            lambda: watched.count("select count(*) from webhook_events where routed_at is null") == 0,
+            what="events routed without a listener",
+        )
+        assert watched.prometheus.firing() == {"WebhookRouterListenerDown"}
+        watched.database.execute(f"alter role {watched.login} connection limit -1".encode())
+        wait_for(lambda: watched.prometheus.firing() == set(), timeout=30, what="the alert to end")
+
+    def test_a_replica_that_is_gone_fires(self, watched: Watched) -> None:
+        """A killed service is missed, and since it was the last one, nobody is left."""
+        watched.router.process.kill()
+        wait_for(
+            lambda: {"WebhookRouterReplicaGone", "WebhookRouterAbsent"} <= watched.prometheus.firing(),
+            timeout=20,
+            what="both alerts",
+        )

@@ -1,0 +1,257 @@
+"""The systemd units, and what the service tells systemd."""
+
+import os
+import re
+import signal
+import socket
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from psycopg.conninfo import make_conninfo
+
+from consumer.adapters.systemd import Systemd
+from consumer.config import Settings
+from consumer.domain.events import Backlog
+from consumer.domain.observations import (
+    BacklogSampled,
+    Fact,
+    ListenerLost,
+    ListenerUp,
+    Loop,
+    LoopFailed,
+    LoopRecovered,
+    Progress,
+    Stopping,
+)
+from tests.deploy.tools import DEPLOY, run, system_tool
+from tests.processes import running
+from tests.waiting import wait_for
+
+UNITS = DEPLOY / "systemd"
+HOT = Progress(loop=Loop.HOT, ok=True)
+
+
+class Hands:
+    """A clock that the test moves, the messages that were sent, and the loops that are said to be stalled."""
+
+    def __init__(self) -> None:
+        self.now = 100.0
+        self.sent: list[str] = []
+        self.stalled: list[str] = []
+
+    def monotonic(self) -> float:
+        return self.now
+
+    def jitter(self) -> float:
+        return 0.0
+
+    def observer(self, *, watchdog: float | None = None) -> Systemd:
+        return Systemd(
+            lambda message: self.sent.append(message.decode()),
+            stalled=lambda: self.stalled,
+            clock=self,
+            watchdog=watchdog,
+        )
+
+
+class TestNotifications:
+    def test_is_ready_when_a_routing_loop_has_gone_round(self) -> None:
+        """Neither the start nor another loop makes the unit ready, and it becomes so once."""
+        hands = Hands()
+        observer = hands.observer()
+        observer(Progress(loop=Loop.SAMPLER, ok=True))
+        observer(Progress(loop=Loop.SWEEP, ok=True))
+        assert hands.sent == []
+        observer(HOT)
+        observer(HOT)
+        assert hands.sent == ["READY=1\nSTATUS=routing, polling, backlog 0"]
+
+    def test_a_database_that_is_down_is_waited_for(self) -> None:
+        """The unit is ready although nothing can be routed, and its status says what is in the way."""
+        hands = Hands()
+        observer = hands.observer()
+        observer(LoopFailed(loop=Loop.HOT, reason="database: connection\nrefused", attempt=1, delay=1))
+        observer(Progress(loop=Loop.HOT, ok=False))
+        assert hands.sent == ["READY=1\nSTATUS=hot: database: connection refused"]
+        observer(LoopRecovered(loop=Loop.HOT, attempts=1))
+        assert hands.sent[1:] == ["STATUS=routing, polling, backlog 0"]
+
+    def test_the_status_tells_how_it_stands(self) -> None:
+        """Listening or polling, the backlog, and in the end that it stops."""
+        hands = Hands()
+        observer = hands.observer()
+        observer(HOT)
+        facts: list[Fact] = [
+            ListenerUp(),
+            BacklogSampled(
+                backlog=Backlog(ready=7, oldest_seconds=1, parked=0, dead=0, notification_queue=0),
+            ),
+            ListenerLost(reason="gone"),
+            Stopping(reason="SIGTERM"),
+            ListenerUp(),
+        ]
+        for fact in facts:
+            observer(fact)
+        assert hands.sent[1:] == [
+            "STATUS=routing, listening, backlog 0",
+            "STATUS=routing, listening, backlog 7",
+            "STATUS=routing, polling, backlog 7",
+            "STOPPING=1\nSTATUS=stopping: SIGTERM",
+        ]
+
+    def test_the_watchdog_is_fed_by_progress(self) -> None:
+        """At most four times in its period, by any loop, and not at all while one of them is stalled."""
+        hands = Hands()
+        observer = hands.observer(watchdog=8)
+
+        def fed_at(second: float) -> bool:
+            hands.now, hands.sent = 100 + second, []
+            observer(Progress(loop=Loop.SAMPLER, ok=True))
+            return hands.sent == ["WATCHDOG=1"]
+
+        assert [fed_at(0), fed_at(1), fed_at(2), fed_at(3), fed_at(4)] == [True, False, True, False, True]
+        hands.stalled = ["hot"]
+        assert not fed_at(20)
+        hands.stalled = []
+        assert fed_at(21)
+
+    def test_without_a_watchdog_nothing_is_fed(self) -> None:
+        """A unit without WatchdogSec hears READY alone."""
+        hands = Hands()
+        hands.observer()(HOT)
+        assert len(hands.sent) == 1
+
+    @pytest.mark.parametrize(
+        ("environment", "fed"),
+        [
+            ({"WATCHDOG_USEC": "2000000"}, True),
+            ({"WATCHDOG_USEC": "2000000", "WATCHDOG_PID": str(os.getpid())}, True),
+            ({"WATCHDOG_USEC": "2000000", "WATCHDOG_PID": "1"}, False),
+            ({"WATCHDOG_USEC": "0"}, False),
+            ({"WATCHDOG_USEC": "soon"}, False),
+            ({}, False),
+        ],
+    )
+    def test_reads_its_environment(self, notify: socket.socket, environment: dict[str, str], *, fed: bool) -> None:
+        """The watchdog is this process's, or none; an abstract socket is reached under its @ name."""
+        address = f"@{notify.getsockname()[1:].decode()}"
+        observer = Systemd.from_environment({"NOTIFY_SOCKET": address, **environment}, stalled=list, clock=Hands())
+        assert observer is not None
+        observer(HOT)
+        assert notify.recv(4096).startswith(b"READY=1\n")
+        assert received(notify) == (["WATCHDOG=1"] if fed else [])
+
+    @pytest.mark.parametrize("environment", [{}, {"NOTIFY_SOCKET": ""}, {"NOTIFY_SOCKET": "vsock:2:1234"}])
+    def test_outside_systemd_there_is_none(self, environment: dict[str, str]) -> None:
+        """Nobody to tell, nothing to do."""
+        assert Systemd.from_environment(environment, stalled=list, clock=Hands()) is None
+
+    def test_a_deaf_systemd_disturbs_nobody(self, tmp_path: Path) -> None:
+        """A socket that is gone, or full, costs the message and nothing else."""
+        observer = Systemd.from_environment(
+            {"NOTIFY_SOCKET": str(tmp_path / "gone"), "WATCHDOG_USEC": "1"}, stalled=list, clock=Hands()
+        )
+        assert observer is not None
+        observer(HOT)
+
+
+@pytest.fixture
+def notify() -> Iterator[socket.socket]:
+    """What systemd would listen on."""
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as server:
+        server.bind(f"\0webhook-router-test-{os.getpid()}")
+        server.setblocking(False)
+        yield server
+
+
+def received(server: socket.socket) -> list[str]:
+    """The messages that are there."""
+    messages = []
+    while True:
+        try:
+            messages.append(server.recv(4096).decode())
+        except BlockingIOError:
+            return messages
+
+
+def heard(server: socket.socket, all_of_it: list[str]) -> list[str]:
+    """Everything so far, with what has come since the last time."""
+    all_of_it.extend(received(server))
+    return all_of_it
+
+
+class TestService:
+    def test_a_unit_lives_and_ends(self, database: str, notify: socket.socket) -> None:
+        """The real service says that it is ready, feeds the watchdog again and again, and says that it stops."""
+        environment = {"NOTIFY_SOCKET": f"@{notify.getsockname()[1:].decode()}", "WATCHDOG_USEC": "400000"}
+        messages: list[str] = []
+        with running(database, "--poll-interval", "0.05", env=environment) as router:
+            ready = "READY=1\nSTATUS=routing"
+            wait_for(
+                lambda: any(message.startswith(ready) for message in heard(notify, messages)),
+                what=f"READY=1, {router.lines}",
+            )
+            router.until_listening()
+            wait_for(lambda: heard(notify, messages).count("WATCHDOG=1") >= 5, what="food for the watchdog")
+            assert "STATUS=routing, listening, backlog 0" in messages
+            router.signal(signal.SIGTERM)
+            assert router.stopped() == 0
+        assert "STOPPING=1\nSTATUS=stopping: SIGTERM" in heard(notify, messages)
+
+    def test_a_wrong_configuration_never_gets_ready(self, database: str, notify: socket.socket) -> None:
+        """`systemctl start` fails, with the exit code that the unit does not restart after."""
+        environment = {"NOTIFY_SOCKET": f"@{notify.getsockname()[1:].decode()}"}
+        with running(make_conninfo(database, password="wrong"), env=environment) as router:
+            assert router.stopped() == 2
+        assert not [message for message in received(notify) if "READY" in message]
+
+    def test_without_the_schema_it_never_gets_ready(self, empty_database: str, notify: socket.socket) -> None:
+        """Nor does a service that has nothing to route with."""
+        environment = {"NOTIFY_SOCKET": f"@{notify.getsockname()[1:].decode()}"}
+        with running(empty_database, env=environment) as router:
+            assert router.stopped() == 1
+        assert not [message for message in received(notify) if "READY" in message]
+
+    def test_a_database_that_is_away_does_not_keep_the_unit_from_starting(self, notify: socket.socket) -> None:
+        """The unit is up and waits; nobody answers at port 1."""
+        environment = {"NOTIFY_SOCKET": f"@{notify.getsockname()[1:].decode()}"}
+        messages: list[str] = []
+        with running("postgresql://nobody@127.0.0.1:1/none", env=environment) as router:
+            trouble = re.compile(r"READY=1\nSTATUS=.*hot: database: .*refused")
+            wait_for(
+                lambda: any(trouble.match(message) for message in heard(notify, messages)),
+                what=f"READY=1, {router.lines}",
+            )
+
+
+def with_a_program(unit: Path, folder: Path) -> Path:
+    """The unit with a program that exists, since /opt/webhook-router is for those who install it."""
+    copy = folder / unit.name
+    copy.write_text(unit.read_text(encoding="utf-8").replace("/opt/webhook-router/bin/webhook-router", "/bin/true"))
+    return copy
+
+
+class TestUnits:
+    def test_verify(self, tmp_path: Path) -> None:
+        """systemd knows each word of the units, and each unit that they name."""
+        analyze = system_tool("systemd-analyze", "systemd")
+        copies = [with_a_program(unit, tmp_path) for unit in sorted(UNITS.iterdir())]
+        assert {copy.suffix for copy in copies} == {".service", ".timer"}
+        said = run([analyze, "verify", "--man=no", *copies])
+        assert said.stdout + said.stderr == ""
+
+    @pytest.mark.parametrize("unit", sorted(UNITS.glob("*.service")), ids=lambda unit: unit.stem)
+    def test_exposure(self, unit: Path) -> None:
+        """systemd finds hardly anything that could be taken away: 1.2 of 10 is network, which the service is for."""
+        analyze = system_tool("systemd-analyze", "systemd")
+        run([analyze, "security", "--offline=true", "--no-pager", "--threshold=15", unit])
+
+    def test_times_fit_those_of_the_service(self) -> None:
+        """A stop may take longer than the batch that it waits for, the watchdog's period is longer than a call."""
+        unit = (UNITS / "webhook-router.service").read_text(encoding="utf-8")
+        settings = Settings.model_fields
+        seconds = {name: float(value) for name, value in re.findall(r"^(\w+Sec)=(\d+)$", unit, re.MULTILINE)}
+        assert seconds["TimeoutStopSec"] > settings["shutdown_grace"].default
+        assert seconds["WatchdogSec"] > settings["call_timeout"].default
+        assert seconds["TimeoutStartSec"] > settings["call_timeout"].default

@@ -1,0 +1,102 @@
+"""A `KafkaSource` in the test's own process, with the facts that it reports."""
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from dataclasses import replace
+from typing import Any, TypeVar
+
+from consumer.adapters.clock import SystemClock
+from consumer.adapters.kafka.options import KafkaConnection, KafkaOptions
+from consumer.adapters.kafka.source import KafkaSource
+from consumer.domain.errors import Transient
+from consumer.domain.lag import Partition
+from consumer.domain.observations import Fact
+from consumer.domain.records import Record
+
+F = TypeVar("F")
+
+
+class Reader:
+    """Polls a source as the ingester would, without a database."""
+
+    def __init__(self, connection: KafkaConnection, options: KafkaOptions) -> None:
+        self.facts: list[Fact] = []
+        self.failures: list[str] = []
+        self.source = KafkaSource(connection, options, observer=self.facts.append, clock=SystemClock())
+
+    def seen(self, kind: type[F]) -> list[F]:
+        """Facts of one kind."""
+        return [fact for fact in self.facts if isinstance(fact, kind)]
+
+    async def until(
+        self, done: Callable[[], object], *, limit: int = 1000, timeout: float = 20, commit: bool = True
+    ) -> list[Record]:
+        """Polls until the answer is true, and returns what it read; failures that pass are kept in `failures`."""
+        found: list[Record] = []
+        async with asyncio.timeout(timeout):
+            while not done():
+                try:
+                    records = await self.source.poll(limit=limit, timeout=0.1)
+                except Transient as error:
+                    self.failures.append(str(error))
+                    await asyncio.sleep(0.05)
+                    continue
+                found += records
+                if commit and records:
+                    await self.source.commit(ends(records))
+        return found
+
+    async def read(self, count: int, *, limit: int = 1000, timeout: float = 20, commit: bool = True) -> list[Record]:
+        """Polls until so many records have come."""
+        found: list[Record] = []
+        while len(found) < count:
+            before = len(self.facts)
+            more = await self.until(
+                lambda before=before: any(type(fact).__name__ == "RecordsRead" for fact in self.facts[before:]),  # type: ignore[misc]
+                limit=limit,
+                timeout=timeout,
+                commit=commit,
+            )
+            found += more
+        return found
+
+
+def ends(records: Sequence[Record]) -> dict[Partition, int]:
+    """What to commit after these records."""
+    return {record.partition: record.offset + 1 for record in records}
+
+
+def firsts(records: Sequence[Record]) -> dict[Partition, int]:
+    """Where each partition begins among these records."""
+    return {record.partition: record.offset for record in reversed(records)}
+
+
+def ids(records: Sequence[Record]) -> list[str]:
+    """The events of the records, sorted."""
+    return sorted(getattr(record.meaning, "event_id", "?") for record in records)
+
+
+@contextlib.asynccontextmanager
+async def reading(
+    bootstrap: str,
+    topic: str | Sequence[str],
+    group: str,
+    *,
+    connection: Mapping[str, Any] | None = None,
+    **options: Any,
+) -> AsyncIterator[Reader]:
+    """A reader of a topic, closed in the end; times are short unless given."""
+    base = KafkaOptions(
+        topics=(topic,) if isinstance(topic, str) else tuple(topic),
+        group_id=group,
+        dead_letter_topic="dead-letters",
+        session_timeout=3.0,
+        sample_interval=0.2,
+        commit_timeout=2.0,
+    )
+    made = Reader(KafkaConnection(bootstrap_servers=bootstrap, **(connection or {})), replace(base, **options))
+    try:
+        yield made
+    finally:
+        await made.source.close()
