@@ -1,6 +1,7 @@
 """run, reconcile, demo and config."""
 
 import asyncio
+import os
 import signal
 from collections.abc import Callable, Coroutine
 from pathlib import Path
@@ -13,7 +14,9 @@ from rich.table import Table
 
 from consumer import config
 from consumer.adapters import logs
+from consumer.adapters.clock import SystemClock
 from consumer.adapters.postgres.store import PostgresStore
+from consumer.adapters.systemd import Systemd
 from consumer.demo.run import Demo, DemoOptions
 from consumer.domain.errors import ConsumerError
 from consumer.service import Service, logged
@@ -86,7 +89,8 @@ def run(
     logs.configure(format=settings.log_format, level=settings.log_level)
 
     async def serve() -> None:
-        service = Service(settings, observers=[logged(settings)])
+        systemd = Systemd.from_environment(os.environ, stalled=lambda: service.health.stalled(), clock=SystemClock())
+        service = Service(settings, observers=[logged(settings), *([systemd] if systemd else [])])
         with on_signals(service.stop):
             await service.run()
 

@@ -19,8 +19,9 @@ begin
     order by count(*) desc
     limit 1;
     if v_error.events = cardinality(p_ids) then
-        raise exception 'every event of a batch fails with: % [%]', v_error.error_message, v_error.error_code
+        raise exception 'every event of a batch fails with SQLSTATE %', v_error.error_code
             using errcode = 'object_not_in_prerequisite_state',
+                  detail = v_error.error_message,  -- for the server's log: a trigger's words may quote the event
                   hint = 'Nothing was parked. Is a trigger of the application on these tables broken, or without rights?';
     end if;
 end

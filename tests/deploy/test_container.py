@@ -26,11 +26,11 @@ FINAL = 1
 
 CONFINED = """
 python=$1
-shift
+kept=$2
+shift 2
 cd /
 # A Python below a folder that is closed to others, such as root's own, is put where nobody can reach it.
 if ! setpriv --reuid=10001 --clear-groups test -x "$python/bin"; then
-    kept=$(mktemp -d)
     mount --bind "$python" "$kept"
     top=/$(echo "$python" | cut -d/ -f2)
     mount -t tmpfs -o mode=755 none "$top"
@@ -46,7 +46,7 @@ exec setpriv --reuid=10001 --regid=10001 --clear-groups --inh-caps=-all --boundi
     exec "$@"
 ' sh "$@"
 """
-"""Runs its arguments as the image would. The first one is where the interpreter is installed."""
+"""Runs its arguments as the image would; the first is where the interpreter is, the second an empty folder."""
 
 
 class TestDockerfile:
@@ -146,13 +146,13 @@ class TestInstallation:
         ]
         assert missing == []
 
-    def test_runs_as_nobody_on_a_read_only_file_system(self, installed: Path, database: str) -> None:
+    def test_runs_as_nobody_on_a_read_only_file_system(self, installed: Path, database: str, tmp_path: Path) -> None:
         """As in the image: no user of that number, no right to write anywhere, no capability."""
         if os.geteuid() != 0 or subprocess.run(["unshare", "--mount", "true"], check=False).returncode:
             lacking("only root with a mount namespace of its own can take the right to write away")
         command = [str(installed / "bin" / "webhook-router"), "run", "--http-port", "0", "--log-format", "json"]
         service = subprocess.Popen(
-            ["unshare", "--mount", "sh", "-euc", CONFINED, "sh", sys.base_prefix, *command],
+            ["unshare", "--mount", "sh", "-euc", CONFINED, "sh", sys.base_prefix, tmp_path, *command],
             env={"PATH": "/usr/bin:/bin:/usr/sbin:/sbin", f"{PREFIX}DATABASE_URL": database},
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,

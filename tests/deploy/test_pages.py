@@ -44,7 +44,7 @@ def steps(page: str) -> list[Step]:
 def matches(said: str, promised: str) -> bool:
     """Whether the output is the promised one; … stands for anything, and alone on a line for any lines or none."""
     pattern = re.escape(promised).replace("…\n", "…").replace(re.escape("…"), ".*")
-    return re.fullmatch(pattern, said, re.DOTALL) is not None
+    return re.fullmatch(pattern, f"{said.rstrip()}\n", re.DOTALL) is not None
 
 
 @pytest.mark.parametrize("page", PAGES)

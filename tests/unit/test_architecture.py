@@ -32,7 +32,7 @@ def test_the_environment_is_read_in_one_place() -> None:
         "config.py",
         "cli/app.py",  # --debug
         "adapters/postgres/embedded_binaries.py",  # PATH, and the environment of a child process
-        "adapters/systemd.py",  # NOTIFY_SOCKET
+        "cli/service.py",  # hands NOTIFY_SOCKET to the adapter
     }
     readers = {
         str(path.relative_to(PACKAGE))

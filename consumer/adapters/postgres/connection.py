@@ -95,8 +95,19 @@ def translation(error: psycopg.Error) -> ConsumerError:
     state = error.sqlstate or ""
     said = " ".join((error.diag.message_primary or str(error)).split())
     hint = f" ({error.diag.message_hint})" if error.diag.message_hint else ""
+    if _is_the_applications_word(error.diag):
+        said, hint = "a trigger or function of the application raised an error", " (its words are in the server's log)"
     kind, advice = _kind(error, state, said)
     return kind(f"database: {said}{hint}{f' [{state}]' if state else ''}{advice}")
+
+
+def _is_the_applications_word(about: errors.Diagnostic) -> bool:
+    """Whether PL/pgSQL code that is not ours raised this: such code quotes the row that it refuses.
+
+    The context begins with the innermost function; source_function is the server's own C function, in no language.
+    """
+    ours = (about.context or "").startswith("PL/pgSQL function router.")
+    return about.source_function == "exec_stmt_raise" and not ours
 
 
 def _kind(error: psycopg.Error, state: str, said: str) -> tuple[type[ConsumerError], str]:
