@@ -89,7 +89,10 @@ def run(
     logs.configure(format=settings.log_format, level=settings.log_level)
 
     async def serve() -> None:
-        systemd = Systemd.from_environment(os.environ, stalled=lambda: service.health.stalled(), clock=SystemClock())
+        def stalled() -> list[str]:
+            return service.health.stalled()  # looked up when asked: the service needs its observers first
+
+        systemd = Systemd.from_environment(os.environ, stalled=stalled, clock=SystemClock())
         service = Service(settings, observers=[logged(settings), *([systemd] if systemd else [])])
         with on_signals(service.stop):
             await service.run()

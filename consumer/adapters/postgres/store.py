@@ -17,7 +17,10 @@ COLUMNS = "claimed, inserted, parked, dead, channels, ages, reached_at::text, re
 ROUTE = f"select {COLUMNS} from router.route_batch(%(limit)s, {BOUNDS}, %(bell)s, %(lane)s, %(lanes)s)"  # noqa: S608 - constants only
 RETRY = f"select {COLUMNS} from router.route_due(null, %(limit)s)"  # noqa: S608
 ROUTE_OLDEST = f"select {COLUMNS} from router.route_oldest(%(channel)s, %(limit)s)"  # noqa: S608
-PARK_NEXT = f"select {COLUMNS} from router.park_next(%(due)s, {BOUNDS}, %(lane)s, %(lanes)s, '57014', 'takes too long, even alone')"  # noqa: S608
+PARK_NEXT = f"""
+    select {COLUMNS}
+    from router.park_next(%(due)s, {BOUNDS}, %(lane)s, %(lanes)s, '57014', 'takes too long, even alone')
+"""  # noqa: S608
 BACKLOG = "select ready, oldest_seconds, parked, dead, notification_queue from router.backlog()"
 
 
