@@ -48,7 +48,7 @@ def template(bench: Bench, count: int, sessions: int = 1) -> str:
 
 
 def run(bench: Bench, form: Form, count: int, compare: list[Outcome] | None = None) -> float:
-    """Writes the rows of a backlog in a fresh database; returns events a second, and what is in the tables if wanted."""
+    """Writes the rows of a backlog in a fresh database; returns events a second, and adds what is in the tables."""
     with bench.scratch(template(bench, count, form.sessions)) as dsn:
         with connect(dsn) as connection:
             ends = value(connection, "select part_ends from bare.ends")

@@ -37,8 +37,8 @@ def compare(bench: Bench) -> None:
     def fill(dsn: str) -> None:
         with connect(dsn) as connection:
             connection.execute(
-                "do $$ begin if to_regrole('anon') is null then create role anon nologin; create role authenticated nologin; "
-                "end if; end $$"
+                "do $$ begin if to_regrole('anon') is null then "
+                "create role anon nologin; create role authenticated nologin; end if; end $$"
             )
             connection.execute(TABLES.read_text(encoding="utf-8"))
             migrate.migrate(dsn)
@@ -51,10 +51,11 @@ def compare(bench: Bench) -> None:
     for name in (found, made):
         with connect(bench.dsn(name)) as connection:
             catalogues.append({" ".join(row) for row in connection.execute(COSTS)})
-    differences = sorted([f"only in the wild: {line}" for line in catalogues[0] - catalogues[1]] +
-                         [f"only when fresh: {line}" for line in catalogues[1] - catalogues[0]])
+    differences = sorted(
+        [f"only in the wild: {line}" for line in catalogues[0] - catalogues[1]]
+        + [f"only when fresh: {line}" for line in catalogues[1] - catalogues[0]]
+    )
     ratios = pairs(
-        bench,
         lambda: drain_copy(bench, found).rate,
         lambda: drain_copy(bench, made).rate,
         bench.pick(quick=1, full=3),

@@ -8,8 +8,8 @@ import psycopg
 
 # hashint8extended is the database's own 64-bit hash: random enough, and the same in every run.
 GENERATE = """
-insert into public.webhook_events (channel, type, event_id, author_id, author_name, content, event_date, post_id, raw_payload,
-                                   created_at)
+insert into public.webhook_events (channel, type, event_id, author_id, author_name, content, event_date, post_id,
+                                   raw_payload, created_at)
 select p.channel, e.type, %(prefix)s || e.i,
        case when not e.anonymous then %(people)s || e.person end,
        case when not e.anonymous and p.channel <> 'instagram' then 'Person ' || e.person end,

@@ -1,4 +1,4 @@
-// A graphile-worker whose task routes the events of its job: `node graphile.cjs install`, `node graphile.cjs run <options>`.
+// A graphile-worker whose task routes the events of its job; "fill" makes its tables only: `node graphile.cjs fill`, `node graphile.cjs work <options>`.
 // Modules are found through NODE_PATH, the database through DATABASE_URL.
 const { Pool } = require("pg");
 const { run, runMigrations, Logger } = require("graphile-worker");
@@ -35,7 +35,7 @@ async function work(options) {
   await runner.promise;
 }
 
-(process.argv[2] === "install"
+(process.argv[2] === "fill"
   ? runMigrations({ connectionString, logger: quiet })
   : work(JSON.parse(process.argv[3]))
 ).catch((error) => {

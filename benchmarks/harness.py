@@ -1,4 +1,4 @@
-"""What the measurements share: one server, databases cloned from templates, the service as a process, rows of the report."""
+"""What the measurements share: a server, databases copied from templates, the service as a process, report rows."""
 
 import contextlib
 import itertools
@@ -15,7 +15,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, Self
 
-import psutil
 import psycopg
 from psycopg import sql
 from rich.console import Console
@@ -177,7 +176,7 @@ def connect(dsn: str, **options: Any) -> psycopg.Connection:  # noqa: ANN401
 
 def value(connection: psycopg.Connection, query: str, parameters: Sequence[Any] | dict[str, Any] = ()) -> Any:  # noqa: ANN401
     """The first column of the first row."""
-    row = connection.execute(query, parameters or None).fetchone()  # type: ignore[call-overload]
+    row = connection.execute(query, parameters or None).fetchone()
     return None if row is None else row[0]
 
 
@@ -236,7 +235,10 @@ class Service:
 
     def rss(self) -> int:
         """Resident memory in bytes."""
-        return int(psutil.Process(self.process.pid).memory_info().rss)
+        answer = subprocess.run(
+            ["ps", "-o", "rss=", "-p", str(self.process.pid)], capture_output=True, text=True, check=True
+        )
+        return int(answer.stdout) * 1024
 
     def series(self, name: str) -> float:
         """The sum of the samples of one metric over its labels."""
@@ -347,7 +349,7 @@ def machine(bench: Bench) -> dict[str, Any]:
     return {
         "processor": processor,
         "cpus": os.cpu_count(),
-        "memory_gb": round(psutil.virtual_memory().total / 2**30, 1),
+        "memory_gb": round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30, 1),
         "system": f"{platform.system()} {platform.release()}",
         "python": platform.python_version(),
         "postgres": postgres,

@@ -17,7 +17,7 @@ def tax(bench: Bench) -> None:
     rates: dict[bool, list[float]] = {True: [], False: []}
     routed: dict[bool, list[int]] = {True: [], False: []}
 
-    def once(trigger: bool) -> float:
+    def once(*, trigger: bool) -> float:
         with bench.scratch() as dsn:
             if not trigger:
                 with connect(dsn) as connection:
@@ -33,7 +33,7 @@ def tax(bench: Bench) -> None:
         rates[trigger].append(written.per_second)
         return written.per_second
 
-    ratios = pairs(bench, lambda: once(True), lambda: once(False), bench.pick(quick=1, full=5))
+    ratios = pairs(lambda: once(trigger=True), lambda: once(trigger=False), bench.pick(quick=1, full=5))
     bench.add(
         Row(
             key="tax",
@@ -55,7 +55,7 @@ def tax(bench: Bench) -> None:
 
 def notifications(bench: Bench) -> None:
     """NOTIFYs that a session of ours hears while single events wake an idle consumer."""
-    count = bench.pick(quick=15, full=40)
+    count = bench.pick(quick=10, full=40)
     bench.say("notifications while idle")
     heard = 0
     with bench.scratch() as dsn, Service(dsn) as service, connect(dsn) as listener, connect(dsn) as writer:

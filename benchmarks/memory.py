@@ -42,7 +42,13 @@ def flat(bench: Bench) -> None:
             details={
                 "samples": len(samples),
                 "mb_by_tenth": [
-                    round(percentile([rss for _, rss in samples[len(samples) * i // 10 : len(samples) * (i + 1) // 10]], 0.5) / 2**20, 1)
+                    round(
+                        percentile(
+                            [rss for _, rss in samples[len(samples) * i // 10 : len(samples) * (i + 1) // 10]], 0.5
+                        )
+                        / 2**20,
+                        1,
+                    )
                     for i in range(10)
                 ],
             },

@@ -1,7 +1,7 @@
 """Where the time of a warm batch goes, and what each index and key costs an event.
 
-The backend's own CPU time is what is compared, where the system tells it (Linux): other programs disturb it least, and a
-batch of known people spends nine tenths of its time there.
+The backend's own CPU time is what is compared, where the system tells it (Linux): other programs disturb it least, and
+a batch of known people spends nine tenths of its time there.
 """
 
 import contextlib
@@ -49,7 +49,10 @@ where c.connamespace = 'public'::regnamespace and c.contype = 'f'
 order by 1
 """
 FUNCTIONS = """
-select funcname, calls, total_time, self_time from pg_stat_user_functions where schemaname = 'router' order by self_time desc
+select funcname, calls, total_time, self_time
+from pg_stat_user_functions
+where schemaname = 'router'
+order by self_time desc
 """
 
 
@@ -172,7 +175,7 @@ def explained(bench: Bench, count: int) -> list[dict[str, Any]]:
     with bench.scratch(bench.backlog(count)) as dsn, connect(dsn) as connection:
         connection.execute("load 'auto_explain'")
         for name, given in {
-            "log_min_duration": "1",  # milliseconds: writing down the look-ups of foreign keys would cost more than they do
+            "log_min_duration": "1",  # ms: writing down the look-ups of foreign keys would cost more than they do
             "log_nested_statements": "on",
             "log_analyze": "on",
             "log_timing": "on",
@@ -216,15 +219,20 @@ def run(bench: Bench) -> None:
     about = machine(bench)
     sections: list[tuple[str, list[str], list[list[str]]]] = [
         (
-            f"Functions, batches of 1,000: {cost.wall:.0f} µs an event with the commit, {cost.cpu:.0f} µs of CPU, "
-            f"{cost.wal:,.0f} bytes of WAL",
+            (
+                f"Functions, batches of 1,000: {cost.wall:.0f} µs an event with the commit, {cost.cpu:.0f} µs of CPU, "
+                f"{cost.wal:,.0f} bytes of WAL"
+            ),
             ["function", "self µs", "with callees µs", "calls a batch"],
             [[f["function"], f"{f['self']:.1f}", f"{f['with_callees']:.1f}", f"{f['calls_a_batch']:.1f}"] for f in big],
         ),
         (
             f"Functions, single events: {cost_alone.wall:,.0f} µs with the commit, {cost_alone.cpu:.0f} µs of CPU",
             ["function", "self µs", "with callees µs", "calls a batch"],
-            [[f["function"], f"{f['self']:.1f}", f"{f['with_callees']:.1f}", f"{f['calls_a_batch']:.1f}"] for f in alone],
+            [
+                [f["function"], f"{f['self']:.1f}", f"{f['with_callees']:.1f}", f"{f['calls_a_batch']:.1f}"]
+                for f in alone
+            ],
         ),
         (
             f"What goes with each index or key: CPU µs an event, of {whole.cpu:.0f} in all",
@@ -258,4 +266,3 @@ def as_markdown(about: dict[str, Any], sections: list[tuple[str, list[str], list
         lines += ["", f"**{title}**", "", "| " + " | ".join(headings) + " |", "|" + "---|" * len(headings)]
         lines += ["| " + " | ".join(cell.replace("|", "\\|") for cell in row) + " |" for row in rows]
     return "\n".join(lines)
-

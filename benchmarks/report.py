@@ -56,9 +56,12 @@ def markdown(result: dict[str, Any]) -> str:
     machine = result["machine"]
     settings = ", ".join(f"{name} {given}" for name, given in machine["settings"].items())
     lines = [
-        f"{result['form'].capitalize()} run of {result['date']}, {result['minutes']:.0f} minutes, version {result['version']}, on "
-        f"{machine['cpus']} CPUs ({machine['processor']}), {machine['memory_gb']:g} GB, {machine['system']}, "
-        f"Postgres {machine['postgres']}, Python {machine['python']}. Server: {settings}.",
+        (
+            f"{result['form'].capitalize()} run of {result['date']}, {result['minutes']:.0f} minutes, "
+            f"version {result['version']}, on {machine['cpus']} CPUs ({machine['processor']}), "
+            f"{machine['memory_gb']:g} GB, {machine['system']}, Postgres {machine['postgres']}, "
+            f"Python {machine['python']}. Server: {settings}."
+        ),
         "",
         "| measured | target | verdict | what | note |",
         "|---:|---:|---|---|---|",
@@ -72,14 +75,16 @@ def markdown(result: dict[str, Any]) -> str:
 
 def plot(result: dict[str, Any], folder: Path, name: str) -> None:
     """Each target as a bar: how far the measured value is beyond it, as a ratio, on one axis."""
-    import matplotlib as mpl
+    import matplotlib as mpl  # noqa: PLC0415 - heavy, and only at the end
 
     mpl.use("Agg")
-    import matplotlib.pyplot as plt
+    import matplotlib.pyplot as plt  # noqa: PLC0415 - after the choice of the backend
 
     mpl.rcParams["svg.hashsalt"] = "webhook-router"
     rows = [row for row in result["rows"] if row["measured"] and row["target"]]
-    margins = [row["measured"] / row["target"] if row["sense"] == ">=" else row["target"] / row["measured"] for row in rows]
+    margins = [
+        row["measured"] / row["target"] if row["sense"] == ">=" else row["target"] / row["measured"] for row in rows
+    ]
     figure, axes = plt.subplots(figsize=(11, 0.42 * len(rows) + 1.4))
     positions = range(len(rows))
     axes.barh(positions, margins, color=["#2a9d5c" if margin >= 1 else "#c8553d" for margin in margins], height=0.62)
@@ -95,7 +100,8 @@ def plot(result: dict[str, Any], folder: Path, name: str) -> None:
     axes.spines[["top", "right"]].set_visible(False)
     machine = result["machine"]
     axes.set_title(
-        f"webhook-router {result['version']}, {result['form']} run, {machine['cpus']} CPUs, Postgres {machine['postgres']}",
+        f"webhook-router {result['version']}, {result['form']} run, {machine['cpus']} CPUs, "
+        f"Postgres {machine['postgres']}",
         loc="left",
     )
     figure.tight_layout()

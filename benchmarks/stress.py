@@ -1,14 +1,27 @@
-"""Routing in tables that are not as one would wish: large ones, and ones that somebody's old snapshot keeps from being cleaned."""
+"""Routing in tables that are large, or that somebody's old snapshot keeps from being cleaned."""
 
 import re
 import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from itertools import pairwise
 from typing import Any
 
 from benchmarks import events
-from benchmarks.harness import Bench, Row, Service, await_routed, committed, connect, drain, median, pending, percentile, value
+from benchmarks.harness import (
+    Bench,
+    Row,
+    Service,
+    await_routed,
+    committed,
+    connect,
+    drain,
+    median,
+    pending,
+    percentile,
+    value,
+)
 from benchmarks.writers import Writers
 
 TABLES = "('contacts', 'contact_channels', 'conversations', 'messages', 'message_analysis', 'webhook_events')"
@@ -38,21 +51,24 @@ analyze person;
 insert into public.contacts (id, full_name) select contact, 'Past person ' || number from person;
 
 insert into public.contact_channels (contact_id, channel, external_id, display_name, display_name_at, is_primary)
-select contact, channel, 'past-person-' || number, 'Past person ' || number, now() - interval '1 day', true from person;
+select contact, channel, 'past-person-' || number, 'Past person ' || number, now() - interval '1 day', true
+from person;
 
 insert into public.conversations (id, contact_id, channel, last_message_at)
 select conversation, contact, channel, now() - interval '1 day' - number * interval '1 second' from person;
 
-insert into public.messages (conversation_id, contact_id, channel, direction, content_text, provider_message_id, sent_at)
+insert into public.messages (conversation_id, contact_id, channel, direction, content_text, provider_message_id,
+                             sent_at)
 select p.conversation, p.contact, p.channel, 'inbound', 'What a person wrote to us on a day long ago, number ' || e.i,
        'past-' || e.i, now() - interval '400 days' + e.i * interval '5 seconds'
 from generate_series(1, {events}) as e (i)
 join person p on p.number = e.i * 7919::bigint % {people};
 
-insert into public.webhook_events (channel, type, event_id, author_id, author_name, content, event_date, conversation_id,
-                                   created_at, routed_at)
+insert into public.webhook_events (channel, type, event_id, author_id, author_name, content, event_date,
+                                   conversation_id, created_at, routed_at)
 select p.channel, 'message', 'past-' || e.i, 'past-person-' || p.number, 'Past person ' || p.number,
-       'What a person wrote to us on a day long ago, number ' || e.i, now() - interval '400 days' + e.i * interval '5 seconds',
+       'What a person wrote to us on a day long ago, number ' || e.i,
+       now() - interval '400 days' + e.i * interval '5 seconds',
        p.conversation, now() - interval '400 days' + e.i * interval '5 seconds',
        now() - interval '400 days' + e.i * interval '5 seconds'
 from generate_series(1, {events}) as e (i)
@@ -61,7 +77,7 @@ join person p on p.number = e.i * 7919::bigint % {people};
 
 
 def write_history(dsn: str, count: int) -> None:
-    """Routed events with all their rows. Indexes and keys are made afterwards, two at a time, from their own definitions."""
+    """Routed events with all their rows. Indexes and keys are made afterwards, two at a time, as they were."""
     with connect(dsn) as connection:
         constraints = connection.execute(CONSTRAINTS).fetchall()
         indexes = connection.execute(INDEXES).fetchall()
@@ -74,14 +90,11 @@ def write_history(dsn: str, count: int) -> None:
         for statement in HISTORY.format(people=count // EVENTS_A_PERSON, events=count).split(";"):
             if statement.strip():
                 connection.execute(statement.encode())
-    keys = [
-        f'alter table {table} add constraint "{name}" {definition}' for table, name, kind, definition in constraints if kind != "f"
-    ]
-    foreign = [
-        f'alter table {table} add constraint "{name}" {definition}' for table, name, kind, definition in constraints if kind == "f"
-    ]
+    adding: dict[bool, list[str]] = {False: [], True: []}
+    for table, name, kind, definition in constraints:
+        adding[kind == "f"].append(f'alter table {table} add constraint "{name}" {definition}')
     # An index needs only a share lock, a key the exclusive one: keys of different tables side by side.
-    for group in ([definition for _, definition in indexes], keys, foreign):
+    for group in ([definition for _, definition in indexes], adding[False], adding[True]):
         with ThreadPoolExecutor(2) as pool:
             for done in [pool.submit(alter, dsn, statement) for statement in group]:
                 done.result()
@@ -97,7 +110,7 @@ def alter(dsn: str, statement: str) -> None:
 
 
 def history(bench: Bench, meanwhile: Callable[[], None] | None = None) -> None:
-    """A database with years behind it against an empty one. Building it takes long, so that `meanwhile` runs beside it."""
+    """A database with years behind it against an empty one. `meanwhile` runs beside the building of it."""
     past = bench.pick(quick=200_000, full=5_000_000)
     count = bench.pick(quick=10_000, full=40_000)
     repeats = bench.pick(quick=1, full=3)
@@ -153,7 +166,8 @@ class CallLog:
         with connect(dsn) as connection:
             # Writers give PGOPTIONS against it: logging them all would be work of its own.
             connection.execute(
-                "do $$ begin execute format('alter database %I set log_min_duration_statement = 0', current_database()); end $$"
+                "do $$ begin execute format('alter database %I set log_min_duration_statement = 0', "
+                "current_database()); end $$"
             )
         self._start = self.position()
 
@@ -166,24 +180,21 @@ class CallLog:
         with self._log.open("rb") as log:
             log.seek(start)
             text = log.read(end - start).decode(errors="replace")
-        found = []
-        for entry in re.split(r"\n(?=\d{4}-\d\d-\d\d )", text):
-            if match := CALL.search(entry):
-                found.append(float(match[1]))
-        return found
+        entries = re.split(r"\n(?=\d{4}-\d\d-\d\d )", text)
+        return [float(match[1]) for entry in entries if (match := CALL.search(entry))]
 
 
 def old_snapshot(bench: Bench) -> None:
-    """A transaction stays open for minutes while events go on arriving: nothing that was routed since can be cleaned away."""
+    """A transaction stays open for minutes while events arrive: nothing that was routed since can be cleaned away."""
     rate = 800
-    calm = bench.pick(quick=6, full=30)
+    calm = bench.pick(quick=5, full=30)
     held = bench.pick(quick=20, full=600)
     bench.say(f"REPEATABLE READ snapshot held for {held} s at {rate} events/s")
     with bench.scratch() as dsn:
         log = CallLog(bench, dsn)
         with Service(dsn) as service, connect(dsn) as observer:
             service.await_ready()
-            Writers(bench, dsn, clients=8, seconds=3, rate=rate, quiet=True).finish()
+            Writers(bench, dsn, clients=8, seconds=2, rate=rate, quiet=True).finish()
             await_routed(dsn, service)
             marks = [log.position()]
             Writers(bench, dsn, clients=8, seconds=calm, rate=rate, quiet=True).finish()
@@ -196,14 +207,16 @@ def old_snapshot(bench: Bench) -> None:
                 begun = time.perf_counter()
                 written = Writers(bench, dsn, clients=8, seconds=held, rate=rate, quiet=True).finish()
                 lasted = time.perf_counter() - begun
-                routed = value(observer, "select count(*) from public.webhook_events where routed_at is not null") - before
+                routed = (
+                    value(observer, "select count(*) from public.webhook_events where routed_at is not null") - before
+                )
                 left = pending(observer)
                 marks.append(log.position())
                 holder.execute("rollback")
             released = time.perf_counter()
             await_routed(dsn, service)
             gone = time.perf_counter() - released
-    without, with_snapshot = (log.durations(start, end) for start, end in zip(marks, marks[1:], strict=False))
+    without, with_snapshot = (log.durations(start, end) for start, end in pairwise(marks))
     tail = with_snapshot[-max(len(with_snapshot) // 10, 100) :]
     details: dict[str, Any] = {
         "seconds": lasted,

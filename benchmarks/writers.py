@@ -1,5 +1,4 @@
-"""Writers: clients that insert events one a transaction, as gateways do. pgbench where there is one, since a Python writer
-would measure Python."""
+"""Clients that insert events one a transaction, as gateways do, by pgbench: a Python writer would measure Python."""
 
 import contextlib
 import os
@@ -18,10 +17,12 @@ from consumer.adapters.postgres.embedded import all_binaries
 
 # post_id carries the inserting transaction's id, by which its commit timestamp is found later.
 INSERT = """
-insert into public.webhook_events (channel, type, event_id, author_id, author_name, content, event_date, post_id, raw_payload)
+insert into public.webhook_events (channel, type, event_id, author_id, author_name, content, event_date, post_id,
+                                   raw_payload)
 values ('whatsapp', 'message', 'live-' || gen_random_uuid(), 'person-' || {person}, 'Person ' || {person},
-        'Is the order that I placed last week on its way, and when will it be here?', now(), pg_current_xact_id()::text,
-        '{{"object": "whatsapp_business_account", "entry": [{{"id": "page-1", "changes": [{{"field": "messages"}}]}}]}}')
+        'Is the order that I placed last week on its way, and when will it be here?', now(),
+        pg_current_xact_id()::text,
+        '{{"object": "whatsapp_business_account", "entry": [{{"id": "page", "changes": [{{"field": "messages"}}]}}]}}')
 """
 PEOPLE = 5_000
 
@@ -56,7 +57,9 @@ class Writers:
         if program is None:
             raise RuntimeError("no pgbench: install Postgres's client programs")
         self._script = tempfile.NamedTemporaryFile("w", suffix=".sql", encoding="utf-8")  # noqa: SIM115 - closed by finish
-        self._script.write(f"\\set person random(1, {PEOPLE})\n" + " ".join(INSERT.format(person=":person").split()) + ";\n")
+        self._script.write(
+            f"\\set person random(1, {PEOPLE})\n" + " ".join(INSERT.format(person=":person").split()) + ";\n"
+        )
         self._script.flush()
         command = [
             *(str(program), "--no-vacuum", "--protocol", "prepared", "--client", str(clients), "--jobs", "2"),

@@ -103,7 +103,7 @@ def private_postgres() -> Iterator[StartPostgres]:
 
 @pytest.fixture(scope="session")
 def schema_template(postgres_server: EmbeddedPostgres) -> str:
-    """Name of a database on `postgres_server` with the schema applied, to copy from: `empty_database_on(template=…)`."""
+    """Name of a database with the schema on `postgres_server`, to copy from: `empty_database_on(template=…)`."""
     name = "schema_template"
     with psycopg.connect(postgres_server.dsn(), autocommit=True) as connection:
         connection.execute("create database schema_template")

@@ -55,6 +55,8 @@ class Ingester:
         self._clock = clock
         self._settings = settings
         self._limit = settings.batch_size
+        self._alone = False
+        """One lane for the next records: two may have met at an event that came under two keys."""
 
     async def run(self, stop: asyncio.Event, backoff: Backoff) -> None:
         """Takes records until told to stop; those of the last poll are finished."""
@@ -82,7 +84,9 @@ class Ingester:
             return
         except Transient:
             self._source.rewind(_firsts(records))
+            self._alone = True
             raise
+        self._alone = False
         self._limit = min(self._settings.batch_size, self._limit * 2)
         ends = {record.partition: record.offset + 1 for record in records}
         if letters:
@@ -136,7 +140,7 @@ class Ingester:
 
     async def _in_lanes(self, records: Sequence[Record]) -> tuple[list[DeadLetter], int]:
         """As `_call`, several side by side when there are many records: each with those of other people."""
-        lanes = self._stores if len(records) >= WORTH_LANES else self._stores[:1]
+        lanes = self._stores if len(records) >= WORTH_LANES and not self._alone else self._stores[:1]
         shares: list[list[Record]] = [[] for _ in lanes]
         for record in records:
             assert isinstance(record.meaning, Intake)

@@ -25,9 +25,8 @@ begin
         left join lateral (
             select m.conversation_id
             from public.messages m
-            where (m.channel, m.provider_message_id) >= (e.channel, e.event_id)
-              and (m.channel, m.provider_message_id) <= (e.channel, e.event_id) and m.provider_message_id is not null
-            order by m.channel, m.provider_message_id
+            where m.channel = e.channel and m.provider_message_id >= e.event_id and m.provider_message_id <= e.event_id
+            order by m.provider_message_id
             limit 1
         ) m on true
     );

@@ -45,9 +45,9 @@ begin
         left join lateral (
             select true as found
             from public.webhook_events w  -- by the key and no other index, as in router.ingest_events
-            where r.keep and (w.channel, w.event_id) >= (lower(btrim(r.channel)), r.event_id)
-              and (w.channel, w.event_id) <= (lower(btrim(r.channel)), r.event_id)
-            order by w.channel, w.event_id
+            where r.keep and w.channel = lower(btrim(r.channel))
+              and w.event_id >= r.event_id and w.event_id <= r.event_id
+            order by w.event_id
             limit 1
         ) w on true
         where r.line is not null and w.found is null;
@@ -91,8 +91,8 @@ begin
         left join lateral (
             select w as event
             from public.webhook_events w
-            where (w.channel, w.event_id) >= (t.channel, t.event_id) and (w.channel, w.event_id) <= (t.channel, t.event_id)
-            order by w.channel, w.event_id
+            where w.channel = t.channel and w.event_id >= t.event_id and w.event_id <= t.event_id
+            order by w.event_id
             limit 1
             for no key update
         ) w on true

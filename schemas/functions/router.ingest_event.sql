@@ -23,8 +23,8 @@ begin
                                            p_event_date, p_post_id, p_conversation_id, p_raw_payload)::router.incoming]);
     select w.* into v_row
     from public.webhook_events w
-    where (w.channel, w.event_id) >= (v_channel, p_event_id) and (w.channel, w.event_id) <= (v_channel, p_event_id)
-    order by w.channel, w.event_id  -- by the key and no other index, as in router.ingest_events
+    where w.channel = v_channel and w.event_id >= p_event_id and w.event_id <= p_event_id
+    order by w.event_id  -- by the key and no other index, as in router.ingest_events
     limit 1;
     return to_jsonb(v_row) - 'parked_until';
 end

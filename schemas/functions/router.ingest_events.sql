@@ -58,12 +58,13 @@ begin
         select w.id, t.*
         from (select * from told order by channel collate "C", event_id collate "C") t
         cross join lateral (
-            -- Equality would leave the planner a choice, and where it knows nothing of the data yet it may take the index
-            -- (channel, event_date); only the key has this order, and sorting is off.
+            -- "=" would leave the planner a choice, and where it knows nothing of the data yet it may take the index
+            -- (channel, event_date); only the key has this order, and sorting is off. (Comparing rows instead would have
+            -- Postgres 17 and older read on to the end of the index when there is no such event.)
             select w.id
             from public.webhook_events w
-            where (w.channel, w.event_id) >= (t.channel, t.event_id) and (w.channel, w.event_id) <= (t.channel, t.event_id)
-            order by w.channel, w.event_id
+            where w.channel = t.channel and w.event_id >= t.event_id and w.event_id <= t.event_id
+            order by w.event_id
             limit 1
             for no key update
         ) w

@@ -3,6 +3,7 @@
 -- takes: events as router.find_targets returned them
 -- returns: the events, each with its conversation, and with its contact where it has an author
 -- raises: a conversation has to be made and the transaction is not "read committed": it would not see what others made
+-- raises: RW002 when another batch has made renamings of ours out of what were none: start again
 -- writes: contacts, contact_channels, conversations
 -- locks: new channels in the order of their key, contacts by id, thread stripes by number
 create or replace function router.make_targets(p_events router.event[])
@@ -17,6 +18,7 @@ set jit = off
 as $function$
 declare
     v_events router.event[] := p_events;
+    v_locked uuid[];
 begin
     -- New people. The channel comes first: its key decides between two batches, and only the winner's contact is made.
     -- (Foreign keys are checked at the end of the statement.)
@@ -48,14 +50,14 @@ begin
 
     -- No key makes the open conversation unique, so making one is serialised by its contact's row. Contacts that will be
     -- renamed are locked here as well: later would be out of order.
-    perform
-    from (
+    v_locked := array(
         select distinct e.contact_id
         from unnest(v_events) e
-        where e.contact_id is not null and not e.has_message
-          and (e.conversation_id is null or router.name_is_news(e) and e.author_name is distinct from e.known_name)
+        where e.contact_id is not null and (e.conversation_id is null or router.renames(e))
         order by e.contact_id
-    ) s
+    );
+    perform
+    from unnest(v_locked) s (contact_id)
     cross join lateral (select from public.contacts c where c.id = s.contact_id limit 1 for no key update) c;
 
     -- The same for threads, by 64 advisory locks: one for each post could exhaust the server's lock table.
@@ -69,6 +71,9 @@ begin
 
     -- While this one waited, another batch may have made the conversations and changed the names.
     v_events := router.find_targets(v_events, p_again => true);
+    if exists (select from unnest(v_events) e where e.contact_id <> all (v_locked) and router.renames(e)) then
+        raise exception using errcode = 'RW002', message = 'another batch was faster';
+    end if;
     if exists (select from unnest(v_events) e where e.conversation_id is null) then
         if current_setting('transaction_isolation') <> 'read committed' then
             raise exception 'no conversation can be made in a transaction that is "%"', current_setting('transaction_isolation')

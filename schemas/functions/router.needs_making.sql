@@ -7,5 +7,5 @@ as $function$
     select not p_event.has_message
        and (p_event.conversation_id is null
             or p_event.author_id is not null and p_event.contact_id is null
-            or p_event.author_name is distinct from p_event.known_name and router.name_is_news(p_event))
+            or router.renames(p_event))
 $function$;

@@ -22,9 +22,8 @@ declare
 begin
     select w.* into v_row
     from public.webhook_events w
-    where (w.channel, w.event_id) >= (lower(btrim(p_channel)), p_event_id)
-      and (w.channel, w.event_id) <= (lower(btrim(p_channel)), p_event_id)
-    order by w.channel, w.event_id
+    where w.channel = lower(btrim(p_channel)) and w.event_id >= p_event_id and w.event_id <= p_event_id
+    order by w.event_id  -- by the key and no other index, as in router.ingest_events
     limit 1
     for no key update;
     if not found then
@@ -40,9 +39,8 @@ begin
     left join lateral (
         select m.id
         from public.messages m
-        where (m.channel, m.provider_message_id) >= (w.channel, w.event_id)
-          and (m.channel, m.provider_message_id) <= (w.channel, w.event_id) and m.provider_message_id is not null
-        order by m.channel, m.provider_message_id
+        where m.channel = w.channel and m.provider_message_id >= w.event_id and m.provider_message_id <= w.event_id
+        order by m.provider_message_id
         limit 1
     ) m on true
     where w.id = v_row.id;

@@ -55,7 +55,7 @@ begin
             when sqlstate 'RW001' then
                 v_look := true;  -- undone by the exception: names, times and contacts of events that make nothing
             when sqlstate 'RW002' then
-                null;
+                null;  -- the next round sees what the other batch has done
         end;
     end loop;
 end

@@ -8,7 +8,7 @@ import pytest
 
 from consumer.adapters.postgres.embedded import EmbeddedPostgres
 from tests.conftest import StartPostgres
-from tests.processes import Router, running
+from tests.processes import running
 from tests.waiting import wait_for
 
 INSERT = """

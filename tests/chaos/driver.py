@@ -9,18 +9,29 @@ from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 
 from tests.chaos.faults import FAULTS, Fault
+from tests.chaos.kafka import SETTINGS
 from tests.chaos.ledger import verdict
 from tests.chaos.link import Link
 from tests.chaos.report import FaultReport, Report
 from tests.chaos.scene import Scene, own_server, possible, scene_on
 from tests.chaos.traffic import Plan, Producer
 from tests.chaos.watch import Watcher, until_caught_up
+from tests.kafka import broker
+from tests.kafka.broker import VERSION, KafkaUnavailable
 from tests.pgbouncer import pooled
 from tests.waiting import wait_for
 
 RECOVERY = 180.0
 """Seconds after which a run counts as not recovered."""
-LONELY = frozenset({"postgres-frozen", "connections-exhausted", "exclusive-lock"})
+LONELY = frozenset(
+    {
+        "postgres-frozen",
+        "connections-exhausted",
+        "exclusive-lock",
+        "kafka-topic-made-anew",
+        "kafka-offsets-out-of-range",
+    }
+)
 """Faults that stop what others need to begin or to end: nothing else happens meanwhile."""
 
 
@@ -90,6 +101,11 @@ class Run:
         done = sum(producer.delivered for producer in self.producers)
         sys.stderr.write(f"{seconds:7.1f} s  {done:>9,} deliveries  {text}\n")
 
+    def latest(self) -> list[tuple[str, str]]:
+        """The newest records of the topic."""
+        kafka = self.scene.kafka
+        return [] if kafka is None else self.scene.ledger.latest(kafka.topic)
+
     def step(self, step: Step) -> None:
         """Makes a fault, ends it, and waits for the recovery."""
         name = step.first.name + (f" + {step.second.name}" if step.second else "")
@@ -104,12 +120,12 @@ class Run:
                 if step.second is not None:
                     self._beside(both, step.second)
                 time.sleep(step.seconds)
-        except AssertionError as error:  # the moment for it did not come: say so, and go on
+        except (AssertionError, OSError) as error:  # the moment for it did not come: say so, and go on
             entry.not_made += 1
             self.report.remarks.append(f"{name}: {str(error)[:300]}")
             self.say(f"not made: {str(error)[:300]}")
         self._supervise()
-        recovery, caught_up = until_caught_up(self.scene.database.dsn, timeout=RECOVERY)
+        recovery, caught_up = until_caught_up(self.scene.database.dsn, latest=self.latest, timeout=RECOVERY)
         self.say(f"{'recovered' if caught_up else 'NOT RECOVERED'} after {recovery:.2f} s")
         entry.recoveries.append(round(recovery, 3))
         for one in entries:
@@ -119,7 +135,7 @@ class Run:
     def _beside(self, both: contextlib.ExitStack, second: Fault) -> None:
         try:
             both.enter_context(second.on(self.scene))
-        except AssertionError as error:
+        except (AssertionError, OSError) as error:
             self.report.fault(second).not_made += 1
             self.report.remarks.append(f"{second.name}, beside another: {str(error)[:300]}")
 
@@ -145,16 +161,23 @@ def drive(options: Options) -> Report:
         scene = stack.enter_context(scene_on(server, "chaos", link=link))
         scene.chance = random.Random(f"{options.seed} scene")
         run = Run(scene=scene, report=report)
-        missing = {needs: possible(needs) for needs in {f.needs for f in FAULTS.values() if f.needs}}
+        missing = {needs: possible(needs) for needs in {f.needs for f in FAULTS.values() if f.needs} - {"kafka"}}
+        missing["kafka"] = _kafka(stack, scene) if options.kafka else "the run was asked to go without Kafka"
+        report.kafka = f"Kafka {VERSION}, three brokers" if scene.kafka else ""
         faults = [f for f in FAULTS.values() if not (f.needs and missing[f.needs])]
         report.impossible = {f.name: missing[f.needs] or "" for f in FAULTS.values() if f.needs and missing[f.needs]}
         faults = [f for f in faults if not options.only or f.name in options.only]
         _replicas(stack, scene)
-        watcher = Watcher(scene.database.dsn, scene.ledger)
+        watcher = Watcher(scene.database.dsn, scene.ledger, offsets=scene.kafka.committed if scene.kafka else None)
         watcher.start()
+        # The second one sends half of its batches to the topic, some of them to the table as well.
         run.producers = [
             Producer(
-                Plan(options.seed, name=f"producer{n}"), scene.ledger, scene.application_dsn(), rate=options.rate / 2
+                Plan(options.seed, name=f"producer{n}", topic=0.5 * n if scene.kafka else 0.0),
+                scene.ledger,
+                scene.application_dsn(),
+                rate=options.rate / 2,
+                topic=scene.kafka,
             )
             for n in range(2)
         ]
@@ -165,7 +188,9 @@ def drive(options: Options) -> Report:
             producer.stop()
         for producer in run.producers:
             producer.join()
-        recovery, _ = until_caught_up(scene.database.dsn, timeout=RECOVERY)
+        recovery, _ = until_caught_up(scene.database.dsn, latest=run.latest, timeout=RECOVERY)
+        if scene.kafka is not None:
+            scene.kafka.until_done()
         run.say(f"the last event was routed {recovery:.2f} s after the last producer")
         report.seconds = round(time.monotonic() - run.begun, 1)
         report.refused = sum(producer.refused for producer in run.producers)
@@ -180,14 +205,29 @@ def drive(options: Options) -> Report:
     return report
 
 
+def _kafka(stack: contextlib.ExitStack, scene: Scene) -> str | None:
+    """Gives the scene a cluster; why not, where there can be none."""
+    try:
+        cluster = broker.prepare(3, settings=SETTINGS)
+    except KafkaUnavailable as missing:
+        return str(missing)
+    scene.on_close(cluster.stop)
+    cluster.start()
+    scene.join(cluster)
+    return None
+
+
 def _replicas(stack: contextlib.ExitStack, scene: Scene) -> None:
-    """Three beside each other, one behind the link, one behind a pooler, as far as there are such."""
+    """Two beside each other, one behind the link, one behind a pooler, two at the topic, as far as there are such."""
     scene.start()
     scene.start()
     if scene.link is not None:
         scene.start(scene.kind(linked=True))
     if shutil.which("pgbouncer") or shutil.which("pgbouncer", path="/usr/sbin:/usr/local/sbin"):
         scene.start(scene.kind(through=stack.enter_context(pooled(scene.service_dsn()))))
+    if scene.kafka is not None:
+        scene.start(scene.kind(kafka=True))
+        scene.start(scene.kind(kafka=True))
     for replica in scene.replicas:
         replica.until_ready()
 

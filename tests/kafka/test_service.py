@@ -157,7 +157,7 @@ class TestDeadLetters:
     async def test_a_dead_letter_topic_that_cannot_be_written_stops_the_offset(
         self, scene: Scene, database: str, db: psycopg.Connection
     ) -> None:
-        """The record is not dropped: what stands before it is committed, the rest waits until the topic can be written."""
+        """The record is not dropped: what stands before it is committed, the rest waits until it can be written."""
         await scene.topics.create(scene.dead, partitions=1, settings={"max.message.bytes": "200"})
         await scene.topics.send(scene.topic, numbers(20), partition=0)
         await scene.topics.send(scene.topic, [bytes(range(256)) * 4], partition=0)
@@ -259,15 +259,19 @@ class TestFaults:
         assert_one_message_each(db, 200)
 
     async def test_the_broker_is_not_there_yet(self, unborn: Cluster, database: str, db: psycopg.Connection) -> None:
-        """Started before Kafka, as happens when a whole machine starts: it waits, with backoff, and then begins."""
+        """Started before Kafka, as happens when a machine starts: it waits for it and for its topic, and begins."""
         topics = Topics(unborn.bootstrap)
         with running(database, env=kafka_env(unborn.bootstrap, "events", "dead", "group")) as router:
             wait_for(lambda: router.logged("cannot go on"), timeout=20, what="a line about it")
             assert "no broker can be reached" in router.logged("cannot go on")[0]["reason"]
             await asyncio.to_thread(unborn.start)
+            wait_for(lambda: router.logged("waiting for topics"), timeout=40, what="a line about the topic")
+            assert router.logged("waiting for topics")[0]["topics"] == "events"
+            assert router.metric("webhook_router_kafka_missing_topics") == 1
             await topics.create("events")
             await topics.send("events", numbers(10))
             until_messages(db, 10, timeout=60)
+            assert len(router.logged("waiting for topics")) == 1
 
     async def test_one_of_three_brokers_is_lost(
         self, three_brokers: Cluster, database: str, db: psycopg.Connection
@@ -287,14 +291,11 @@ class TestFaults:
     async def test_a_rebalance_in_the_middle_of_a_batch(
         self, scene: Scene, database: str, db: psycopg.Connection
     ) -> None:
-        """While the database has the batch, another replica gets its partitions and reads it again: no second effect."""
+        """While the database has the batch, another replica gets it as well: there is no second effect."""
         with psycopg.connect(database) as locker, running(database, env=scene.env) as first:
             until_assigned(first)
             locker.execute("lock table public.messages in exclusive mode")
             await scene.topics.send(scene.topic, numbers(600))
-            stuck = (
-                "select count(*) from pg_stat_activity where wait_event_type = 'Lock' and datname = current_database()"
-            )
             wait_for(lambda: value(db, STUCK) >= 1, what="a batch in the middle")
             with running(database, env=scene.env) as second:
                 until_assigned(second, 3)
@@ -327,9 +328,6 @@ class TestFaults:
             until_assigned(zombie)
             locker.execute("lock table public.messages in exclusive mode")
             await scene.topics.send(scene.topic, numbers(300))
-            stuck = (
-                "select count(*) from pg_stat_activity where wait_event_type = 'Lock' and datname = current_database()"
-            )
             wait_for(lambda: value(db, STUCK) >= 1, what="a batch in the middle")
             zombie.signal(signal.SIGSTOP)
             with running(database, env=scene.env) as other:

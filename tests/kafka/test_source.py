@@ -15,7 +15,6 @@ from aiokafka.coordinator.assignors.range import RangePartitionAssignor
 from consumer.adapters.kafka import client, source
 from consumer.domain.errors import Misconfigured, Transient
 from consumer.domain.kafka_observations import (
-    BrokersAnswer,
     CommitFailed,
     CommitFailure,
     ConsumerReplaced,
@@ -174,6 +173,16 @@ class TestTopics:
             await scene.topics.create(missing)
             await scene.topics.send(missing, numbers(7, 5))
             assert {record.partition.topic for record in await reader.read(7)} == {missing}
+
+    async def test_partitions_that_are_added_are_read(self, scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
+        """From their beginning, without a restart."""
+        monkeypatch.setattr(client, "METADATA_AGE", 0.5)
+        async with reading(scene.topics.bootstrap, scene.topic, scene.group) as reader:
+            await reader.until(lambda: _sizes(reader)[-1:] == [6])
+            await scene.topics.grow(scene.topic, 8)
+            await scene.topics.send(scene.topic, numbers(5), partition=7)
+            assert len(await reader.read(5)) == 5
+            assert _sizes(reader)[-1] == 8
 
     async def test_lag_is_told_in_records_and_seconds(self, scene: Scene) -> None:
         """By partition, and nothing when all is read."""

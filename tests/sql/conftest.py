@@ -11,50 +11,86 @@ from consumer.adapters.postgres.migrate import migrate
 from tests.servers import empty_database_on
 from tests.sql.inbox import Inbox
 
-TEMPLATE = "webhook_router_template"
+SHARED = "schema_shared"
 
-TemplateOn = Callable[[EmbeddedPostgres], str]
+DatabaseOn = Callable[[EmbeddedPostgres], str]
+
+EMPTY = """
+set lock_timeout = '10s';
+truncate public.contacts, public.contact_channels, public.conversations, public.messages, public.message_analysis,
+         public.webhook_events, router.parked_events;
+do $do$
+declare
+    v_function regprocedure;
+begin
+    for v_function in
+        select p.oid from pg_proc p
+        where p.pronamespace = 'public'::regnamespace and p.proowner <> 'webhook_router_api'::regrole
+    loop
+        execute format('drop function %s cascade', v_function);
+    end loop;
+end
+$do$;
+reset lock_timeout;
+"""
+"""Takes the rows of the test before out of the shared database, and what played the application: functions, triggers."""
 
 
 @pytest.fixture(scope="session")
-def template_on() -> TemplateOn:
+def template_on(postgres_server: EmbeddedPostgres, schema_template: str) -> DatabaseOn:
     """Makes a database with the schema once a server, and tells its name: copying it is much faster than migrating."""
-    made: set[str] = set()
+    made = {postgres_server.dsn()}
 
     def template(server: EmbeddedPostgres) -> str:
         if server.dsn() not in made:
             with psycopg.connect(server.dsn(), autocommit=True) as connection:
-                connection.execute(sql.SQL("create database {}").format(sql.Identifier(TEMPLATE)))
-            migrate(server.dsn(TEMPLATE))
+                connection.execute(sql.SQL("create database {}").format(sql.Identifier(schema_template)))
+            migrate(server.dsn(schema_template))
             made.add(server.dsn())
-        return TEMPLATE
+        return schema_template
 
     return template
 
 
-@pytest.fixture
-def database(postgres_server: EmbeddedPostgres, template_on: TemplateOn) -> Iterator[str]:
-    """The DSN of a database with the schema applied and no rows, on the newest Postgres."""
-    with empty_database_on(postgres_server, template=template_on(postgres_server)) as dsn:
-        yield dsn
+@pytest.fixture(scope="session")
+def shared_on(template_on: DatabaseOn) -> DatabaseOn:
+    """Makes one more database with the schema once a server, and tells its DSN."""
+    made: set[str] = set()
+
+    def shared(server: EmbeddedPostgres) -> str:
+        if server.dsn() not in made:
+            template = template_on(server)
+            with psycopg.connect(server.dsn(), autocommit=True) as connection:
+                connection.execute(
+                    sql.SQL("create database {} template {}").format(sql.Identifier(SHARED), sql.Identifier(template))
+                )
+            made.add(server.dsn())
+        return server.dsn(SHARED)
+
+    return shared
 
 
 @pytest.fixture
-def any_database(any_postgres: EmbeddedPostgres, template_on: TemplateOn) -> Iterator[str]:
-    """As `database`, on the newest and on the oldest Postgres in turn."""
+def any_database(any_postgres: EmbeddedPostgres, template_on: DatabaseOn) -> Iterator[str]:
+    """The DSN of a new database with the schema, on the newest and on the oldest Postgres in turn."""
     with empty_database_on(any_postgres, template=template_on(any_postgres)) as dsn:
         yield dsn
 
 
 @pytest.fixture
-def inbox(database: str) -> Iterator[Inbox]:
-    """A session in `database`."""
-    with Inbox(database) as opened:
+def inbox(postgres_server: EmbeddedPostgres, shared_on: DatabaseOn) -> Iterator[Inbox]:
+    """A session in an empty database on the newest Postgres.
+
+    Tests share it one after the other. They may add functions and triggers; who alters tables takes `database`.
+    """
+    with Inbox(shared_on(postgres_server)) as opened:
+        opened.run(EMPTY)
         yield opened
 
 
 @pytest.fixture
-def any_inbox(any_database: str) -> Iterator[Inbox]:
-    """A session in `any_database`."""
-    with Inbox(any_database) as opened:
+def any_inbox(any_postgres: EmbeddedPostgres, shared_on: DatabaseOn) -> Iterator[Inbox]:
+    """As `inbox`, on the newest and on the oldest Postgres in turn."""
+    with Inbox(shared_on(any_postgres)) as opened:
+        opened.run(EMPTY)
         yield opened

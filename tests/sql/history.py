@@ -167,8 +167,12 @@ def expected(events: list[Event]) -> Outcome:
             members["answered"].append(event)
             messages.append(
                 Message(
-                    event_id=event.event_id, channel=event.channel, author=None, direction="outbound",
-                    content="answered", sent_at=START,
+                    event_id=event.event_id,
+                    channel=event.channel,
+                    author=None,
+                    direction="outbound",
+                    content="answered",
+                    sent_at=START,
                 )  # fmt: skip
             )
             continue
@@ -186,8 +190,12 @@ def expected(events: list[Event]) -> Outcome:
             members["alone", event.channel, event.event_id].append(event)
         messages.append(
             Message(
-                event_id=event.event_id, channel=event.channel, author=author, direction="inbound",
-                content=f"text of {event.event_id}", sent_at=event.sent_at,
+                event_id=event.event_id,
+                channel=event.channel,
+                author=author,
+                direction="inbound",
+                content=f"text of {event.event_id}",
+                sent_at=event.sent_at,
             )  # fmt: skip
         )
     members["preset"], members["answered"]  # noqa: B018 - both are there from the beginning, also without messages
@@ -211,11 +219,21 @@ def conversation_of(key: object, inside: list[Event]) -> Conversation:
             )
         case "preset":
             return Conversation(
-                author=None, channel="instagram", thread="preset", status="pending", last_message_at=latest, messages=ids
+                author=None,
+                channel="instagram",
+                thread="preset",
+                status="pending",
+                last_message_at=latest,
+                messages=ids,
             )
         case "author", (str(channel), str(author)):
             return Conversation(
-                author=(channel, author), channel=channel, thread=None, status="open", last_message_at=latest, messages=ids
+                author=(channel, author),
+                channel=channel,
+                thread=None,
+                status="open",
+                last_message_at=latest,
+                messages=ids,
             )
         case _, str(channel), str(thread):
             return Conversation(

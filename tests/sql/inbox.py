@@ -90,7 +90,9 @@ class Inbox:
 
     def count(self, table: str) -> int:
         """How many rows a table of the application has."""
-        answer = self.connection.execute(sql.SQL("select count(*) as n from {}").format(sql.Identifier(table))).fetchone()
+        answer = self.connection.execute(
+            sql.SQL("select count(*) as n from {}").format(sql.Identifier(table))
+        ).fetchone()
         assert answer is not None
         return int(answer["n"])
 

@@ -98,7 +98,9 @@ def test_eight_sessions(any_inbox: Inbox) -> None:
     any_inbox.run(TRIGGER)
     any_inbox.run(LOAD, EVENTS)
     sessions = [any_inbox.another() for _ in range(8)]
-    events = [(row["channel"], row["event_id"]) for row in any_inbox.rows("select channel, event_id from webhook_events")]
+    events = [
+        (row["channel"], row["event_id"]) for row in any_inbox.rows("select channel, event_id from webhook_events")
+    ]
     start = threading.Barrier(len(sessions))
 
     def route(number: int) -> int:
@@ -169,9 +171,15 @@ def test_triggers_that_write_conversations(people: Inbox) -> None:
 def test_names_in_opposite_orders(people: Inbox) -> None:
     """One batch renames the first author and moves the second one's time, another the other way round: no deadlock."""
     people.run("create trigger gate before update on contact_channels for each row execute function public.gate()")
-    for place, (author, name, day) in enumerate([("a1", "Bea", 4), ("a2", "Ann", 2), ("a1", "Ann", 3), ("a2", "Cleo", 5)]):
+    for place, (author, name, day) in enumerate(
+        [("a1", "Bea", 4), ("a2", "Ann", 2), ("a1", "Ann", 3), ("a2", "Cleo", 5)]
+    ):
         people.insert(
-            f"e{place}", author_id=author, author_name=name, event_date=f"2026-02-0{day}", created_at=f"2025-01-0{place + 1}"
+            f"e{place}",
+            author_id=author,
+            author_name=name,
+            event_date=f"2026-02-0{day}",
+            created_at=f"2025-01-0{place + 1}",
         )
     meet(people)
     assert people.contact_of("a1")["full_name"] == people.contact_of("a1")["display_name"] == "Bea"

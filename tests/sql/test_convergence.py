@@ -99,7 +99,8 @@ class Arena:
             except TimeoutError:
                 assert time.monotonic() < deadline, f"{step} does not end"
             if self.watcher.value(
-                "select wait_event_type = 'Lock' from pg_stat_activity where pid = %s", session.connection.info.backend_pid
+                "select wait_event_type = 'Lock' from pg_stat_activity where pid = %s",
+                session.connection.info.backend_pid,
             ):
                 self.seen["waited"] += 1
                 return None
@@ -250,7 +251,9 @@ def test_every_way_ends_in_the_same_state(arena: Arena) -> None:
     @given(st.data())
     def converges(data: st.DataObject) -> None:
         events = data.draw(histories(), label="events")
-        early = data.draw(st.permutations(range(len(events))), label="arrival")[: data.draw(st.integers(0, len(events)))]
+        early = data.draw(st.permutations(range(len(events))), label="arrival")[
+            : data.draw(st.integers(0, len(events)))
+        ]
         steps = data.draw(schedules(len(events)), label="steps")
         arena.begin(events)
         for number in early:

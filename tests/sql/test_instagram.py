@@ -110,7 +110,18 @@ def test_times(any_inbox: Inbox) -> None:
     """Seconds, milliseconds, digits and ISO are understood in either shape; a time that is none does not cost the body."""
     stamps: list[Any] = [1_700_000_000, "1700000000", 1_700_000_000_000, "1700000000000", 1_700_000_000.0,
                          "2023-11-14T22:13:20+0000", "2023-11-14T22:13:20.000Z"]  # fmt: skip
-    odd: list[Any] = [None, "", "yesterday", "2023-13-45T99:00:00Z", -5, 10**30, "999999999999999", "١٧٠٠٠٠٠٠٠٠", {}, True]
+    odd: list[Any] = [
+        None,
+        "",
+        "yesterday",
+        "2023-13-45T99:00:00Z",
+        -5,
+        10**30,
+        "999999999999999",
+        "١٧٠٠٠٠٠٠٠٠",
+        {},
+        True,
+    ]
     entries = []
     for number, stamp in enumerate(stamps + odd):
         entries += [change(f"c{number}", stamp=stamp), messaging(f"m{number}", stamp=stamp)]

@@ -249,14 +249,18 @@ def test_last_message_at_in_a_batch(inbox: Inbox) -> None:
     inbox.insert("e1", event_date="2026-01-05", author_id="a1")
     inbox.insert("e2", event_date="2026-01-05", author_id="a2")
     inbox.route_unrouted()
-    ahead = inbox.row("select xmin::text, updated_at from conversations where id = %s", inbox.event("e2")["conversation_id"])
+    ahead = inbox.row(
+        "select xmin::text, updated_at from conversations where id = %s", inbox.event("e2")["conversation_id"]
+    )
     inbox.insert("e3", event_date="2026-01-07", author_id="a1")
     inbox.insert("e4", event_date="2026-01-06", author_id="a1")
     inbox.insert("e5", event_date="2026-01-04", author_id="a2")
     assert inbox.route_unrouted() == 3
     assert inbox.conversation_of("e1")["last_message_at"] == datetime(2026, 1, 7, tzinfo=UTC)
     assert inbox.conversation_of("e2")["last_message_at"] == datetime(2026, 1, 5, tzinfo=UTC)
-    again = inbox.row("select xmin::text, updated_at from conversations where id = %s", inbox.event("e2")["conversation_id"])
+    again = inbox.row(
+        "select xmin::text, updated_at from conversations where id = %s", inbox.event("e2")["conversation_id"]
+    )
     assert again == ahead
 
 

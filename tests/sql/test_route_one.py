@@ -430,9 +430,7 @@ def test_latest_name_wins(inbox: Inbox, in_a_batch: bool) -> None:
     for case, (events, _) in enumerate(NAMES):
         for number, (name, minute) in enumerate(events):
             event = f"{case}-{number}"
-            inbox.ingest(
-                event, author_id=f"a{case}", author_name=name, event_date=f"2026-01-01 12:{minute:02}+00"
-            )
+            inbox.ingest(event, author_id=f"a{case}", author_name=name, event_date=f"2026-01-01 12:{minute:02}+00")
             if not in_a_batch:
                 inbox.route(event)
     if in_a_batch:

@@ -38,5 +38,7 @@ def test_it_is_the_clients_histogram(batches: list[list[float]]) -> None:
 
 def test_promtool_finds_nothing_to_criticise() -> None:
     """Names, units, help texts and types are as Prometheus wants them."""
-    done = subprocess.run(["promtool", "check", "metrics"], input=Metrics().render(), capture_output=True, check=False)
+    done = subprocess.run(
+        [tool("promtool"), "check", "metrics"], input=Metrics().render(), capture_output=True, check=False
+    )
     assert (done.returncode, done.stdout + done.stderr) == (0, b"")

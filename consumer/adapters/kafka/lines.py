@@ -58,7 +58,7 @@ class KafkaLines:
             case TopicsMissing(topics=()):
                 log.info("all topics are there")
             case TopicsMissing(topics=topics):
-                log.warning("waiting for topics that do not exist yet", topics=", ".join(topics))
+                log.warning("waiting for topics that do not exist yet, or not for this user", topics=", ".join(topics))
             case RecordsExpired(partition=(topic, partition), records=0):
                 log.warning("a topic was made anew, reading it from its beginning", topic=topic, partition=partition)
             case RecordsExpired(partition=(topic, partition), records=records):

@@ -134,7 +134,12 @@ class KafkaSource:
         now = self._clock.monotonic()
         if len(self._subscribed) == len(self._options.topics) or now < self._topics_due:
             return
-        there = await _answer(consumer.topics(), "which topics there are")
+        try:
+            there = await _answer(consumer.topics(), "which topics there are")
+        except Transient as error:
+            await self._unanswered(error)
+            raise
+        self._answered()
         self._topics_due = now + LOOK_FOR_TOPICS_EVERY
         missing = tuple(sorted(set(self._options.topics) - there))
         if missing != self._missing:
@@ -158,8 +163,7 @@ class KafkaSource:
         self._fetching = self._looking = None
         for task in under_way:
             task.cancel()
-        if under_way:
-            await asyncio.wait(under_way)
+        await asyncio.gather(*under_way, return_exceptions=True)
         self._subscribed = frozenset()
         self._topics_due = 0.0
         self._unanswered_since = None
@@ -235,22 +239,30 @@ class KafkaSource:
         try:
             behind, nowhere = looking.result()
         except Transient as error:
-            if self._unanswered_since is None:
-                self._unanswered_since = now
-                self._observer(BrokersAnswer(answer=False))
-            elif now - self._unanswered_since >= self._options.stall_after:
-                await self._replace(str(error))
-                raise
+            await self._unanswered(error)
             return
-        if self._unanswered_since is not None:
-            self._unanswered_since = None
-            self._observer(BrokersAnswer(answer=True))
+        self._answered()
         self._look_due = now + self._options.sample_interval
         self._observer(LagSampled(lags=self._lag.sample(behind, now=time.time())))
         if stuck := self._standstill.look(behind | dict.fromkeys(nowhere, 1), now=now):
             reason = f"nothing comes from {len(stuck)} partitions although there is something"
             await self._replace(reason)
             raise Transient(f"kafka: {reason}")
+
+    async def _unanswered(self, error: Transient) -> None:
+        """Notes that the brokers are silent; if they are for too long, it may be the consumer that hears nothing."""
+        now = self._clock.monotonic()
+        if self._unanswered_since is None:
+            self._unanswered_since = now
+            self._observer(BrokersAnswer(answer=False))
+        elif now - self._unanswered_since >= self._options.stall_after:
+            await self._replace(str(error))
+            raise error
+
+    def _answered(self) -> None:
+        if self._unanswered_since is not None:
+            self._unanswered_since = None
+            self._observer(BrokersAnswer(answer=True))
 
     # ── Positions ────────────────────────────────────────────────────────────────────────────────────────────────────
 

@@ -1,0 +1,1 @@
+"""Callers who want more than they may."""

@@ -1,0 +1,134 @@
+"""anon may call the public functions, and with them get at nothing that it may not read."""
+
+import threading
+import time
+
+import psycopg
+import pytest
+from psycopg import errors
+
+from tests.abuse.conftest import EVENTS, Target
+
+TABLES = (
+    *("public.webhook_events", "public.conversations", "public.messages", "public.message_analysis"),
+    *("public.contacts", "public.contact_channels", "router.parked_events", "router.migrations"),
+)
+
+
+def test_absurd_limits_in_a_loop_from_many_sessions(target: Target) -> None:
+    """Eight sessions call with every limit there is: each event is routed once, and each call is soon over."""
+    slowest: list[float] = []
+    handled: list[int] = []
+
+    def call() -> None:
+        with target.connect("anon") as anon:
+            for limit in (2**31 - 1, -(2**31), 0, -1, None, 10_000, 10_001) * 20:
+                began = time.monotonic()
+                row = anon.execute("select public.route_unrouted_events(null, %s)", (limit,)).fetchone()
+                slowest.append(time.monotonic() - began)
+                assert row is not None
+                handled.append(row[0])
+
+    threads = [threading.Thread(target=call) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(handled) == 8 * 140
+    assert sum(handled) == EVENTS
+    assert max(slowest) < 3  # what PostgREST gives anon
+    assert target.counts()["public.messages"] == EVENTS
+
+
+def test_a_limit_is_clamped(target: Target) -> None:
+    """Nobody takes more than 10,000 events in one call, however much he asks for."""
+    with target.connect() as owner, target.connect("anon") as anon:
+        owner.execute(
+            """insert into public.webhook_events (channel, type, event_id, author_id)
+               select 'instagram', 'message', 'many-' || i, 'author-' || i % 20 from generate_series(1, 11_000) i"""
+        )
+        assert anon.execute("select public.route_unrouted_events(null, 2147483647)").fetchone() == (10_000,)
+
+
+@pytest.mark.parametrize("table", TABLES)
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "select * from {}",
+        "delete from {}",
+        "truncate {}",
+        "drop table {}",
+        "alter table {} add column x int",
+        "begin; lock {}",
+    ],
+)
+def test_no_right_on_any_table(fortress: Target, table: str, statement: str) -> None:
+    """Neither to read nor to write nor to stop others."""
+    with fortress.connect("anon") as anon, pytest.raises(errors.InsufficientPrivilege):
+        anon.execute(statement.format(table).encode())
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        "router.route_batch(1000)",
+        "router.route_oldest(null, 1000)",
+        "router.backlog()",
+        "router.status()",
+        "router.dead_letters()",
+        "router.retry_dead_letters()",
+        "router.discard_dead_letters()",
+        "router.ingest_lines('{}')",
+        "router.park_next(false, '-infinity', '00000000-0000-0000-0000-000000000000', 'infinity', '57014', 'x')",
+    ],
+)
+def test_no_private_function(fortress: Target, call: str) -> None:
+    """The private schema is closed."""
+    with fortress.connect("anon") as anon, pytest.raises(psycopg.Error) as refused:
+        anon.execute(f"select * from {call}".encode())
+    assert refused.value.sqlstate == "42501"
+
+
+def test_nothing_secret_comes_back(target: Target) -> None:
+    """Answers and errors of what anon may call hold ids and counts, and no name, content or address of anybody else."""
+    heard: list[str] = []
+    with target.connect("anon") as anon:
+        anon.add_notice_handler(lambda notice: heard.append(str(notice.message_primary)))
+        for call in (
+            "select public.route_webhook_event('instagram', 'secret-1')",
+            "select public.route_unrouted_events(null, 50)",
+            "select public.route_webhook_event('instagram', 'secret-1')",
+            "select public.ingest_webhook_event('instagram', 'message', null, '', '', '', null, null, null, null)",
+            "select public.ingest_webhook_event('x', 'message', 'secret-2', '', '', '', null, null, null, null)",
+            "select public.analyze_message_simple('00000000-0000-0000-0000-000000000000')",
+            "select public.auto_reply_stub('00000000-0000-0000-0000-000000000000')",
+        ):
+            try:
+                heard.append(str(anon.execute(call.encode()).fetchall()))
+            except psycopg.Error as error:
+                heard.append(f"{error} {error.diag.message_detail} {error.diag.context}")
+    text = "\n".join(heard)
+    assert "Secret Name" not in text
+    assert "secret content" not in text
+
+
+def test_the_search_path_of_the_caller_does_not_matter(target: Target) -> None:
+    """Functions and operators of the caller's own, in a schema that comes first, are not called with others' rights."""
+    with target.connect() as owner:
+        owner.execute("create schema trap authorization anon")
+    with target.connect("anon") as anon:
+        anon.execute("set role anon")
+        anon.execute("create function trap.lower(text) returns text language sql as $$ select 'trapped' $$")
+        anon.execute("create function trap.btrim(text) returns text language sql as $$ select 'trapped' $$")
+        anon.execute(
+            """create function trap.now() returns timestamptz language plpgsql as
+               $$ begin raise exception 'trapped as %', current_user; end $$"""
+        )
+        anon.execute("create table trap.webhook_events (id int)")
+        anon.execute("create temporary table messages (id int)")
+        anon.execute("set search_path = trap, pg_temp, public, pg_catalog")
+        row = anon.execute("select public.route_webhook_event('Instagram', 'secret-3')").fetchone()
+        assert row is not None
+        assert row[0]["message_id"] is not None
+        assert anon.execute("select public.route_unrouted_events(null, 10)").fetchone() == (10,)
+        assert anon.execute("select count(*) from trap.webhook_events").fetchone() == (0,)

@@ -1,0 +1,1 @@
+"""What routing costs, told without a clock: round trips, log, pages."""

@@ -1,0 +1,288 @@
+"""The Kafka loop by itself: what it commits, gives back and sets aside, in which order, whatever its parts do."""
+
+import asyncio
+from collections.abc import Callable, Iterable, Mapping, Sequence
+
+import pytest
+
+from consumer.domain.backoff import Backoff
+from consumer.domain.errors import Rejected, TooSlow, Transient
+from consumer.domain.events import BEGINNING, Batch
+from consumer.domain.kafka_observations import RecordDeadLettered, RecordsDone
+from consumer.domain.lag import Partition
+from consumer.domain.observations import BatchTooSlow, EventTooSlow, Fact
+from consumer.domain.records import (
+    DeadLetter,
+    Flaw,
+    Flawed,
+    Ingested,
+    Intake,
+    Meaning,
+    Record,
+    Refusal,
+    Skip,
+)
+from consumer.pipeline.ingester import Ingester, IngesterSettings
+
+A, B = Partition("events", 0), Partition("events", 1)
+BAD = Flawed(flaw=Flaw.NOT_JSON, reason="not JSON")
+
+
+def record(partition: Partition, offset: int, meaning: Meaning | None = None) -> Record:
+    """A record with an event, unless it means something else."""
+    event_id = f"{partition.partition}-{offset}"
+    return Record(
+        partition=partition,
+        offset=offset,
+        timestamp=0.0,
+        key=event_id.encode(),
+        value=b"",
+        headers=(),
+        meaning=meaning or Intake(channel="x", event_id=event_id, line="{}"),
+        trace=None,
+    )
+
+
+class Parts:
+    """Source and store in one, which write down what they are told. `fails` decides what a store call does."""
+
+    def __init__(self, *polls: Sequence[Record], lanes: int = 1) -> None:
+        self.polls = list(polls)
+        self.told: list[tuple[str, object]] = []
+        self.limits: list[int] = []
+        self.facts: list[Fact] = []
+        self.fails: Callable[[Sequence[Intake], bool], Iterable[Refusal]] = lambda intakes, untried: ()
+        self.dead_letter_fails = False
+        self.ingester = Ingester(
+            source=self,
+            stores=[self] * lanes,
+            observer=self.facts.append,
+            clock=self,
+            settings=IngesterSettings(batch_size=1000),
+        )
+
+    def monotonic(self) -> float:
+        """Time stands still."""
+        return 0.0
+
+    def jitter(self) -> float:
+        """No chance."""
+        return 0.0
+
+    async def poll(self, *, limit: int, timeout: float) -> Sequence[Record]:
+        """The next batch of the script, what was given back included."""
+        self.limits.append(limit)
+        return self.polls.pop(0) if self.polls else ()
+
+    async def ingest_and_route(self, intakes: Sequence[Intake], *, untried: bool = False) -> Ingested:
+        """All new, unless `fails` says otherwise."""
+        ids = [intake.event_id for intake in intakes]
+        self.told.append(("park" if untried else "store", ids))
+        refusals = tuple(self.fails(intakes, untried))
+        count = len(ids) - len(refusals)
+        batch = Batch(
+            claimed=count,
+            inserted=count,
+            parked=0,
+            dead=0,
+            channels=("x",) * count,
+            ages=(0.0,) * count,
+            reached=BEGINNING,
+            seconds=0.0,
+        )
+        return Ingested(batch=batch, refusals=refusals)
+
+    def rewind(self, positions: Mapping[Partition, int]) -> None:
+        """Notes it."""
+        self.told.append(("rewind", dict(positions)))
+
+    async def commit(self, positions: Mapping[Partition, int]) -> None:
+        """Notes it."""
+        self.told.append(("commit", dict(positions)))
+
+    async def dead_letter(self, letters: Sequence[DeadLetter]) -> None:
+        """Notes it."""
+        self.told.append(("dead", [(letter.record.partition, letter.record.offset) for letter in letters]))
+        if self.dead_letter_fails:
+            raise Transient("the topic cannot be written")
+
+    async def close(self) -> None:
+        """Nothing."""
+
+
+def seen(parts: Parts, kind: type[Fact]) -> int:
+    """How many facts of a kind."""
+    return sum(isinstance(fact, kind) for fact in parts.facts)
+
+
+async def test_effects_come_before_offsets() -> None:
+    """Store, dead letters, commit; in this order, and one offset a partition."""
+    parts = Parts([record(A, 7), record(B, 1), record(A, 8, BAD), record(A, 9, Skip.TOMBSTONE)])
+    await parts.ingester.step()
+    assert parts.told == [
+        ("store", ["0-7", "1-1"]),
+        ("dead", [(A, 8)]),
+        ("commit", {A: 10, B: 2}),
+    ]
+    assert seen(parts, RecordDeadLettered) == 1
+
+
+async def test_nothing_read_is_nothing_done() -> None:
+    """A quiet topic costs the database nothing."""
+    parts = Parts([])
+    await parts.ingester.step()
+    assert parts.told == []
+
+
+async def test_what_is_passed_over_is_committed() -> None:
+    """Without a call of the database."""
+    parts = Parts([record(A, 1, Skip.DELETE)])
+    await parts.ingester.step()
+    assert parts.told == [("commit", {A: 2})]
+    assert seen(parts, RecordsDone) == 1
+
+
+async def test_a_failure_gives_everything_back() -> None:
+    """Nothing is committed and nothing is set aside; the next poll begins where this one did."""
+    parts = Parts([record(B, 5), record(A, 3, BAD), record(B, 6)])
+
+    def away(intakes: Sequence[Intake], untried: bool) -> Iterable[Refusal]:
+        raise Transient("the database is away")
+
+    parts.fails = away
+    with pytest.raises(Transient):
+        await parts.ingester.step()
+    assert parts.told == [("store", ["1-5", "1-6"]), ("rewind", {A: 3, B: 5})]
+
+
+async def test_dead_letters_that_are_not_safe_stop_their_offset() -> None:
+    """What stands before the first of them is committed, the other partitions as a whole."""
+    parts = Parts([record(A, 1), record(A, 2, BAD), record(A, 3), record(A, 4, BAD), record(B, 9)])
+    parts.dead_letter_fails = True
+    with pytest.raises(Transient):
+        await parts.ingester.step()
+    assert parts.told[-2:] == [("rewind", {A: 2}), ("commit", {A: 2, B: 10})]
+    assert seen(parts, RecordDeadLettered) == 0
+
+
+async def test_what_the_database_refuses_is_set_aside() -> None:
+    """With its SQLSTATE, and a name of nobody as what it is."""
+    parts = Parts([record(A, 1), record(A, 2), record(A, 3)])
+    parts.fails = lambda intakes, untried: [
+        Refusal(place=0, code="23514", reason="check"),
+        Refusal(place=2, code="P0002", reason="event not found"),
+    ]
+    await parts.ingester.step()
+    assert parts.told[1:] == [("dead", [(A, 1), (A, 3)]), ("commit", {A: 4})]
+    flaws = [(fact.flawed.flaw, fact.flawed.code) for fact in parts.facts if isinstance(fact, RecordDeadLettered)]
+    assert flaws == [(Flaw.REFUSED, "23514"), (Flaw.NOT_FOUND, "P0002")]
+
+
+async def test_what_cannot_even_be_sent_is_found_by_halving() -> None:
+    """The driver refuses the call as a whole; the culprit alone is set aside."""
+    parts = Parts([record(A, number) for number in range(8)])
+
+    def unsendable(intakes: Sequence[Intake], untried: bool) -> Iterable[Refusal]:
+        if any(intake.event_id == "0-5" for intake in intakes):
+            raise Rejected("a character that cannot be sent")
+        return ()
+
+    parts.fails = unsendable
+    await parts.ingester.step()
+    assert parts.told[-2:] == [("dead", [(A, 5)]), ("commit", {A: 8})]
+    (done,) = [fact for fact in parts.facts if isinstance(fact, RecordsDone)]
+    assert done.repeated == 0
+
+
+class TestTooSlow:
+    async def test_batches_shrink_and_grow_again(self) -> None:
+        """A quarter of what was too much, until it works; then twice as much each time."""
+        hundred = [record(A, number) for number in range(100)]
+        parts = Parts(hundred, hundred[:25], hundred[25:75], hundred[75:])
+
+        def slow(intakes: Sequence[Intake], untried: bool) -> Iterable[Refusal]:
+            if len(intakes) > 60:
+                raise TooSlow("no answer")
+            return ()
+
+        parts.fails = slow
+        for _ in range(4):
+            await parts.ingester.step()
+        assert parts.limits == [1000, 25, 50, 100]
+        assert ("rewind", {A: 0}) in parts.told
+        assert seen(parts, BatchTooSlow) == 1
+
+    async def test_one_that_takes_too_long_alone_is_parked(self) -> None:
+        """Stored without being tried; its partition goes on."""
+        parts = Parts([record(A, 3)])
+
+        def slow(intakes: Sequence[Intake], untried: bool) -> Iterable[Refusal]:
+            if not untried:
+                raise TooSlow("no answer")
+            return ()
+
+        parts.fails = slow
+        await parts.ingester.step()
+        assert parts.told == [("store", ["0-3"]), ("park", ["0-3"]), ("commit", {A: 4})]
+        assert seen(parts, EventTooSlow) == 1
+
+    async def test_a_database_that_hangs_parks_nothing(self) -> None:
+        """Not even that gets through: it is the database, and it is waited for."""
+        parts = Parts([record(A, 3)])
+
+        def hangs(intakes: Sequence[Intake], untried: bool) -> Iterable[Refusal]:
+            raise TooSlow("no answer")
+
+        parts.fails = hangs
+        with pytest.raises(Transient):
+            await parts.ingester.step()
+        assert parts.told[-1] == ("rewind", {A: 3})
+        assert seen(parts, EventTooSlow) == 0
+
+
+class TestLanes:
+    async def test_many_records_are_shared_by_key(self) -> None:
+        """Two calls side by side, and each key in one of them."""
+        records = [record(A, number) for number in range(200)]
+        parts = Parts(records, lanes=2)
+        await parts.ingester.step()
+        shares = [set(ids) for what, ids in parts.told if what == "store" and isinstance(ids, list)]
+        assert len(shares) == 2
+        assert not shares[0] & shares[1]
+        assert len(shares[0] | shares[1]) == 200
+        assert min(len(share) for share in shares) > 50
+
+    async def test_a_lane_that_fails_lets_the_other_finish_and_the_next_attempt_uses_one(self) -> None:
+        """Two lanes may have met at an event that came under two keys; alone, nobody is in the way."""
+        records = [record(A, number) for number in range(200)]
+        parts = Parts(records, records, records, lanes=2)
+        ended: list[int] = []
+
+        def first_fails(intakes: Sequence[Intake], untried: bool) -> Iterable[Refusal]:
+            ended.append(len(intakes))
+            if len(ended) == 1:
+                raise Transient("deadlock detected")
+            return ()
+
+        parts.fails = first_fails
+        with pytest.raises(Transient):
+            await parts.ingester.step()
+        assert len(ended) == 2
+        await parts.ingester.step()
+        assert ended[2:] == [200]
+        await parts.ingester.step()
+        assert len(ended[3:]) == 2
+
+
+async def test_it_ends_between_two_polls() -> None:
+    """Told to stop in the middle of a batch, it finishes and commits it, and takes no other."""
+    parts = Parts([record(A, 1)], [record(A, 2)])
+    stop = asyncio.Event()
+
+    def told(intakes: Sequence[Intake], untried: bool) -> Iterable[Refusal]:
+        stop.set()
+        return ()
+
+    parts.fails = told
+    await parts.ingester.run(stop, Backoff())
+    assert parts.told == [("store", ["0-1"]), ("commit", {A: 2})]
