@@ -25,6 +25,28 @@ run: $(READY)  ## embedded Postgres, a live feed of sample events, the service; 
 test: $(READY) tools  ## all tests, on real servers; what cannot be had here is skipped, with the reason
 	$(BIN)/python -m pytest $(PYTEST_ARGS)
 
+test-chaos: $(READY)  ## each fault by name: replicas, database, network, disk, brokers
+	$(BIN)/python -m pytest tests/chaos $(PYTEST_ARGS)
+
+SEED ?= 1
+MINUTES ?= 10
+chaos: $(READY)  ## faults at random with a ledger of every event: make chaos SEED=7 MINUTES=30
+	$(BIN)/python -m tests.chaos --seed $(SEED) --minutes $(MINUTES)
+
+kafka: $(READY)  ## a broker, a database and the service over Kafka, for trying out
+	@$(BIN)/python -m tests.kafka
+
+BENCH_READY := $(VENV)/.bench
+$(BENCH_READY): $(READY) requirements-bench.lock
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements-bench.lock
+	@touch $@
+
+bench: $(BENCH_READY)  ## every figure, beside what else one could use: 20 minutes on a quiet machine
+	$(BIN)/python -m benchmarks --full
+
+bench-quick: $(BENCH_READY)  ## the same in 2 minutes, with less to trust
+	$(BIN)/python -m benchmarks --quick
+
 tools:  ## what only the tests of deploy/ need, into .tools
 	@PYTHON=$(PYTHON) sh deploy/tools.sh
 
@@ -50,4 +72,4 @@ lock: $(READY)  ## pin the dependencies of pyproject.toml anew, with hashes
 clean:  ## remove the virtual environment and caches
 	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache .hypothesis .tools build dist
 
-.PHONY: help setup run test tools lint format docs lock clean
+.PHONY: help setup run test test-chaos chaos kafka bench bench-quick tools lint format docs lock clean

@@ -25,9 +25,7 @@ def kafka(bench: Bench) -> None:
         bench.add(Row(key="kafka", what="Kafka source", measured=None, note="benchmarks/kafka.py does not exist"))
         return
     if bench.quick:
-        bench.add(
-            Row(key="kafka", what="Kafka source", measured=None, note="in the full form only: it starts a broker")
-        )
+        bench.add(Row(key="kafka", what="Kafka source", measured=None, note="in the full form only: needs a broker"))
         return
     bench.say("Kafka")
     module = importlib.import_module("benchmarks.kafka")

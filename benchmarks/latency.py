@@ -171,7 +171,7 @@ def loaded(bench: Bench) -> None:
             target=50,
             sense="<=",
             unit="ms",
-            note=f"p50 {found['p50_ms']:.1f} ms; {found['written_per_second']:,.0f}/s for {seconds} s, peak {peak:,.0f}/s",
+            note=f"p50 {found['p50_ms']:.1f} ms; {found['written_per_second']:,.0f}/s, {seconds} s, peak {peak:,.0f}/s",
             details={"peak_per_second": peak, **found},
         )
     )

@@ -15,7 +15,7 @@ from typing import Any
 from consumer.domain.events import Batch
 from consumer.domain.lag import Partition
 
-Headers = Sequence[tuple[str, bytes]]
+Headers = Sequence[tuple[str, bytes | None]]
 
 
 class Flaw(StrEnum):
@@ -145,7 +145,7 @@ def interpret(value: bytes | None, headers: Headers, codec: Codec, *, largest: i
         codec: how JSON is read and written.
         largest: bytes from which on a value is not looked into.
     """
-    named = {name.lower(): text for name, text in headers} if headers else {}
+    named = {name.lower(): text or b"" for name, text in headers} if headers else {}
     trace = _trace_of(named.get("traceparent") or named.get("ce_traceparent")) if named else None
     try:
         meaning, inner_trace = _whole(value, named, codec, largest)

@@ -16,12 +16,12 @@ from tests.waiting import wait_for
 )
 def test_brokers_go_away_and_come_back(kafka_scene: Scene, fault: str) -> None:
     """Nothing is lost, nothing is committed that is not in the database, and nobody restarts a replica."""
-    trial(kafka_scene, fault, hold=3, within=60)
+    trial(kafka_scene, fault, hold=1, within=60)
 
 
 def test_a_rebalance_storm(kafka_scene: Scene) -> None:
     """Partitions change hands all the time, and two members may have one for a moment: the database decides."""
-    trial(kafka_scene, "kafka-rebalance-storm", hold=5, within=40)
+    trial(kafka_scene, "kafka-rebalance-storm", hold=4, within=40)
 
 
 def test_the_topic_is_deleted_and_made_again(kafka_scene: Scene) -> None:

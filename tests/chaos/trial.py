@@ -5,14 +5,14 @@ import functools
 import time
 from collections.abc import Callable
 
-from tests.chaos.faults import FAULTS
+from tests.chaos.faults import FAULTS, Fault
 from tests.chaos.ledger import Verdict
 from tests.chaos.scene import Scene
 from tests.chaos.traffic import Plan, Producer
 from tests.chaos.watch import Watcher, until_caught_up
 from tests.waiting import wait_for
 
-RATE = 300
+RATE = 500
 """Events a second: a few thousand a trial, which leaves a small machine time for the fault."""
 
 
@@ -27,13 +27,18 @@ class Trial:
 
 
 def trial(
-    scene: Scene, name: str, *, hold: float = 1.0, within: float = 20, during: Callable[[], object] | None = None
+    scene: Scene,
+    fault: str | Fault,
+    *,
+    hold: float = 1.0,
+    within: float = 20,
+    during: Callable[[], object] | None = None,
 ) -> Trial:
     """Puts the replicas of a scene, two if it has none, through a fault.
 
     Args:
         scene: where.
-        name: of the fault.
+        fault: or its name.
         hold: seconds that it is in force.
         within: seconds that the recovery may take.
         during: called in the midst of it, e.g. to wait for what must be seen then.
@@ -41,20 +46,22 @@ def trial(
     Raises:
         AssertionError: the recovery took longer, or the ledger finds something wrong.
     """
+    if isinstance(fault, str):
+        fault = FAULTS[fault]
     if not scene.replicas:
         scene.start()
         scene.start()
     for replica in scene.replicas:
         replica.until_ready()
     kafka = scene.kafka
-    plan = Plan(name, name="trial", faulty=0.002, topic=0.0 if kafka is None else 0.8)
+    plan = Plan(fault.name, name="trial", faulty=0.002, topic=0.0 if kafka is None else 0.8)
     producer = Producer(plan, scene.ledger, scene.application_dsn(), rate=RATE, topic=kafka)
     watcher = Watcher(scene.database.dsn, scene.ledger, offsets=None if kafka is None else kafka.committed)
     producer.start()
     watcher.start()
     try:
         wait_for(lambda: producer.delivered > RATE // 2, timeout=20, what=f"traffic; {producer.last_error}")
-        with FAULTS[name].on(scene):
+        with fault.on(scene):
             ending = time.monotonic() + hold
             if during is not None:
                 during()

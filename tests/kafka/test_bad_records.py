@@ -4,7 +4,7 @@ import asyncio
 import gzip
 import json
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 import orjson
@@ -12,7 +12,7 @@ import psycopg
 import pytest
 
 from consumer.adapters.postgres.embedded import EmbeddedPostgres
-from consumer.domain.records import Flaw
+from consumer.domain.records import Flaw, Headers
 from tests.kafka.broker import Cluster
 from tests.kafka.conftest import kafka_env
 from tests.kafka.inbox import assert_one_message_each, until_messages
@@ -32,7 +32,7 @@ class Kind(NamedTuple):
     says: str
     """Found in the message, as a regular expression."""
     code: str = ""
-    headers: Sequence[tuple[str, bytes]] = ()
+    headers: Headers = ()
 
 
 def but(**more: Any) -> dict[str, Any]:
@@ -142,9 +142,11 @@ async def _run(kafka: Cluster, dsn: str) -> dict[str, Any]:
     topics = Topics(kafka.bootstrap)
     topic, group = await topics.create(unique("events"), partitions=3), unique("group")
     dead = f"{topic}.dead"
+    records: list[tuple[object, Headers, int]] = []
     for number, (name, kind) in enumerate(KINDS.items()):
-        await topics.send(topic, [kind.value], headers=[*kind.headers, ("kind", name.encode())], partition=number % 3)
-        await topics.send(topic, [event(number)], partition=number % 3)
+        records.append((kind.value, [*kind.headers, ("kind", name.encode())], number % 3))
+        records.append((event(number), (), number % 3))
+    await topics.send_each(topic, records)
     with psycopg.connect(dsn, autocommit=True) as db:
         db.execute(
             """create function forbid() returns trigger language plpgsql as

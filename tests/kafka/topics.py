@@ -1,8 +1,9 @@
 """What tests do with Kafka besides the service: make topics, write records, read what is there, ask for offsets."""
 
 import asyncio
+import contextlib
 import uuid
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
 from typing import Any
 
 import orjson
@@ -11,7 +12,7 @@ from aiokafka.admin import AIOKafkaAdminClient, NewPartitions, NewTopic
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 from aiokafka.errors import GroupCoordinatorNotAvailableError
 
-from consumer.domain.records import key_of
+from consumer.domain.records import Headers, key_of
 
 
 def unique(prefix: str) -> str:
@@ -95,19 +96,29 @@ class Topics:
         topic: str,
         values: Iterable[object],
         *,
-        headers: Sequence[tuple[str, bytes]] = (),
+        headers: Headers = (),
         partition: int | None = None,
         compression: str | None = None,
     ) -> None:
         """Writes records, bytes as they are and anything else as JSON, events with their key."""
+        await self.send_each(topic, [(value, headers, partition) for value in values], compression=compression)
+
+    async def send_each(
+        self, topic: str, records: Iterable[tuple[object, Headers, int | None]], *, compression: str | None = None
+    ) -> None:
+        """Writes records, each with headers and a partition of its own."""
         producer = AIOKafkaProducer(
-            bootstrap_servers=self.bootstrap, acks="all", linger_ms=5, max_batch_size=65_536,
-            max_request_size=64 * 1024 * 1024, compression_type=compression,
-        )  # fmt: skip
+            bootstrap_servers=self.bootstrap,
+            acks="all",
+            linger_ms=5,
+            max_batch_size=65_536,
+            max_request_size=64 * 1024 * 1024,
+            compression_type=compression,
+        )
         await producer.start()
         try:
             sent = []
-            for value in values:
+            for value, headers, partition in records:
                 body = value if isinstance(value, bytes) else None if value is None else orjson.dumps(value)
                 key = key_of(value).encode() if isinstance(value, dict) and "event_id" in value else b"key"
                 sent.append(await producer.send(topic, body, key=key, headers=list(headers), partition=partition))
@@ -122,31 +133,46 @@ class Topics:
             ends = await consumer.end_offsets([TopicPartition(topic, number) for number in partitions])
             return {place.partition: end for place, end in ends.items()}
 
-    async def read(self, topic: str) -> list[Any]:
-        """Every record that is in a topic now."""
+    async def read(self, topic: str, begin: Mapping[int, int] | None = None) -> list[Any]:
+        """Every record that is in a topic now, from the given offsets on."""
         if topic not in await self.names():
             return []
+        begin = begin or {}
         ends = await self.ends(topic)
-        places = [TopicPartition(topic, number) for number, end in ends.items() if end]
-        found: list[Any] = []
+        places = [TopicPartition(topic, number) for number, end in ends.items() if end > begin.get(number, 0)]
         if not places:
             return []
+        found: list[Any] = []
         async with AIOKafkaConsumer(bootstrap_servers=self.bootstrap) as consumer:
             consumer.assign(places)
             await consumer.seek_to_beginning(*places)
+            for place in places:
+                if place.partition in begin:
+                    consumer.seek(place, begin[place.partition])
             while any([await consumer.position(place) < ends[place.partition] for place in places]):
                 for records in (await consumer.getmany(timeout_ms=200)).values():
-                    found += records
+                    found += [record for record in records if record.offset < ends[record.partition]]
         return found
 
     async def committed(self, group: str, topic: str) -> dict[int, int]:
         """The group's offset in each partition where it has one."""
+        async with self.offsets(group, topic) as committed:
+            return await committed()
+
+    @contextlib.asynccontextmanager
+    async def offsets(self, group: str, topic: str) -> AsyncIterator[Callable[[], Awaitable[dict[int, int]]]]:
+        """As `committed`, to be asked again and again over one connection."""
         admin = AIOKafkaAdminClient(bootstrap_servers=self.bootstrap)
         await admin.start()
+
+        async def committed() -> dict[int, int]:
+            try:
+                offsets = await admin.list_consumer_group_offsets(group)
+            except GroupCoordinatorNotAvailableError:  # the first group of a broker: the topic of offsets is being made
+                return {}
+            return {place.partition: found.offset for place, found in offsets.items() if place.topic == topic}
+
         try:
-            offsets = await admin.list_consumer_group_offsets(group)
-        except GroupCoordinatorNotAvailableError:  # the first group of a broker: its offsets' topic is being made
-            return {}
+            yield committed
         finally:
             await admin.close()
-        return {place.partition: found.offset for place, found in offsets.items() if place.topic == topic}

@@ -33,7 +33,7 @@ end
 $do$;
 reset lock_timeout;
 """
-"""Takes the rows of the test before out of the shared database, and what played the application: functions, triggers."""
+"""Clears the shared database of the last test's rows, and of what played the application: functions, triggers."""
 
 
 @pytest.fixture(scope="session")

@@ -173,7 +173,7 @@ def expected(events: list[Event]) -> Outcome:
                     direction="outbound",
                     content="answered",
                     sent_at=START,
-                )  # fmt: skip
+                )
             )
             continue
         if author is not None:
@@ -196,9 +196,9 @@ def expected(events: list[Event]) -> Outcome:
                 direction="inbound",
                 content=f"text of {event.event_id}",
                 sent_at=event.sent_at,
-            )  # fmt: skip
+            )
         )
-    members["preset"], members["answered"]  # noqa: B018 - both are there from the beginning, also without messages
+    members["preset"], members["answered"]  # both are there from the beginning, also without messages
     conversations = [conversation_of(key, inside) for key, inside in members.items()]
     return Outcome(
         people={author: (max(known)[1],) * 2 if known else (None, None) for author, known in names.items()},

@@ -35,7 +35,7 @@ def message_with(inbox: Inbox, text: str | None, event_id: str = "e1") -> UUID:
 
 
 def test_intent_and_escalation(any_inbox: Inbox) -> None:
-    """'?' makes a question, no text 'other', anything else a statement; certain words, in any case, call for a person."""
+    """'?' makes a question, no text 'other', all else is a statement; certain words, in any case, call for a person."""
     for number, (text, intent, escalate) in enumerate(TEXTS):
         any_inbox.ingest(f"e{number}", author_id=f"a{number}", content=text)
         message = any_inbox.route(f"e{number}").message_id
@@ -77,7 +77,7 @@ def test_one_row_a_message(inbox: Inbox) -> None:
 
 
 def test_analysis_of_the_application(inbox: Inbox) -> None:
-    """What somebody else has stored about the message is replaced in the columns that are ours, and kept in metadata."""
+    """What somebody else has stored about the message is replaced in our columns, and kept in metadata."""
     message = message_with(inbox, "help?")
     inbox.run(
         """

@@ -6,7 +6,6 @@ import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
-import psycopg
 import pytest
 
 from tests.sql.inbox import Inbox
@@ -39,7 +38,7 @@ select (array['instagram', 'whatsapp'])[1 + i %% 2],
        case when i %% 10 = 0 then 'post ' || i %% 30 end
 from generate_series(1, %s) i
 """
-"""Few regulars, some strangers, comments without an author, changing names, and times in no order, many of them equal."""
+"""Few regulars, some strangers, comments without an author, changing names; times in no order, many of them equal."""
 
 
 def until_done(session: Inbox, work: Callable[[], int]) -> int:
@@ -156,7 +155,7 @@ def meet(inbox: Inbox) -> None:
 
 
 def test_triggers_that_write_conversations(people: Inbox) -> None:
-    """Triggers on messages write conversations in the order of messages; opposite orders in two batches do not deadlock.
+    """Triggers write conversations in the order of messages; opposite orders in two batches do not deadlock.
 
     The events are late: last_message_at does not move, so that routing itself has nothing to write there.
     """

@@ -5,7 +5,6 @@ import time
 from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from concurrent.futures import TimeoutError as FutureTimeout
 from typing import Any
 
 import psycopg
@@ -54,7 +53,9 @@ class Arena:
             delete from router.parked_events;
             """
         )
-        add = "insert into conversations (channel, channel_conversation_id, status) values ('instagram', %s, %s) returning id"
+        add = """
+        insert into conversations (channel, channel_conversation_id, status) values ('instagram', %s, %s) returning id
+        """
         self._preset = self.watcher.value(add, "preset", "pending")
         answered = self.watcher.value(add, "answered", "closed")
         self.watcher.run(
@@ -67,7 +68,8 @@ class Arena:
             if event.answered:
                 self.watcher.run(
                     """
-                    insert into messages (conversation_id, channel, direction, content_text, provider_message_id, sent_at)
+                    insert into messages (conversation_id, channel, direction, content_text, provider_message_id,
+                                          sent_at)
                     values (%s, %s, 'outbound', 'answered', %s, %s)
                     """,
                     answered,
@@ -90,7 +92,7 @@ class Arena:
     def _start(self, step: Step, events: list[Event]) -> None:
         number = step.session
         session = self.sessions[number]
-        future = self.threads[number].submit(self._take, session, step, events)
+        future = self.threads[number].submit(self._take, session, step, events[step.event])
         self._running[number].append(future)
         deadline = time.monotonic() + PATIENCE
         while True:
@@ -105,60 +107,64 @@ class Arena:
                 self.seen["waited"] += 1
                 return None
 
-    def _take(self, session: Inbox, step: Step, events: list[Event]) -> None:
+    def _take(self, session: Inbox, step: Step, event: Event) -> None:
         self.seen[step.action] += 1
-        idle = session.connection.info.transaction_status == TransactionStatus.IDLE
-        event = events[step.event] if step.event < len(events) else events[0]
         try:
-            match step.action:
-                case "begin" if idle:
-                    session.run("begin")
-                case "commit" | "rollback" if not idle:
-                    session.run(step.action)
-                case "arrive":
-                    self.arrive(session, event)
-                case "again":
-                    session.ingest(
-                        event.event_id,
-                        channel=event.channel.upper(),
-                        type_=event.type,
-                        author_id=event.author,
-                        author_name=event.name,
-                        content=f"text of {event.event_id}",
-                        event_date=event.date,
-                        post_id=event.post,
-                        conversation_id=self._preset if event.preset else None,
-                    ) if session.rows(
-                        "select from webhook_events where event_id = %s", event.event_id
-                    ) else self.arrive(session, event)
-                case "batch":
-                    session.batch(step.limit)
-                case "oldest":
-                    session.route_unrouted(step.channel, step.limit)
-                case "one":
-                    session.rows(
-                        """
-                        select public.route_webhook_event(channel, event_id) from webhook_events where event_id = %s
-                        """,
-                        event.event_id,
-                    )
-                case "reopen":
-                    session.run(
-                        """
-                        update webhook_events
-                        set routed_at = null, conversation_id = case when %s then conversation_id end
-                        where event_id = %s and routed_at is not null
-                        """,
-                        step.keep_conversation,
-                        event.event_id,
-                    )
+            self._act(session, step, event)
         except psycopg.errors.DeadlockDetected:
             # Two transactions of several calls each have no common order. Whoever is the victim does it again later.
             self.seen["deadlock"] += 1
             if session.connection.info.transaction_status != TransactionStatus.IDLE:
                 session.run("rollback")
 
+    def _act(self, session: Inbox, step: Step, event: Event) -> None:
+        idle = session.connection.info.transaction_status == TransactionStatus.IDLE
+        match step.action:
+            case "begin" | "commit" | "rollback":
+                if idle == (step.action == "begin"):
+                    session.run(step.action)
+            case "arrive":
+                self.arrive(session, event)
+            case "again":
+                self._again(session, event)
+            case "batch":
+                session.batch(step.limit)
+            case "oldest":
+                session.route_unrouted(step.channel, step.limit)
+            case "one":
+                session.rows(
+                    "select public.route_webhook_event(channel, event_id) from webhook_events where event_id = %s",
+                    event.event_id,
+                )
+            case "reopen":
+                session.run(
+                    """
+                    update webhook_events
+                    set routed_at = null, conversation_id = case when %s then conversation_id end
+                    where event_id = %s and routed_at is not null
+                    """,
+                    step.keep_conversation,
+                    event.event_id,
+                )
+
+    def _again(self, session: Inbox, event: Event) -> None:
+        if not session.rows("select from webhook_events where event_id = %s", event.event_id):
+            return self.arrive(session, event)  # a first delivery without a date would be dated now
+        session.ingest(
+            event.event_id,
+            channel=event.channel.upper(),
+            type_=event.type,
+            author_id=event.author,
+            author_name=event.name,
+            content=f"text of {event.event_id}",
+            event_date=event.date,
+            post_id=event.post,
+            conversation_id=self._preset if event.preset else None,
+        )
+        return None
+
     def arrive(self, session: Inbox, event: Event) -> None:
+        """What an edge function does with a delivery."""
         session.run(
             """
             insert into webhook_events (channel, type, event_id, author_id, author_name, content, event_date, post_id,

@@ -85,7 +85,7 @@ def test_text_and_author_as_plain_strings(inbox: Inbox) -> None:
     ],
 )
 def test_nothing_to_take(inbox: Inbox, body: Any) -> None:
-    """Bodies of another object, broken ones, echoes, and messages without text or sender are 0 messages, never an error."""
+    """Other objects, broken bodies, echoes, and messages without text or sender are 0 messages, never an error."""
     assert take(inbox, body) == 0
     assert inbox.count("webhook_events") == 0
 
@@ -107,7 +107,7 @@ def test_object_of_instagram(inbox: Inbox, object_: str) -> None:
 
 
 def test_times(any_inbox: Inbox) -> None:
-    """Seconds, milliseconds, digits and ISO are understood in either shape; a time that is none does not cost the body."""
+    """Seconds, milliseconds, digits and ISO are understood in both shapes; a time that is none costs no message."""
     stamps: list[Any] = [1_700_000_000, "1700000000", 1_700_000_000_000, "1700000000000", 1_700_000_000.0,
                          "2023-11-14T22:13:20+0000", "2023-11-14T22:13:20.000Z"]  # fmt: skip
     odd: list[Any] = [

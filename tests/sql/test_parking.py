@@ -1,4 +1,4 @@
-"""Events that cannot be routed: parked with their reason, tried again, dead in the end; and errors that are nobody's."""
+"""Events that cannot be routed: parked with a reason, tried again, dead in the end; and errors that are nobody's."""
 
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
@@ -250,7 +250,7 @@ def test_ready_events_come_before_due_ones(inbox: Inbox) -> None:
 
 @pytest.mark.parametrize("sqlstate", ["40P01", "40001", "55P03", "53100", "53200", "57014", "57P01", "58030", "25006"])
 def test_errors_that_are_nobodys_fault(inbox: Inbox, sqlstate: str) -> None:
-    """Deadlocks, timeouts, a full disk, a shutdown are passed on: nothing is parked and the batch can be tried again."""
+    """Deadlocks, timeouts, a full disk, a shutdown are passed on: nothing is parked, the batch can be tried again."""
     add_trigger(inbox, f"if new.content_text like 'bad%' then raise sqlstate '{sqlstate}'; end if;")
     inbox.insert_many(8)
     inbox.insert("e9", content="bad")
@@ -348,7 +348,8 @@ def test_statement_timeout(any_inbox: Inbox) -> None:
     row = any_inbox.row(
         """
         select claimed, inserted, parked, dead, channels, reached_at = w.created_at and reached_id = w.id as reached
-        from router.park_next(false, '-infinity', '00000000-0000-0000-0000-000000000000', 'infinity', 0, 1, '57014', 'too slow')
+        from router.park_next(false, '-infinity', '00000000-0000-0000-0000-000000000000', 'infinity', 0, 1,
+                              '57014', 'too slow')
         join webhook_events w on w.event_id = 'slow'
         """
     )
@@ -364,7 +365,8 @@ def test_park_next_of_due_ones(inbox: Inbox) -> None:
     """router.park_next takes the parked event that is due instead, when asked; with none, it does nothing."""
     ask = """
     select claimed, parked, dead
-    from router.park_next(true, '-infinity', '00000000-0000-0000-0000-000000000000', 'infinity', 0, 1, '57014', 'too slow')
+    from router.park_next(true, '-infinity', '00000000-0000-0000-0000-000000000000', 'infinity', 0, 1,
+                          '57014', 'too slow')
     """
     inbox.insert("ready")
     assert inbox.row(ask) == {"claimed": 0, "parked": 0, "dead": 0}

@@ -1,0 +1,84 @@
+"""Names of contacts: the latest by event time, as long as nobody has given another one."""
+
+import pytest
+
+from tests.sql.inbox import Inbox
+
+NAMES: list[tuple[list[tuple[str | None, int]], str | None]] = [
+    ([("Al", 1), ("Alice", 2)], "Alice"),
+    ([("Alice", 2), ("Al", 1)], "Alice"),
+    ([("Alice", 1), (None, 2)], "Alice"),
+    ([(None, 1), ("Alice", 2)], "Alice"),
+    ([(None, 2), ("Alice", 1)], "Alice"),
+    ([("Alice", 1), ("", 2), ("  ", 3)], "Alice"),
+    ([("Ann", 1), ("Bob", 1)], "Bob"),
+    ([("Bob", 1), ("Ann", 1)], "Bob"),
+    ([("Bob", 1), ("Bob", 3), ("Ann", 2)], "Bob"),
+    ([("ann", 1), ("Bob", 1)], "ann"),
+    ([("Ann", 1), ("Bob", 2), ("Ann", 3)], "Ann"),
+    ([(None, 1)], None),
+]
+"""Names of one author's messages with their minutes, in the order of routing, and the name that is left."""
+
+
+@pytest.mark.parametrize("in_a_batch", [False, True])
+def test_latest_name_wins(inbox: Inbox, in_a_batch: bool) -> None:
+    """The last name by event time is the contact's, whatever the order; equal times are settled by the name."""
+    for case, (events, _) in enumerate(NAMES):
+        for number, (name, minute) in enumerate(events):
+            event = f"{case}-{number}"
+            inbox.ingest(event, author_id=f"a{case}", author_name=name, event_date=f"2026-01-01 12:{minute:02}+00")
+            if not in_a_batch:
+                inbox.route(event)
+    if in_a_batch:
+        inbox.batch()
+    names = {case: inbox.contact_of(f"a{case}") for case in range(len(NAMES))}
+    expected = {case: name for case, (_, name) in enumerate(NAMES)}
+    assert {case: contact["full_name"] for case, contact in names.items()} == expected
+    assert {case: contact["display_name"] for case, contact in names.items()} == expected
+
+
+def test_name_given_by_a_person(any_inbox: Inbox) -> None:
+    """A full name that somebody has edited is kept; the channel's display name goes on following the author."""
+    any_inbox.ingest("e1", author_name="alice_92")
+    any_inbox.route("e1")
+    any_inbox.run("update contacts set full_name = 'Dr. Alice Smith'")
+    for number in (2, 3):
+        any_inbox.ingest(f"e{number}", author_name=f"alice_9{number + 1}", event_date=f"2026-01-0{number} 12:00+00")
+        any_inbox.route(f"e{number}")
+        contact = any_inbox.contact_of()
+        assert (contact["full_name"], contact["display_name"]) == ("Dr. Alice Smith", f"alice_9{number + 1}")
+
+
+def test_contact_made_by_the_application(inbox: Inbox) -> None:
+    """A contact and channel that are there are used; a name that is missing is filled in, one that is there is kept."""
+    for author, name in (("a1", None), ("a2", "Existing Name")):
+        inbox.run(
+            """
+            with person as (insert into contacts (full_name) values (%s) returning id)
+            insert into contact_channels (contact_id, channel, external_id) select id, 'instagram', %s from person
+            """,
+            name,
+            author,
+        )
+        inbox.ingest(f"of {author}", author_id=author, author_name="Alice")
+        inbox.route(f"of {author}")
+    assert inbox.contact_of("a1")["full_name"] == "Alice"
+    assert inbox.contact_of("a2")["full_name"] == "Existing Name"
+    assert inbox.contact_of("a2")["display_name"] == "Alice"
+    assert inbox.counts() == {"contacts": 2, "contact_channels": 2, "conversations": 2, "messages": 2}
+
+
+def test_trigger_that_refuses_a_name(inbox: Inbox) -> None:
+    """A trigger of the application that keeps the names of channels as they are does not stop routing."""
+    inbox.ingest("e1", author_name="Alice")
+    inbox.route("e1")
+    inbox.run(
+        """
+        create function public.refuse() returns trigger language plpgsql as $$ begin return null; end $$;
+        create trigger refuse before update on contact_channels for each row execute function public.refuse();
+        """
+    )
+    inbox.ingest("e2", author_name="Bob", event_date="2026-01-02 12:00+00")
+    inbox.route("e2")
+    assert inbox.contact_of()["display_name"] == "Alice"
