@@ -18,7 +18,7 @@ set jit = off
 as $function$
 declare
     v_names router.event[];
-    v_moved integer;
+    v_moved uuid[];
 begin
     v_names := array(
         select distinct on (e.channel collate "C", e.author_id collate "C") e
@@ -40,7 +40,7 @@ begin
           and k.display_name is not distinct from n.known_name
           and (k.display_name_at is null or k.display_name_at < n.sent_at
                or k.display_name_at = n.sent_at and coalesce(k.display_name, '') < n.author_name collate "C")
-        returning k.contact_id, n.author_name, n.known_name
+        returning k.id, k.contact_id, n.author_name, n.known_name
     ), renamed as (
         update public.contacts c
         set full_name = m.author_name, updated_at = now()
@@ -48,18 +48,19 @@ begin
         where c.id = any (array[m.contact_id]) and m.author_name is distinct from m.known_name
           and (c.full_name is null or c.full_name = m.known_name)
     )
-    select count(*) into v_moved from moved;
+    select coalesce(array_agg(m.id), '{}') into v_moved from moved m;
 
-    return v_moved = cardinality(v_names) or not exists (
+    return cardinality(v_moved) = cardinality(v_names) or not exists (
         select
         from unnest(v_names) n
         cross join lateral (
-            select k.display_name, k.display_name_at
+            select k.id, k.display_name, k.display_name_at
             from public.contact_channels k
             where k.channel = n.channel and k.external_id = n.author_id
             limit 1
         ) k
-        where k.display_name is distinct from n.known_name  -- the same: a trigger of the application has kept it
+        where k.id <> all (v_moved)
+          and k.display_name is distinct from n.known_name  -- the same: a trigger of the application has kept it
           and (k.display_name_at is null or k.display_name_at < n.sent_at
                or k.display_name_at = n.sent_at and coalesce(k.display_name, '') < n.author_name collate "C")
     );

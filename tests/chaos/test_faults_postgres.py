@@ -165,6 +165,31 @@ def test_ddl_takes_an_exclusive_lock(scene: Scene) -> None:
     trial(scene, "exclusive-lock", hold=9, during=lambda: until_said(scene, "while these are locked"))
 
 
+def test_somebody_sits_on_a_conversation(scene: Scene) -> None:
+    """Nobody else waits with it: its event is set aside as too slow, and routed when it is tried again."""
+    events = [event for event in itertools.islice(made("sits", prefix="sits", faulty=0), 400) if event.author_id]
+    first = list({event.author_id: event for event in events}.values())
+    again = [event for event in events if event not in first]
+    scene.start(scene.kind("--call-timeout", "0.5")).until_listening()
+    scene.deliver(first)
+    scene.until_routed()
+    taken = [event for event in again if event.author_id == again[0].author_id]
+    with session(
+        scene,
+        f"""select from public.conversations v
+            join public.contact_channels k on k.contact_id = v.contact_id
+            where k.external_id = '{again[0].author_id}' for update of v""",
+    ):
+        scene.deliver(again)
+        scene.until_routed()  # or parked
+        parked = scene.database.rows("select error_code from router.parked_events")
+        assert parked == [("57014",)] * len(taken)
+    scene.database.rows("select router.retry_dead_letters()")
+    waiting = "select count(*) from public.webhook_events where routed_at is null"
+    wait_for(lambda: scene.database.value(waiting) == 0, what="the others")
+    assert scene.database.value("select count(*) from public.messages") == len(events)
+
+
 def test_the_schema_is_applied_under_traffic(scene: Scene) -> None:
     """Functions are replaced under the calls that run."""
     trial(scene, "migrated-while-serving", hold=3)

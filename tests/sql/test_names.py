@@ -69,16 +69,24 @@ def test_contact_made_by_the_application(inbox: Inbox) -> None:
     assert inbox.counts() == {"contacts": 2, "contact_channels": 2, "conversations": 2, "messages": 2}
 
 
-def test_trigger_that_refuses_a_name(inbox: Inbox) -> None:
-    """A trigger of the application that keeps the names of channels as they are does not stop routing."""
-    inbox.ingest("e1", author_name="Alice")
-    inbox.route("e1")
+def test_triggers_that_refuse_and_change_names(inbox: Inbox) -> None:
+    """Triggers of the application that keep or change the names of channels neither stop routing nor make it loop."""
+    for author in ("a1", "a2"):
+        inbox.ingest(f"first of {author}", author_id=author, author_name="alice")
+    inbox.batch()
     inbox.run(
         """
         create function public.refuse() returns trigger language plpgsql as $$ begin return null; end $$;
-        create trigger refuse before update on contact_channels for each row execute function public.refuse();
+        create trigger refuse before update on contact_channels for each row when (old.external_id = 'a1')
+            execute function public.refuse();
+        create function public.shout() returns trigger language plpgsql as
+        $$ begin new.display_name := upper(new.display_name); return new; end $$;
+        create trigger shout before update on contact_channels for each row execute function public.shout();
         """
     )
-    inbox.ingest("e2", author_name="Bob", event_date="2026-01-02 12:00+00")
-    inbox.route("e2")
-    assert inbox.contact_of()["display_name"] == "Alice"
+    for author in ("a1", "a2"):
+        inbox.ingest(f"second of {author}", author_id=author, author_name="bob", event_date="2026-01-02 12:00+00")
+    inbox.run("set statement_timeout = '10s'")
+    assert inbox.batch().inserted == 2
+    assert inbox.contact_of("a1")["display_name"] == "alice"
+    assert inbox.contact_of("a2")["display_name"] == "BOB"
