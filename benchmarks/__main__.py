@@ -60,13 +60,13 @@ MEASUREMENTS: dict[str, Callable[[Bench], None]] = {
     "loaded": latency.loaded,
     "tax": ingest.tax,
     "notifies": ingest.notifications,
-    "statistics": throughput.never_analysed,
-    "history": stress.history,
     "snapshot": stress.old_snapshot,
-    "parked": throughput.parked_head,
-    "sizes": throughput.batch_sizes,
-    "replicas": throughput.replicas,
+    "history": stress.history,
     "memory": memory.flat,
+    "parked": throughput.parked_head,
+    "statistics": throughput.never_analysed,
+    "replicas": throughput.replicas,
+    "sizes": throughput.batch_sizes,
     "brownfield": brownfield.compare,
     "kafka": kafka,
 }
@@ -102,6 +102,9 @@ def main() -> int:
                 continue
             if together and name == "history":
                 measurement = history_and_memory
+            if bench.late():
+                bench.add(Row(key=name, what=name, measured=None, note=f"the time was over: --full --only {name}"))
+                continue
             begun = time.monotonic()
             try:
                 measurement(bench)

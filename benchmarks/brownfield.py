@@ -58,7 +58,7 @@ def compare(bench: Bench) -> None:
     ratios = pairs(
         lambda: drain_copy(bench, found).rate,
         lambda: drain_copy(bench, made).rate,
-        bench.pick(quick=1, full=3),
+        bench.rounds(3),
     )
     bench.add(
         Row(

@@ -36,6 +36,8 @@ SETTINGS = {
 """Durable, and sized for a small server. Commit timestamps are how effects are timed without an observer."""
 ROOT = Path(__file__).resolve().parent.parent
 SERVICE_SECONDS = 60.0
+FULL_SECONDS = 1200.0
+"""What a full run may take: towards its end, measurements make fewer pairs, and the last ones may be left out."""
 
 Sense = Literal[">=", "<=", ""]
 
@@ -77,6 +79,7 @@ class Bench:
         """What later measurements need of earlier ones, such as the peak rate."""
         self.seconds: dict[str, float] = {}
         """Duration of each measurement."""
+        self._started = time.monotonic()
         self._server = server
         self._numbers = itertools.count()
         self._templates: dict[str, str] = {}
@@ -98,6 +101,17 @@ class Bench:
     def pick(self, *, quick: Any, full: Any) -> Any:  # noqa: ANN401
         """The one that belongs to the form of this run."""
         return quick if self.quick else full
+
+    def rounds(self, full: int) -> int:
+        """How many pairs to measure: `full`, fewer when the time of a full run gets short, one in a quick one."""
+        left = FULL_SECONDS - (time.monotonic() - self._started)
+        if self.quick or left < FULL_SECONDS / 10:
+            return 1
+        return full if left > FULL_SECONDS / 4 else min(full, 2)
+
+    def late(self) -> bool:
+        """Whether the time of a full run is over."""
+        return not self.quick and time.monotonic() - self._started > FULL_SECONDS * 0.96
 
     def say(self, text: str) -> None:
         """A line of progress."""

@@ -12,7 +12,7 @@ NO_TRIGGER = "drop trigger webhook_router_doorbell on public.webhook_events"
 
 def tax(bench: Bench) -> None:
     """32 writers with the trigger against 32 writers without; a consumer is busy in both, and polls in the second."""
-    seconds = bench.pick(quick=3, full=5)
+    seconds = bench.pick(quick=3, full=4)
     bench.say(f"ingest tax, {WRITERS} writers")
     rates: dict[bool, list[float]] = {True: [], False: []}
     routed: dict[bool, list[int]] = {True: [], False: []}
@@ -33,7 +33,7 @@ def tax(bench: Bench) -> None:
         rates[trigger].append(written.per_second)
         return written.per_second
 
-    ratios = pairs(lambda: once(trigger=True), lambda: once(trigger=False), bench.pick(quick=1, full=5))
+    ratios = pairs(lambda: once(trigger=True), lambda: once(trigger=False), bench.rounds(5))
     bench.add(
         Row(
             key="tax",
@@ -55,7 +55,7 @@ def tax(bench: Bench) -> None:
 
 def notifications(bench: Bench) -> None:
     """NOTIFYs that a session of ours hears while single events wake an idle consumer."""
-    count = bench.pick(quick=10, full=40)
+    count = bench.pick(quick=10, full=30)
     bench.say("notifications while idle")
     heard = 0
     with bench.scratch() as dsn, Service(dsn) as service, connect(dsn) as listener, connect(dsn) as writer:

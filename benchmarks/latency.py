@@ -71,8 +71,8 @@ def warm_up(dsn: str) -> None:
 
 def idle(bench: Bench) -> None:
     """One event every 50 to 150 ms."""
-    count = bench.pick(quick=40, full=200)
-    watched = bench.pick(quick=10, full=50)
+    count = bench.pick(quick=40, full=120)
+    watched = bench.pick(quick=10, full=30)
     bench.say(f"latency at rest, {count} events")
     chance = random.Random(1)
     with bench.scratch() as dsn, Service(dsn) as service:
@@ -130,7 +130,7 @@ def live_peak(bench: Bench) -> float:
     with bench.scratch() as dsn, Service(dsn) as service:
         service.await_ready()
         begun = time.perf_counter()
-        written = Writers(bench, dsn, clients=CLIENTS, seconds=bench.pick(quick=3, full=10)).finish()
+        written = Writers(bench, dsn, clients=CLIENTS, seconds=bench.pick(quick=3, full=8)).finish()
         await_routed(dsn, service)
         return written.events / (time.perf_counter() - begun)
 
@@ -176,7 +176,7 @@ def loaded(bench: Bench) -> None:
     )
     if bench.quick:
         return
-    found = under_load(bench, bench.facts["peak"] / 2, 15)
+    found = under_load(bench, bench.facts["peak"] / 2, 10)
     bench.add(
         Row(
             key="loaded-backlog-p99",

@@ -41,28 +41,31 @@ where t.relnamespace = 'public'::regnamespace and t.relname in {TABLES}
   and not exists (select from pg_constraint c where c.conindid = i.indexrelid)
 """
 EVENTS_A_PERSON = 10
-HISTORY = """
-create temporary table person as
+PEOPLE = """
+create unlogged table public.bench_person as
 select i as number, gen_random_uuid() as contact, gen_random_uuid() as conversation,
        (array['instagram', 'whatsapp', 'facebook', 'tiktok', 'youtube'])[1 + i % 5] as channel
 from generate_series(0, {people} - 1) as g (i);
-analyze person;
 
-insert into public.contacts (id, full_name) select contact, 'Past person ' || number from person;
+analyze public.bench_person;
+
+insert into public.contacts (id, full_name) select contact, 'Past person ' || number from public.bench_person;
 
 insert into public.contact_channels (contact_id, channel, external_id, display_name, display_name_at, is_primary)
 select contact, channel, 'past-person-' || number, 'Past person ' || number, now() - interval '1 day', true
-from person;
+from public.bench_person;
 
 insert into public.conversations (id, contact_id, channel, last_message_at)
-select conversation, contact, channel, now() - interval '1 day' - number * interval '1 second' from person;
-
+select conversation, contact, channel, now() - interval '1 day' - number * interval '1 second' from public.bench_person;
+"""
+# Two statements, for two sessions.
+HISTORY = """
 insert into public.messages (conversation_id, contact_id, channel, direction, content_text, provider_message_id,
                              sent_at)
 select p.conversation, p.contact, p.channel, 'inbound', 'What a person wrote to us on a day long ago, number ' || e.i,
        'past-' || e.i, now() - interval '400 days' + e.i * interval '5 seconds'
 from generate_series(1, {events}) as e (i)
-join person p on p.number = e.i * 7919::bigint % {people};
+join public.bench_person p on p.number = e.i * 7919::bigint % {people};
 
 insert into public.webhook_events (channel, type, event_id, author_id, author_name, content, event_date,
                                    conversation_id, created_at, routed_at)
@@ -72,7 +75,7 @@ select p.channel, 'message', 'past-' || e.i, 'past-person-' || p.number, 'Past p
        p.conversation, now() - interval '400 days' + e.i * interval '5 seconds',
        now() - interval '400 days' + e.i * interval '5 seconds'
 from generate_series(1, {events}) as e (i)
-join person p on p.number = e.i * 7919::bigint % {people};
+join public.bench_person p on p.number = e.i * 7919::bigint % {people};
 """
 
 
@@ -81,39 +84,43 @@ def write_history(dsn: str, count: int) -> None:
     with connect(dsn) as connection:
         constraints = connection.execute(CONSTRAINTS).fetchall()
         indexes = connection.execute(INDEXES).fetchall()
-        for table, name, _, _ in reversed(constraints):
-            connection.execute(f'alter table {table} drop constraint "{name}"'.encode())
-        for name, _ in indexes:
-            connection.execute(f"drop index {name}".encode())
-        connection.execute("set session_replication_role = replica")  # no doorbell
-        connection.execute("set work_mem = '256MB'")
-        for statement in HISTORY.format(people=count // EVENTS_A_PERSON, events=count).split(";"):
-            if statement.strip():
-                connection.execute(statement.encode())
     adding: dict[bool, list[str]] = {False: [], True: []}
     for table, name, kind, definition in constraints:
         adding[kind == "f"].append(f'alter table {table} add constraint "{name}" {definition}')
-    # An index needs only a share lock, a key the exclusive one: keys of different tables side by side.
+    numbers = {"people": count // EVENTS_A_PERSON, "events": count}
+    dropping = [f'alter table {table} drop constraint "{name}"' for table, name, _, _ in reversed(constraints)]
+    in_turn(dsn, [*dropping, *(f"drop index {name}" for name, _ in indexes)], sessions=1)
+    in_turn(dsn, statements(PEOPLE.format(**numbers)), sessions=1)
+    in_turn(dsn, statements(HISTORY.format(**numbers)), sessions=2)
     for group in ([definition for _, definition in indexes], adding[False], adding[True]):
-        with ThreadPoolExecutor(2) as pool:
-            for done in [pool.submit(alter, dsn, statement) for statement in group]:
-                done.result()
-    with connect(dsn) as connection:
-        connection.execute("vacuum analyze")
+        in_turn(dsn, group, sessions=2)
+    in_turn(dsn, ["drop table public.bench_person", "vacuum analyze"], sessions=1)
 
 
-def alter(dsn: str, statement: str) -> None:
-    """One statement with memory to build an index in."""
-    with connect(dsn) as connection:
-        connection.execute("set maintenance_work_mem = '512MB'")
-        connection.execute(statement.encode())
+def statements(script: str) -> list[str]:
+    """The statements of a script that has no semicolon elsewhere."""
+    return [statement for statement in script.split(";") if statement.strip()]
+
+
+def in_turn(dsn: str, work: list[str], *, sessions: int) -> None:
+    """Runs statements in so many sessions, without triggers, with memory to sort in."""
+
+    def run(statement: str) -> None:
+        with connect(dsn) as connection:
+            connection.execute("set session_replication_role = replica")
+            connection.execute("set work_mem = '256MB'")
+            connection.execute("set maintenance_work_mem = '512MB'")
+            connection.execute(statement.encode())
+
+    with ThreadPoolExecutor(sessions) as pool:
+        for done in [pool.submit(run, statement) for statement in work]:
+            done.result()
 
 
 def history(bench: Bench, meanwhile: Callable[[], None] | None = None) -> None:
     """A database with years behind it against an empty one. `meanwhile` runs beside the building of it."""
     past = bench.pick(quick=200_000, full=5_000_000)
     count = bench.pick(quick=10_000, full=40_000)
-    repeats = bench.pick(quick=1, full=3)
     bench.say(f"{past:,} routed events of history")
     old = bench.database()
     begun = time.perf_counter()
@@ -127,7 +134,7 @@ def history(bench: Bench, meanwhile: Callable[[], None] | None = None) -> None:
     with connect(bench.dsn(old)) as connection:
         connection.execute("checkpoint")
     ratios, rates = [], []
-    for number in range(repeats):
+    for number in range(bench.rounds(2)):
         # The same load on both sides: nobody vacuums, since the next drain follows at once.
         prefix = f"round-{number}-"
         with connect(bench.dsn(old)) as connection:
