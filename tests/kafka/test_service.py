@@ -8,6 +8,7 @@ import time
 from typing import Any
 
 import psycopg
+import pytest
 
 from consumer.adapters.postgres.migrate import migrate
 from tests.conftest import StartPostgres
@@ -398,14 +399,25 @@ class TestTogether:
 
 
 class TestConfiguration:
-    def test_a_wrong_password_ends_it_with_a_clear_line(self, kafka: Cluster, database: str) -> None:
-        """It will not get better by waiting; the password is not in the line."""
-        settings = kafka_env(f"localhost:{kafka.brokers[0].sasl_port}", "events", "dead", "group") | {
-            "WEBHOOK_ROUTER_KAFKA_SECURITY_PROTOCOL": "SASL_PLAINTEXT",
-            "WEBHOOK_ROUTER_KAFKA_SASL_USERNAME": "router",
-            "WEBHOOK_ROUTER_KAFKA_SASL_PASSWORD": "wrong-secret",
-        }
-        with running(database, env=settings) as router:
-            assert router.stopped() == 2
-            wait_for(lambda: "refuses to let us in" in str(router.lines), what="the line")
-            assert "wrong-secret" not in str(router.lines)
+    @pytest.mark.parametrize(
+        ("env", "said"),
+        [
+            ({"KAFKA_BOOTSTRAP_SERVERS": ""}, "no Kafka given: set WEBHOOK_ROUTER_KAFKA_BOOTSTRAP_SERVERS"),
+            ({"KAFKA_BOOTSTRAP_SERVERS": "broker"}, "'broker' is not host:port"),
+            ({"KAFKA_TOPICS": "a,,b"}, "'' is not a topic"),
+            ({"KAFKA_DEAD_LETTER_TOPIC": "events"}, "a circle"),
+            ({"KAFKA_SECURITY_PROTOCOL": "SASL_SSL"}, "SASL_SSL needs WEBHOOK_ROUTER_KAFKA_SASL_USERNAME"),
+            ({"KAFKA_SASL_USERNAME": "me"}, "must be SASL_SSL or SASL_PLAINTEXT"),
+            ({"KAFKA_START": "middle"}, "KAFKA_START"),
+        ],
+        ids=lambda given: next(iter(given)) if isinstance(given, dict) else "",
+    )
+    def test_a_wrong_setting_ends_it_with_a_clear_line(self, env: dict[str, str], said: str) -> None:
+        """Exit code 2, before anything is started."""
+        settings = kafka_env("localhost:1", "events", "dead", "group")
+        settings |= {f"WEBHOOK_ROUTER_{name}": text for name, text in env.items()}
+        router = Router("postgresql://nobody@localhost:1/none", env=settings)
+        assert router.stopped() == 2
+        wait_for(lambda: said in str(router.lines), what=f"{said}, in {router.lines}")
+        assert router.process.stderr is not None
+        router.process.stderr.close()
