@@ -19,7 +19,7 @@ begin
     return (
         select array_agg(row(e.id, e.channel, e.type, e.event_id, e.author_id, e.author_name, e.post_id, e.sent_at,
                              e.created_at, m.conversation_id is not null,
-                             coalesce(m.conversation_id, e.conversation_id), e.contact_id,
+                             coalesce(m.conversation_id, e.conversation_id), e.contact_id, e.channel_id,
                              e.known_name, e.known_name_at)::router.event)
         from unnest(p_events) e
         left join lateral (

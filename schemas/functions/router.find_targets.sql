@@ -20,11 +20,12 @@ begin
         select array_agg(row(e.id, e.channel, e.type, e.event_id, e.author_id, e.author_name, e.post_id, e.sent_at,
                              e.created_at, e.has_message,
                              coalesce(e.conversation_id, v.id, t.id), coalesce(e.contact_id, k.contact_id),
+                             coalesce(e.channel_id, k.id),
                              case when k.contact_id is null then e.known_name else k.display_name end,
                              case when k.contact_id is null then e.known_name_at else k.display_name_at end)::router.event)
         from unnest(p_events) e
         left join lateral (
-            select k.contact_id, k.display_name, k.display_name_at
+            select k.id, k.contact_id, k.display_name, k.display_name_at
             from public.contact_channels k
             where (e.contact_id is null or p_again) and k.channel = e.channel and k.external_id = e.author_id
             limit 1

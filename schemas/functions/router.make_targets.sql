@@ -1,7 +1,7 @@
 -- router.make_targets: makes the contacts and conversations that router.find_targets did not find, and locks the contacts
 -- that are about to be renamed. Not called for a batch of known people.
 -- takes: events as router.find_targets returned them
--- returns: the events, each with its conversation, and with its contact where it has an author
+-- returns: the events in any order, each with its conversation, and with its contact where it has an author
 -- raises: a conversation has to be made and the transaction is not "read committed": it would not see what others made
 -- raises: RW002 when another batch has made renamings of ours out of what were none: start again
 -- writes: contacts, contact_channels, conversations
@@ -17,20 +17,21 @@ set enable_bitmapscan = off
 set jit = off
 as $function$
 declare
-    v_events router.event[] := p_events;
+    -- Those that have all they need are not looked up again.
+    v_events router.event[] := array(select e from unnest(p_events) e where router.needs_making(e));
+    v_rest   router.event[] := array(select e from unnest(p_events) e where not router.needs_making(e));
     v_locked uuid[];
 begin
     -- New people. The channel comes first: its key decides between two batches, and only the winner's contact is made.
     -- (Foreign keys are checked at the end of the statement.)
-    if exists (select from unnest(v_events) e
-               where e.contact_id is null and e.author_id is not null and not e.has_message) then
+    if exists (select from unnest(v_events) e where e.contact_id is null and e.author_id is not null) then
         with newcomer as (
             select distinct on (e.channel collate "C", e.author_id collate "C")
                 e.channel, e.author_id, e.author_name,
                 case when e.author_name is not null then e.sent_at end as named_at,
                 gen_random_uuid() as contact_id
             from unnest(v_events) e
-            where e.contact_id is null and e.author_id is not null and not e.has_message
+            where e.contact_id is null and e.author_id is not null
             order by e.channel collate "C", e.author_id collate "C", (e.author_name is null), e.sent_at desc,
                      e.author_name collate "C" desc
         ), won as (
@@ -89,6 +90,6 @@ begin
         group by 1, 2, 3;
         v_events := router.find_targets(v_events);
     end if;
-    return v_events;
+    return v_rest || v_events;
 end
 $function$;

@@ -36,7 +36,7 @@ begin
         update public.contact_channels k
         set display_name = n.author_name, display_name_at = n.sent_at
         from unnest(v_names) n
-        where k.channel = any (array[n.channel]) and k.external_id = any (array[n.author_id])
+        where k.id = any (array[n.channel_id])
           and k.display_name is not distinct from n.known_name
           and (k.display_name_at is null or k.display_name_at < n.sent_at
                or k.display_name_at = n.sent_at and coalesce(k.display_name, '') < n.author_name collate "C")
@@ -56,7 +56,7 @@ begin
         cross join lateral (
             select k.id, k.display_name, k.display_name_at
             from public.contact_channels k
-            where k.channel = n.channel and k.external_id = n.author_id
+            where k.id = n.channel_id
             limit 1
         ) k
         where k.id <> all (v_moved)

@@ -16,9 +16,8 @@ declare
     v_events router.event[];
     v_made   integer;
     -- Looking for messages that exist costs a look-up an event and nearly never finds one, so it is done only when there
-    -- is a sign of them: a conversation that the event has already, or an insert that met one.
+    -- is a sign of them: a conversation that the event has already, or a key that is taken.
     v_look   boolean := exists (select from unnest(p_events) e where e.conversation_id is not null);
-    v_known  boolean;
     v_rounds integer := 0;
 begin
     if exists (select from unnest(p_events) e where not isfinite(e.sent_at)) then
@@ -35,27 +34,23 @@ begin
             if exists (select from unnest(v_events) e where router.needs_making(e)) then
                 v_events := router.make_targets(v_events);
             end if;
-            v_known := router.note_names(v_events);
-            if not v_known then
+            if not router.note_names(v_events) then
                 raise exception using errcode = 'RW002', message = 'another batch was faster';
             end if;
             perform router.touch_conversations(v_events);
             v_made := router.insert_messages(v_events);
-            -- Fewer than expected: a message exists, or a trigger of the application has refused one. After a look it can
-            -- only be one that the application has inserted meanwhile; it shows by its conversation.
-            if v_made < (select count(*) from unnest(v_events) e where not e.has_message)
-               and (not v_look or v_rounds < 5
-                    and (select array_agg(e.conversation_id) from unnest(v_events) e)
-                        <> (select array_agg(e.conversation_id) from unnest(router.find_messages(v_events)) e)) then
-                raise exception using errcode = 'RW001', message = 'a message exists already';
-            end if;
             perform router.mark_routed(v_events);
             return v_made;
-        exception
-            when sqlstate 'RW001' then
-                v_look := true;  -- undone by the exception: names, times and contacts of events that make nothing
+        exception  -- it has undone names, times and contacts of events that make nothing
             when sqlstate 'RW002' then
                 null;  -- the next round sees what the other batch has done
+            when unique_violation or foreign_key_violation then
+                -- A message exists already, or the application has deleted a target that was just looked up. When it
+                -- happens again and again it is something else, a trigger of the application say.
+                if v_rounds >= 3 then
+                    raise;
+                end if;
+                v_look := true;
         end;
     end loop;
 end

@@ -1,8 +1,8 @@
 -- router.touch_conversations: last_message_at moves on to the latest message that the events have made, never back.
 -- takes: events with their conversations
 -- writes: conversations that are behind, and no others
--- locks: all conversations that get a message, by id: the application's triggers on messages may write any of them, in
---   the order of messages
+-- locks: conversations in the order of their id. Where the application has triggers on messages, all that get a message and
+--   not only those that are behind: the triggers may write any of them, in the order of messages
 create or replace function router.touch_conversations(p_events router.event[])
 returns void
 language plpgsql
@@ -16,14 +16,16 @@ set enable_mergejoin = off
 set jit = off
 as $function$
 begin
-    perform
-    from (
-        select distinct e.conversation_id
-        from unnest(p_events) e
-        where not e.has_message
-        order by e.conversation_id
-    ) t
-    cross join lateral (select from public.conversations v where v.id = t.conversation_id limit 1 for no key update) v;
+    if exists (select from pg_trigger t where t.tgrelid = 'public.messages'::regclass and not t.tgisinternal) then
+        perform
+        from (
+            select distinct e.conversation_id
+            from unnest(p_events) e
+            where not e.has_message
+            order by e.conversation_id
+        ) t
+        cross join lateral (select from public.conversations v where v.id = t.conversation_id limit 1 for no key update) v;
+    end if;
 
     update public.conversations v
     set last_message_at = t.sent_at, updated_at = now()
@@ -32,6 +34,7 @@ begin
         from unnest(p_events) e
         where not e.has_message
         group by e.conversation_id
+        order by e.conversation_id
     ) t
     -- "= any" keeps the planner from a scan of the whole key, which it takes for cheap while the table is tiny.
     where v.id = any (array[t.conversation_id]) and (v.last_message_at is null or v.last_message_at < t.sent_at);

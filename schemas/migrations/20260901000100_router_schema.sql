@@ -63,6 +63,7 @@ begin
             has_message     boolean,      -- its message exists already: it makes nothing, it is only marked
             conversation_id uuid,         -- from here on: filled in by router.find_targets
             contact_id      uuid,
+            channel_id      uuid,         -- of the author's row in contact_channels
             known_name      text,
             known_name_at   timestamptz
         );
