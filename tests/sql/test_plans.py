@@ -237,6 +237,26 @@ def test_analysed_while_tiny(bare: Inbox) -> None:
     check(bare, bare.another(), "fresh", size=100)
 
 
+def test_planned_while_empty(bare: Inbox) -> None:
+    """The first batches of a new installation plan on tables known to be empty, and their session keeps the plans."""
+    analyze(bare)
+    early, meter = bare.another(), Meter(bare)
+    people = """
+        insert into webhook_events (channel, type, event_id, author_id, author_name, content, event_date)
+        select 'instagram', 'message', '{0} ' || i, 'p' || i, 'Name ' || i, 'hello', timestamptz '{0}' + i * interval '1 second'
+        from generate_series(1, {1}) i
+    """
+    for day, count in ((1, 50), (2, 50), (3, 3000)):
+        bare.run(people.format(f"2026-01-0{day}", count))
+        while early.batch(500).claimed:
+            pass
+    bare.run(people.format("2026-01-09", 500))
+    usage = meter.during(early, lambda: early.batch(500))
+    assert not set(usage.scans_of_tables) & set(TABLES), usage.scans_of_tables
+    greedy = {index: entries for index, entries in usage.entries.items() if entries > 12 * 500 + 200}
+    assert not greedy, greedy
+
+
 def pages_of_claim(session: Inbox, claim: str, *values: Any) -> int:
     """Pages that a claim touches, those of the statements inside the function included; the claim is undone.
 
