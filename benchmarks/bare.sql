@@ -33,7 +33,11 @@ begin
     order by 1;
 
     create table bare.message as
-    select e.n, gen_random_uuid() as id, e.id as webhook_event_id, v.id as conversation_id, v.contact_id, e.channel,
+    select e.n,
+           -- Keys of the same kind: a batch of the service makes them at one moment.
+           overlay(overlay(lpad(to_hex(1780000000000 + e.n / 1000), 12, '0') || substr(encode(sha256(int8send(e.n)), 'hex'), 1, 20)
+                           placing '7' from 13) placing '8' from 17)::uuid as id,
+           e.id as webhook_event_id, v.id as conversation_id, v.contact_id, e.channel,
            e.content, e.event_id, e.sent_at, e.metadata
     from bare.event e
     left join bare.contact c on c.channel = e.channel and c.author_id = e.author_id
