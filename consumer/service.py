@@ -163,15 +163,21 @@ class Service:
             ),
         )
 
+        def listening(*, works: bool) -> None:
+            # A notification that gets through shows as well that there is no transaction pooler in between.
+            for store in stores:
+                store.keep_statements(keep=works)
+            hot.doorbell(works=works)
+
         def on_up() -> None:
-            hot.doorbell(works=True)
+            listening(works=True)
             self._sweep_now.ring()  # for what came while nobody listened
 
         listener = Listener(
             conninfo,
             ring=self._wake.ring,
             on_up=on_up,
-            on_down=lambda: hot.doorbell(works=False),
+            on_down=lambda: listening(works=False),
             observer=self.observe,
             clock=self._clock,
         )

@@ -1,5 +1,6 @@
 """A batch is one round trip, one statement, one transaction, and so many bytes of log an event."""
 
+import contextlib
 import json
 import re
 import tempfile
@@ -10,6 +11,7 @@ import pytest
 
 from consumer.adapters.postgres.embedded import EmbeddedPostgres
 from consumer.adapters.postgres.store import PostgresStore
+from consumer.domain.errors import Transient
 from consumer.domain.events import BEGINNING, Batch, Window
 from tests.perf.backlog import load
 
@@ -40,6 +42,43 @@ async def test_a_batch_is_one_round_trip(counting: str) -> None:
         await store.close()
     assert batch.claimed == 1000
     assert len(re.findall(r"\tB\t\d+\tReadyForQuery", said)) == 1, said[:2000]
+
+
+async def test_a_kept_statement_is_parsed_once(counting: str) -> None:
+    """Where statements are kept the next call only executes; where they are not, nothing stays in the session."""
+    store = PostgresStore(counting, call_timeout=60)
+    parsed = []
+    try:
+        for keep in (False, False, True, True, True, False):
+            store.keep_statements(keep=keep)
+            with tempfile.TemporaryFile() as trace:
+                if (connection := store._session._connection) is not None:
+                    connection.pgconn.trace(trace.fileno())
+                await drain_one(store)
+                connection = store._session._connection
+                assert connection is not None
+                connection.pgconn.untrace()
+                trace.seek(0)
+                parsed.append(len(re.findall(r"\tF\t\d+\tParse", trace.read().decode(errors="replace"))))
+    finally:
+        await store.close()
+    assert parsed[1:] == [1, 1, 0, 0, 1]  # nobody listened to the first
+
+
+async def test_a_kept_statement_survives_a_migration(counting: str) -> None:
+    """What it returns has changed: one call fails as one to be made again, and the next one is right."""
+    store = PostgresStore(counting, call_timeout=60)
+    store.keep_statements(keep=True)
+    try:
+        for _ in range(2):
+            await drain_one(store)
+        with psycopg.connect(counting, autocommit=True) as migration:
+            migration.execute("alter type router.batch alter attribute claimed type bigint cascade")
+        with contextlib.suppress(Transient):
+            await drain_one(store)
+        assert (await drain_one(store)).claimed == 0
+    finally:
+        await store.close()
 
 
 async def test_a_batch_is_one_statement_and_one_transaction(counting: str, counting_server: EmbeddedPostgres) -> None:

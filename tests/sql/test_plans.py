@@ -243,7 +243,8 @@ def test_planned_while_empty(bare: Inbox) -> None:
     early, meter = bare.another(), Meter(bare)
     people = """
         insert into webhook_events (channel, type, event_id, author_id, author_name, content, event_date)
-        select 'instagram', 'message', '{0} ' || i, 'p' || i, 'Name ' || i, 'hello', timestamptz '{0}' + i * interval '1 second'
+        select 'instagram', 'message', '{0} ' || i, 'p' || i, 'Name ' || i, 'hello',
+               timestamptz '{0}' + i * interval '1 second'
         from generate_series(1, {1}) i
     """
     for day, count in ((1, 50), (2, 50), (3, 3000)):

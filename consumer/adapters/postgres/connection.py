@@ -133,6 +133,9 @@ class Session:
         self._conninfo = conninfo
         self._call_timeout = call_timeout
         self._connection: psycopg.AsyncConnection | None = None
+        self.keeps_statements = False
+        """Whether statements stay prepared, which saves a small call half its time on the server. Only where this
+        connection is a session of the server: behind a transaction pooler they would turn up in somebody else's."""
 
     @asynccontextmanager
     async def call(self) -> AsyncIterator[psycopg.AsyncConnection]:
@@ -152,6 +155,7 @@ class Session:
                 async with deadline:
                     if self._connection is None or self._connection.closed:
                         self._connection = await connect(self._conninfo)
+                    self._connection.prepare_threshold = 0 if self.keeps_statements else None
                     yield self._connection
         except TimeoutError:
             await self._drop_unless_idle()
@@ -159,6 +163,8 @@ class Session:
                 raise Transient(f"database: no answer within {self._call_timeout:g} s") from None
             raise TooSlow(f"database: no answer within {self._call_timeout:g} s, the call was cancelled") from None
         except (Transient, Fatal, Rejected):
+            if self.keeps_statements:
+                await self.close()  # a migration may have changed what a kept statement returns; a new session knows it
             await self._drop_unless_idle()
             raise
 

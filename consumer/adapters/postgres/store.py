@@ -30,6 +30,10 @@ class PostgresStore:
     def __init__(self, conninfo: str, *, call_timeout: float) -> None:
         self._session = Session(conninfo, call_timeout=call_timeout)
 
+    def keep_statements(self, *, keep: bool) -> None:
+        """From the next call on; see `Session.keeps_statements`."""
+        self._session.keeps_statements = keep
+
     async def route(self, *, limit: int, window: Window, bell: Bell | None = None) -> Batch:
         """See `Store.route`."""
         return await self._batch(ROUTE, {"limit": limit, "bell": bell, **_bounds(window)})
