@@ -310,7 +310,7 @@ def test_real_deadlock(any_inbox: Inbox) -> None:
         application.another().wait_until_blocked(any_inbox)
         application.run("update conversations set subject = 'x' where id = %s", low)  # the batch holds it
         with pytest.raises(psycopg.errors.DeadlockDetected):
-            routing.result(timeout=10)
+            routing.result(timeout=90)
     assert any_inbox.rows("select * from router.parked_events") == []
     assert any_inbox.route_unrouted() == 2
 

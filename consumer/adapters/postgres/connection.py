@@ -1,6 +1,7 @@
 """Connections to Postgres, and its errors translated into ours."""
 
 import asyncio
+import contextlib
 import re
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -20,6 +21,11 @@ DEFAULTS = {
     "keepalives_count": "3",
     "tcp_user_timeout": "20000",
 }
+
+CONNECTED_WITHIN = 30.0
+"""Seconds for making a connection, whatever the connection string says of a single address."""
+ANSWER_WITHIN = 5.0
+"""Seconds in which a server that can be reached has cancelled a call."""
 
 # libpq gives no SQLSTATE for a connection that was refused by the server's own word, so its word it is.
 HOPELESS = re.compile(
@@ -139,28 +145,48 @@ class Session:
         """The connection for one call, which is cancelled after `call_timeout` seconds.
 
         The limit is kept on this side of the wire: a setting of the session would leak to others behind a pooler, and a
-        network that has gone away does not keep limits.
+        network that has gone away does not keep limits. But the server has the last word: a call that it has committed
+        before the cancellation came through has succeeded, however busy this process was meanwhile.
 
         Raises:
-            TooSlow: the time is over, and the server says that the call is.
-            Transient: the time is over, and the server says nothing; otherwise see `translation`.
+            TooSlow: the time was over, and the server has undone the call.
+            Transient: the time was over, and the server says nothing; otherwise see `translation`.
             Fatal, Rejected: see `translation`.
         """
-        deadline = asyncio.timeout(self._call_timeout)
+        connection = await self._connected()
+        cancelling: asyncio.Task[None] | None = None
+
+        def cancel() -> None:
+            nonlocal cancelling
+            cancelling = asyncio.create_task(_cancel(connection))
+
+        timer = asyncio.get_running_loop().call_later(self._call_timeout, cancel)
         try:
             with translated():
-                async with deadline:
-                    if self._connection is None or self._connection.closed:
-                        self._connection = await connect(self._conninfo)
-                    yield self._connection
+                async with asyncio.timeout(self._call_timeout + ANSWER_WITHIN):
+                    yield connection
         except TimeoutError:
+            await self.close()
+            raise Transient(f"database: no answer within {self._call_timeout:g} s, nor to the cancellation") from None
+        except (Transient, Fatal, Rejected) as error:
             await self._drop_unless_idle()
-            if self._connection is None:
-                raise Transient(f"database: no answer within {self._call_timeout:g} s") from None
-            raise TooSlow(f"database: no answer within {self._call_timeout:g} s, the call was cancelled") from None
-        except (Transient, Fatal, Rejected):
-            await self._drop_unless_idle()
+            if cancelling is not None and isinstance(error.__cause__, errors.QueryCanceled):
+                raise TooSlow(f"database: not done within {self._call_timeout:g} s, the call was cancelled") from error
             raise
+        finally:
+            timer.cancel()
+            if cancelling is not None:
+                await cancelling  # so that it cannot hit the next call
+
+    async def _connected(self) -> psycopg.AsyncConnection:
+        """The connection. The time that it takes to make one is not the call's: no event is to blame for it."""
+        if self._connection is None or self._connection.closed:
+            try:
+                async with asyncio.timeout(CONNECTED_WITHIN):
+                    self._connection = await connect(self._conninfo)
+            except TimeoutError:
+                raise Transient(f"database: no connection within {CONNECTED_WITHIN:g} s") from None
+        return self._connection
 
     async def _drop_unless_idle(self) -> None:
         """Keeps the connection only where it is certain to be usable."""
@@ -173,3 +199,9 @@ class Session:
         connection, self._connection = self._connection, None
         if connection is not None:
             await connection.close()
+
+
+async def _cancel(connection: psycopg.AsyncConnection) -> None:
+    """Asks the server to end what the connection is at."""
+    with contextlib.suppress(psycopg.Error):  # whoever waits for the answer finds out by itself
+        await connection.cancel_safe(timeout=ANSWER_WITHIN)
