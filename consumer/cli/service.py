@@ -158,7 +158,7 @@ def demo(
 
     figures = run_async(show())
     if as_json:
-        typer.echo(orjson.dumps(figures, option=orjson.OPT_INDENT_2).decode())
+        typer.echo(orjson.dumps(figures).decode())
 
 
 def show_config() -> None:
