@@ -10,7 +10,6 @@ from typing import Annotated, Any, TypeVar
 import orjson
 import typer
 from rich.console import Console
-from rich.table import Table
 
 from consumer import config
 from consumer.adapters import logs
@@ -18,6 +17,7 @@ from consumer.adapters.clock import SystemClock
 from consumer.adapters.postgres.store import PostgresStore
 from consumer.adapters.systemd import Systemd
 from consumer.cli.database import AsJson, DatabaseUrl
+from consumer.cli.tables import show
 from consumer.demo.run import Demo, DemoOptions
 from consumer.domain.errors import ConsumerError
 from consumer.pipeline.single_sweep import SingleSweep
@@ -152,21 +152,18 @@ def demo(
     logs.configure(format=settings.log_format, level="warning")
     shown = Demo(settings, DemoOptions(events=events, rate=rate, once=once, seed=seed), Console(stderr=True))
 
-    async def show() -> dict[str, Any]:
+    async def demonstrate() -> dict[str, Any]:
         with on_signals(shown.stop):
             return await shown.run()
 
-    figures = run_async(show())
+    figures = run_async(demonstrate())
     if as_json:
         typer.echo(orjson.dumps(figures).decode())
 
 
 def show_config() -> None:
     """Print every setting that is in force, secrets masked."""
-    table = Table("setting", "value", "meaning", box=None)
-    for row in config.table(config.load()):
-        table.add_row(*row)
-    Console().print(table)
+    show(["setting", "value", "meaning"], config.table(config.load()))
 
 
 class on_signals:  # noqa: N801 - used as a statement: with on_signals(stop): …

@@ -136,9 +136,7 @@ class Demo:
             await serving
         return self._result(began, parked)
 
-    async def _watch(
-        self, service: Service, serving: asyncio.Task[None], done: asyncio.Task[int], server: str
-    ) -> None:
+    async def _watch(self, service: Service, serving: asyncio.Task[None], done: asyncio.Task[int], server: str) -> None:
         """Shows the live line until everything that was fed is routed."""
         before = (time.perf_counter(), 0)
         announced = False

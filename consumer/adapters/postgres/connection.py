@@ -32,6 +32,8 @@ HOPELESS = re.compile(
     r"password authentication failed|no password supplied|no pg_hba\.conf entry|database \".*\" does not exist"
     r"|role \".*\" does not exist|is not permitted to log in"
 )
+# What libpq says of a connection string quotes it, password included.
+QUOTED = re.compile(r'".*"', re.DOTALL)
 # Its SQLSTATE is that of the statement timeout as well. In another language of the server it counts as that one.
 CANCELLED_BY_SOMEBODY = re.compile("user request")
 # Routing looks again for what others have made while it waited for them, which an older snapshot does not show.
@@ -56,8 +58,9 @@ def with_defaults(conninfo: str) -> str:
     try:
         given = conninfo_to_dict(conninfo)
     except psycopg.ProgrammingError as error:
+        said = QUOTED.sub('"…"', str(error).strip())
         raise Misconfigured(
-            f"the database URL is not a libpq URL or DSN ({str(error).strip()}); "
+            f"the database URL is not a libpq URL or DSN ({said}); "
             "it looks like postgresql://user:password@host:5432/database"
         ) from None
     return make_conninfo("", **{**DEFAULTS, **given})
