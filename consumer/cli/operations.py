@@ -72,7 +72,7 @@ def audit(*, database_url: DatabaseUrl = None, as_json: AsJson = False) -> None:
     else:
         rows = [
             (
-                "ok" if row.ok else "missing",
+                "ok" if row.ok else "not ok" if row.required else "note",
                 row.kind,
                 row.name,
                 "required" if row.required else "optional",

@@ -302,8 +302,9 @@ def test_real_deadlock(any_inbox: Inbox) -> None:
     for number in (3, 4):
         any_inbox.insert(f"e{number}", author_id=f"a{number - 2}", event_date="2026-01-02")
     application = any_inbox.another()
-    any_inbox.run("set deadlock_timeout = '50ms'")
-    application.run("set deadlock_timeout = '10s'")
+    # A session looks for a deadlock once, so long after it began to wait; by then the application must wait as well.
+    any_inbox.run("set deadlock_timeout = '4s'")
+    application.run("set deadlock_timeout = '10min'")
     with ThreadPoolExecutor(1) as pool, application.transaction():
         application.run("update conversations set subject = 'x' where id = %s", high)
         routing = pool.submit(any_inbox.route_unrouted)
