@@ -1,6 +1,8 @@
 """Calls over a session with a deadline: who is to blame when the time is over."""
 
 import asyncio
+import os
+import signal
 import time
 
 import psycopg
@@ -9,6 +11,7 @@ import pytest
 from consumer.adapters.postgres import connection as module
 from consumer.adapters.postgres.connection import Session
 from consumer.domain.errors import TooSlow, Transient
+from tests.conftest import StartPostgres
 
 
 async def ask(session: Session, statement: str) -> object:
@@ -94,3 +97,23 @@ async def test_somebody_else_cancels(empty_database: str) -> None:
             assert not isinstance(caught.value, TooSlow)
         finally:
             await session.close()
+
+
+async def test_a_server_that_does_not_even_cancel(private_postgres: StartPostgres) -> None:
+    """It is frozen, say: the call ends nevertheless, and blames no event."""
+    server = private_postgres()
+    session = Session(server.dsn(), call_timeout=0.2)
+    pid = await ask(session, "select pg_backend_pid()")
+    assert isinstance(pid, int)
+    for process in (pid, server.pid):
+        os.kill(process, signal.SIGSTOP)
+    try:
+        with pytest.raises(Transient, match="no answer") as caught:
+            await ask(session, "select 1")
+        assert not isinstance(caught.value, TooSlow)
+    finally:
+        for process in (pid, server.pid):
+            os.kill(process, signal.SIGCONT)
+    session._call_timeout = 60
+    assert await ask(session, "select 1") == 1
+    await session.close()

@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import re
+import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
@@ -157,27 +158,28 @@ class Session:
             Fatal, Rejected: see `translation`.
         """
         connection = await self._connected()
-        cancelling: asyncio.Task[None] | None = None
+        answered = asyncio.Event()
+        cancelling: asyncio.Task[bool] | None = None
 
         def cancel() -> None:
             nonlocal cancelling
-            cancelling = asyncio.create_task(_cancel(connection))
+            cancelling = asyncio.create_task(_cancelled(connection, answered))
 
         timer = asyncio.get_running_loop().call_later(self._call_timeout, cancel)
         try:
             with translated():
-                async with asyncio.timeout(self._call_timeout + ANSWER_WITHIN):
-                    yield connection
-        except TimeoutError:
-            await self.close()
-            raise Transient(f"database: no answer within {self._call_timeout:g} s, nor to the cancellation") from None
+                yield connection
         except (Transient, Fatal, Rejected) as error:
             await self._drop_unless_idle()
+            answered.set()
+            if cancelling is not None and not await cancelling:
+                raise Transient(f"database: no answer within {self._call_timeout:g} s, nor when cancelled") from error
             if cancelling is not None and isinstance(error.__cause__, errors.QueryCanceled):
                 raise TooSlow(f"database: not done within {self._call_timeout:g} s, the call was cancelled") from error
             raise
         finally:
             timer.cancel()
+            answered.set()
             if cancelling is not None:
                 await cancelling  # so that it cannot hit the next call
 
@@ -204,7 +206,22 @@ class Session:
             await connection.close()
 
 
-async def _cancel(connection: psycopg.AsyncConnection) -> None:
-    """Asks the server to end what the connection is at."""
-    with contextlib.suppress(psycopg.Error):  # whoever waits for the answer finds out by itself
-        await connection.cancel_safe(timeout=ANSWER_WITHIN)
+async def _cancelled(connection: psycopg.AsyncConnection, answered: asyncio.Event) -> bool:
+    """Asks the server to end what the connection is at; returns whether it answered.
+
+    Where it does not, the connection is cut off, so that whoever waits for the answer has an error at once.
+    """
+    try:
+        async with asyncio.timeout(ANSWER_WITHIN):
+            with contextlib.suppress(psycopg.Error):
+                await connection.cancel_safe(timeout=ANSWER_WITHIN)
+            await answered.wait()
+    except TimeoutError:
+        if not answered.is_set():
+            with (
+                contextlib.suppress(OSError, psycopg.Error),
+                socket.fromfd(connection.fileno(), socket.AF_INET, socket.SOCK_STREAM) as wire,
+            ):
+                wire.shutdown(socket.SHUT_RDWR)
+            return False
+    return True
