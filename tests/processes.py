@@ -102,9 +102,11 @@ def clean_environment() -> dict[str, str]:
     return {name: value for name, value in os.environ.items() if not name.startswith(("WEBHOOK_ROUTER_", "PG"))}
 
 
-def command(*arguments: str, dsn: str | None = None, stdin: str | None = None) -> subprocess.CompletedProcess[str]:
-    """Runs `webhook-router …` to its end, away from any .env file."""
-    env = clean_environment()
+def command(
+    *arguments: str, dsn: str | None = None, stdin: str | None = None, env: Mapping[str, str] | None = None
+) -> subprocess.CompletedProcess[str]:
+    """Runs `webhook-router …` to its end; `env` comes over a clean environment."""
+    env = {**clean_environment(), **(env or {})}
     if dsn is not None:
         env["WEBHOOK_ROUTER_DATABASE_URL"] = dsn
     return subprocess.run(

@@ -15,7 +15,7 @@ from rich.live import Live
 from rich.table import Table
 
 from consumer.adapters.postgres import migrate
-from consumer.adapters.postgres.connection import connect
+from consumer.adapters.postgres.connection import connect, translated
 from consumer.adapters.postgres.embedded import EmbeddedPostgres, EmbeddedPostgresError
 from consumer.config import Settings
 from consumer.demo.feed import Delivery, SampleFeed
@@ -102,6 +102,7 @@ class Demo:
 
         Raises:
             Fatal: no Postgres can be started here.
+            Transient: it has ended in the middle of the show.
         """
         self._say("starting a Postgres of its own …")
         try:
@@ -111,7 +112,8 @@ class Demo:
         try:
             conninfo = server.dsn()
             await asyncio.to_thread(migrate.migrate, conninfo)
-            return await self._serve(conninfo, f"Postgres {server.major}")
+            with translated():
+                return await self._serve(conninfo, f"Postgres {server.major}")
         finally:
             await asyncio.to_thread(server.stop)
             self._say("stopped: the service, and the Postgres with its data")
