@@ -55,6 +55,14 @@ class Store(Protocol):
         ...
 
 
+class SweepStore(Store, Protocol):
+    """What a sweep without a service needs besides."""
+
+    async def route_oldest(self, *, channel: str | None, limit: int) -> Batch:
+        """Routes up to `limit` ready events, oldest event_date first, then parked ones that are due."""
+        ...
+
+
 class RecordStore(Protocol):
     """Storing and routing what records hold. Raises and works as `Store`, and `Rejected` when no record got through."""
 

@@ -12,6 +12,7 @@ from consumer.adapters.clock import SystemClock
 from consumer.adapters.http import HttpServer
 from consumer.adapters.kafka.source import KafkaSource
 from consumer.adapters.logs import Log
+from consumer.adapters.postgres.connection import with_defaults
 from consumer.adapters.postgres.listener import Listener
 from consumer.adapters.postgres.record_store import PostgresRecordStore
 from consumer.adapters.postgres.store import PostgresStore
@@ -88,7 +89,7 @@ class Service:
             Fatal: the configuration, the rights or the schema make routing impossible.
         """
         settings = self._settings
-        conninfo = settings.database()
+        conninfo = with_defaults(settings.database())  # checks it as well, before anything is started
         watermark = Watermark()
         backoff = Backoff()
         trigger = (

@@ -47,10 +47,21 @@ def options(
 
 def main() -> None:
     """Entry point."""
+    open_standard_streams()
     try:
         app()
-    except ConsumerError as error:
+    except (ConsumerError, OSError) as error:  # OSError: the output goes to a disk that is full, mostly
         if os.environ.get("WEBHOOK_ROUTER_DEBUG"):
             raise
         sys.stderr.write(f"webhook-router: {error}\n")
         sys.exit(2 if isinstance(error, Misconfigured) else 1)
+
+
+def open_standard_streams() -> None:
+    """Opens what the caller has closed, on nothing: a socket that got one of these numbers would be written to."""
+    for number, name in enumerate(("stdin", "stdout", "stderr")):
+        try:
+            os.fstat(number)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)  # the lowest number that is free
+            setattr(sys, name, os.fdopen(number, "r" if number == 0 else "w", closefd=False))

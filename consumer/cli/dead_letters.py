@@ -133,78 +133,58 @@ def show_one(
     _all_known([given for given in dict.fromkeys(ids) if str(given) not in found])
 
 
-@commands.command()
-def retry(
-    ids: Ids = None,
-    *,
-    everything: Everything = False,
-    channel: Channel = None,
-    error_class: ErrorClass = None,
-    older_than: OlderThan = None,
-    newer_than: NewerThan = None,
-    state: OfState = None,
-    limit: Annotated[int | None, typer.Option(min=1, help="The latest so many.")] = None,
-    database_url: DatabaseUrl = None,
-    as_json: AsJson = False,
-) -> None:
-    """Have parked events tried again as if they had never failed: at the service's next sweep."""
-    selection = _chosen(
-        ids,
-        everything=everything,
-        filters=Selection(
+def _decision(decide: Callable[[Connection, Selection], Outcome], *, said: str, already: str, text: str) -> None:
+    """Adds a command that decides about parked events; it is named as the function that does it."""
+
+    def command(
+        ids: Ids = None,
+        *,
+        everything: Everything = False,
+        channel: Channel = None,
+        error_class: ErrorClass = None,
+        older_than: OlderThan = None,
+        newer_than: NewerThan = None,
+        state: OfState = None,
+        limit: Annotated[int | None, typer.Option(min=1, help="The latest so many.")] = None,
+        database_url: DatabaseUrl = None,
+        as_json: AsJson = False,
+    ) -> None:
+        filters = Selection(
             channel=channel,
             error_class=error_class,
             older_than=older_than,
             newer_than=newer_than,
             state=state,
             limit=limit,
-        ),
-    )
-    _decide(
-        store.retry,
-        selection,
-        database_url,
-        as_json=as_json,
-        said="will be tried again, at the service's next sweep or by: webhook-router reconcile",
-        already="due already",
-    )
+        )
+        selection = _chosen(ids, everything=everything, filters=filters)
+        with session(database(database_url), name="dead-letters") as connection:
+            outcome = decide(connection, selection)
+        if as_json:
+            typer.echo(orjson.dumps(outcome).decode())
+        else:
+            as_before = outcome.matched - outcome.changed
+            typer.echo(
+                f"{outcome.changed:,} event{'' if outcome.changed == 1 else 's'} {said}"
+                + (f"; {as_before:,} {'was' if as_before == 1 else 'were'} {already}" if as_before else "")
+            )
+        _all_known(outcome.unknown)
+
+    commands.command(decide.__name__, help=text)(command)
 
 
-@commands.command()
-def discard(
-    ids: Ids = None,
-    *,
-    everything: Everything = False,
-    channel: Channel = None,
-    error_class: ErrorClass = None,
-    older_than: OlderThan = None,
-    newer_than: NewerThan = None,
-    state: OfState = None,
-    limit: Annotated[int | None, typer.Option(min=1, help="The latest so many.")] = None,
-    database_url: DatabaseUrl = None,
-    as_json: AsJson = False,
-) -> None:
-    """Give parked events up: they stay in the table, but are tried no more. `retry` takes it back."""
-    selection = _chosen(
-        ids,
-        everything=everything,
-        filters=Selection(
-            channel=channel,
-            error_class=error_class,
-            older_than=older_than,
-            newer_than=newer_than,
-            state=state,
-            limit=limit,
-        ),
-    )
-    _decide(
-        store.discard,
-        selection,
-        database_url,
-        as_json=as_json,
-        said="will not be tried any more",
-        already="discarded already",
-    )
+_decision(
+    store.retry,
+    said="will be tried again, at the service's next sweep or by: webhook-router reconcile",
+    already="due already",
+    text="Have parked events tried again as if they had never failed: at the service's next sweep.",
+)
+_decision(
+    store.discard,
+    said="will not be tried any more",
+    already="discarded already",
+    text="Give parked events up: they stay in the table, but are tried no more. `retry` takes it back.",
+)
 
 
 def _chosen(ids: Sequence[UUID] | None, *, everything: bool, filters: Selection) -> Selection:
@@ -215,28 +195,6 @@ def _chosen(ids: Sequence[UUID] | None, *, everything: bool, filters: Selection)
     if everything or filters != Selection():
         raise typer.BadParameter("ids, or --all with filters, but not both")
     return Selection(ids=ids)
-
-
-def _decide(
-    decide: Callable[[Connection, Selection], Outcome],
-    selection: Selection,
-    database_url: str | None,
-    *,
-    as_json: bool,
-    said: str,
-    already: str,
-) -> None:
-    with session(database(database_url), name="dead-letters") as connection:
-        outcome = decide(connection, selection)
-    if as_json:
-        typer.echo(orjson.dumps(outcome).decode())
-    else:
-        as_before = outcome.matched - outcome.changed
-        typer.echo(
-            f"{outcome.changed:,} event{'' if outcome.changed == 1 else 's'} {said}"
-            + (f"; {as_before:,} {'was' if as_before == 1 else 'were'} {already}" if as_before else "")
-        )
-    _all_known(outcome.unknown)
 
 
 def _all_known(unknown: Sequence[UUID]) -> None:

@@ -72,7 +72,7 @@ def audit(*, database_url: DatabaseUrl = None, as_json: AsJson = False) -> None:
     else:
         rows = [
             (
-                "ok" if row.ok else "missing",
+                "ok" if row.ok else "not ok" if row.required else "note",
                 row.kind,
                 row.name,
                 "required" if row.required else "optional",
@@ -82,9 +82,8 @@ def audit(*, database_url: DatabaseUrl = None, as_json: AsJson = False) -> None:
         ]
         show(["", "kind", "name", "", "detail"], rows)
     if missing:
-        typer.echo(
-            f"webhook-router: {len(missing)} required things are missing; webhook-router migrate makes them", err=True
-        )
+        things = "1 required thing is" if len(missing) == 1 else f"{len(missing)} required things are"
+        typer.echo(f"webhook-router: {things} missing; webhook-router migrate makes them", err=True)
         raise typer.Exit(1)
 
 

@@ -10,15 +10,17 @@ from typing import Annotated, Any, TypeVar
 import orjson
 import typer
 from rich.console import Console
-from rich.table import Table
 
 from consumer import config
 from consumer.adapters import logs
 from consumer.adapters.clock import SystemClock
 from consumer.adapters.postgres.store import PostgresStore
 from consumer.adapters.systemd import Systemd
+from consumer.cli.database import AsJson, DatabaseUrl
+from consumer.cli.tables import show
 from consumer.demo.run import Demo, DemoOptions
 from consumer.domain.errors import ConsumerError
+from consumer.pipeline.single_sweep import SingleSweep
 from consumer.service import Service, logged
 
 new_event_loop: Callable[[], asyncio.AbstractEventLoop]
@@ -28,9 +30,6 @@ except ImportError:  # not on Windows, not on every interpreter
     from asyncio import new_event_loop
 
 Result = TypeVar("Result")
-DatabaseUrl = Annotated[
-    str | None, typer.Option("--database-url", help="libpq URL or DSN; better kept in the environment.")
-]
 
 
 def register(app: typer.Typer) -> None:
@@ -106,32 +105,27 @@ def reconcile(
     channel: Annotated[str | None, typer.Option(help="Only events of this channel.")] = None,
     limit: Annotated[int | None, typer.Option(min=1, help="At most so many events; all unless given.")] = None,
     batch_size: Annotated[int | None, typer.Option(help="Events a routing call takes at most.")] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    as_json: AsJson = False,
 ) -> None:
     """Route what is unrouted, oldest event_date first, once: for cron or a CronJob. Prints how many were routed."""
     settings = config.load(database_url=database_url, batch_size=batch_size)
 
-    async def sweep() -> tuple[int, int]:
+    async def sweep() -> SingleSweep:
         store = PostgresStore(settings.database(), call_timeout=settings.call_timeout)
-        routed = parked = 0
+        sweeping = SingleSweep(store=store, channel=channel, limit=limit, batch_size=settings.batch_size)
         try:
-            while limit is None or routed + parked < limit:
-                size = settings.batch_size if limit is None else min(settings.batch_size, limit - routed - parked)
-                batch = await store.route_oldest(channel=channel, limit=size)
-                routed, parked = routed + batch.routed, parked + batch.parked
-                if batch.claimed < size:
-                    break
+            await sweeping.run()
         finally:
             await store.close()
-        return routed, parked
+        return sweeping
 
-    routed, parked = run_async(sweep())
+    done = run_async(sweep())
     if as_json:
-        typer.echo(orjson.dumps({"routed": routed, "parked": parked}).decode())
+        typer.echo(orjson.dumps({"routed": done.routed, "parked": done.parked}).decode())
         return
-    typer.echo(routed)
-    if parked:
-        typer.echo(f"{parked} could not be routed and are parked: webhook-router dead-letters list", err=True)
+    typer.echo(done.routed)
+    if done.parked:
+        typer.echo(f"{done.parked} could not be routed and are parked: webhook-router dead-letters list", err=True)
 
 
 def demo(
@@ -158,21 +152,18 @@ def demo(
     logs.configure(format=settings.log_format, level="warning")
     shown = Demo(settings, DemoOptions(events=events, rate=rate, once=once, seed=seed), Console(stderr=True))
 
-    async def show() -> dict[str, Any]:
+    async def demonstrate() -> dict[str, Any]:
         with on_signals(shown.stop):
             return await shown.run()
 
-    figures = run_async(show())
+    figures = run_async(demonstrate())
     if as_json:
-        typer.echo(orjson.dumps(figures, option=orjson.OPT_INDENT_2).decode())
+        typer.echo(orjson.dumps(figures).decode())
 
 
 def show_config() -> None:
     """Print every setting that is in force, secrets masked."""
-    table = Table("setting", "value", "meaning", box=None)
-    for row in config.table(config.load()):
-        table.add_row(*row)
-    Console().print(table)
+    show(["setting", "value", "meaning"], config.table(config.load()))
 
 
 class on_signals:  # noqa: N801 - used as a statement: with on_signals(stop): …

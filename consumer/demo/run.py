@@ -15,7 +15,7 @@ from rich.live import Live
 from rich.table import Table
 
 from consumer.adapters.postgres import migrate
-from consumer.adapters.postgres.connection import connect
+from consumer.adapters.postgres.connection import connect, translated
 from consumer.adapters.postgres.embedded import EmbeddedPostgres, EmbeddedPostgresError
 from consumer.config import Settings
 from consumer.demo.feed import Delivery, SampleFeed
@@ -27,6 +27,13 @@ LIVE_RATE = 200.0
 AT_ONCE = 1000
 """Deliveries a statement when they need not be paced."""
 REFRESH = 0.25
+LOOK = 0.05
+"""Seconds between two looks whether everything is routed."""
+REMAINS = """
+    select count(*) filter (where parked_until is null), count(*) filter (where parked_until is not null)
+    from public.webhook_events
+    where routed_at is null
+"""
 INSERT = """
     insert into public.webhook_events (channel, type, event_id, author_id, author_name, content, event_date, post_id)
     select * from unnest(%s::text[], %s::text[], %s::text[], %s::text[], %s::text[], %s::text[], %s::timestamptz[],
@@ -50,23 +57,19 @@ class Figures:
     """An observer that adds up what the demo prints."""
 
     def __init__(self, *, keep: int | None) -> None:
-        self.routed = self.parked = self.backlog = 0
+        self.routed = self.backlog = self.parked = 0
         self.ages: deque[float] = deque(maxlen=keep)
         """Seconds from created_at to the commit, of the latest `keep` events (None: of all)."""
         self.last_commit = 0.0
-        self.news = asyncio.Event()
-        """Set by each batch."""
 
     def __call__(self, fact: Fact) -> None:
         match fact:
             case BatchRouted(batch=batch):
                 self.routed += batch.routed
-                self.parked += batch.parked
                 self.ages.extend(batch.ages)
                 self.last_commit = time.perf_counter()
-                self.news.set()
             case BacklogSampled(backlog=backlog):
-                self.backlog = backlog.ready
+                self.backlog, self.parked = backlog.ready, backlog.parked + backlog.dead
             case _:
                 pass
 
@@ -99,6 +102,7 @@ class Demo:
 
         Raises:
             Fatal: no Postgres can be started here.
+            Transient: it has ended in the middle of the show.
         """
         self._say("starting a Postgres of its own …")
         try:
@@ -108,7 +112,8 @@ class Demo:
         try:
             conninfo = server.dsn()
             await asyncio.to_thread(migrate.migrate, conninfo)
-            return await self._serve(conninfo, f"Postgres {server.major}")
+            with translated():
+                return await self._serve(conninfo, f"Postgres {server.major}")
         finally:
             await asyncio.to_thread(server.stop)
             self._say("stopped: the service, and the Postgres with its data")
@@ -120,20 +125,21 @@ class Demo:
         try:
             feeding = asyncio.create_task(self._feed(conninfo), name="feed")
             try:
-                await self._watch(service, serving, feeding, server)
-                return self._result(await feeding)
+                done = asyncio.create_task(self._all_routed(conninfo, feeding), name="all routed")
+                await self._watch(service, serving, done, server)
+                parked = await done
+                began = await feeding
             finally:
                 feeding.cancel()
-                await asyncio.gather(feeding, return_exceptions=True)
+                done.cancel()
+                await asyncio.gather(feeding, done, return_exceptions=True)
         finally:
             service.stop("the demo is over")
             await serving
+        return self._result(began, parked)
 
-    async def _watch(
-        self, service: Service, serving: asyncio.Task[None], feeding: asyncio.Task[float], server: str
-    ) -> None:
+    async def _watch(self, service: Service, serving: asyncio.Task[None], done: asyncio.Task[int], server: str) -> None:
         """Shows the live line until everything that was fed is routed."""
-        done = asyncio.create_task(self._all_routed(feeding), name="all routed")
         before = (time.perf_counter(), 0)
         announced = False
         with Live(console=self._console, auto_refresh=False, transient=self._options.once) as live:
@@ -150,14 +156,22 @@ class Demo:
                 before = now
                 live.update(self._panel(rate), refresh=True)
         if serving.done():
-            done.cancel()
             await serving  # raises what ended it
 
-    async def _all_routed(self, feeding: asyncio.Task[float]) -> None:
-        await asyncio.wait({feeding})
-        while self._figures.routed + self._figures.parked < self._accepted:
-            await self._figures.news.wait()
-            self._figures.news.clear()
+    async def _all_routed(self, conninfo: str, feeding: asyncio.Task[float]) -> int:
+        """Waits until all that was fed is routed or parked, by the table's own word; returns how many are parked."""
+        await feeding
+        connection = await connect(conninfo)
+        try:
+            while True:
+                row = await (await connection.execute(REMAINS)).fetchone()
+                assert row is not None
+                ready, parked = row
+                if ready == 0:
+                    return int(parked)
+                await asyncio.sleep(LOOK)
+        finally:
+            await connection.close()
 
     async def _feed(self, conninfo: str) -> float:
         """Inserts deliveries until there are enough of them or the demo stops; returns when it began."""
@@ -199,18 +213,18 @@ class Demo:
             f"{rate:,.0f}",
             f"{p50:.1f}",
             f"{p99:.1f}",
-            f"{self._accepted - figures.routed - figures.parked:,}",
+            f"{figures.backlog:,}",
             f"{figures.parked:,}",
         )
         return table
 
-    def _result(self, began: float) -> dict[str, Any]:
+    def _result(self, began: float, parked: int) -> dict[str, Any]:
         figures, (p50, p99) = self._figures, self._figures.latency_ms()
         seconds = max(figures.last_commit - began, 1e-9)
         result = {
             "events": self._sent,
             "routed": figures.routed,
-            "parked": figures.parked,
+            "parked": parked,
             "duplicates": self._sent - self._accepted,
             "seconds": round(seconds, 3),
             "events_per_second": round(self._sent / seconds, 1),
@@ -224,4 +238,4 @@ class Demo:
         return result
 
     def _say(self, text: str) -> None:
-        self._console.print(text, highlight=False)
+        self._console.print(text, highlight=False, soft_wrap=True)

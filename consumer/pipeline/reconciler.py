@@ -34,7 +34,11 @@ class Reconciler:
         clock: Clock,
         settings: ReconcilerSettings,
     ) -> None:
-        self._calls = SizedCalls(store=store, path=Path.SWEEP, batch_size=settings.batch_size, observer=observer)
+        # Calls for parked events have a size of their own: one that hangs does not make the sweep slow.
+        self._missed, self._due = (
+            SizedCalls(store=store, path=Path.SWEEP, batch_size=settings.batch_size, observer=observer)
+            for _ in range(2)
+        )
         self._wake = wake
         self._watermark = watermark
         self._observer = observer
@@ -44,9 +48,10 @@ class Reconciler:
     async def run(self, stop: asyncio.Event, backoff: Backoff) -> None:
         """Sweeps at every interval, and at once when woken, until told to stop."""
 
-        async def rest(_: int) -> None:
-            # Up to a tenth earlier or later: replicas that started together do not sweep together.
-            await self._wake.wait(self._settings.interval * (0.9 + 0.2 * self._clock.jitter()))
+        async def rest(unfinished: bool) -> None:  # noqa: FBT001 - the result of a sweep
+            if not unfinished:
+                # Up to a tenth earlier or later: replicas that started together do not sweep together.
+                await self._wake.wait(self._settings.interval * (0.9 + 0.2 * self._clock.jitter()))
 
         await keep_going(
             Loop.SWEEP,
@@ -58,25 +63,27 @@ class Reconciler:
             backoff=backoff,
         )
 
-    async def sweep(self, stop: asyncio.Event) -> int:
-        """One sweep; returns the number of events taken."""
+    async def sweep(self, stop: asyncio.Event) -> bool:
+        """One sweep; returns whether there is more to do at once.
+
+        Parked events get the time of an interval, so that some that hang, again and again, do not keep the sweep from
+        those that were missed.
+        """
         started = self._clock.monotonic()
-        found = 0
+        found = retried = 0
         if self._watermark.cursor is not None:
             window = Window(until=self._watermark.cursor, margin=self._settings.margin)
-            while not stop.is_set():
-                limit = self._calls.limit
-                batch = await self._calls.route(window)
+            more = True
+            while more and not stop.is_set():
+                batch = await self._missed.route(window)
                 found += batch.claimed
-                if batch.claimed < limit:
-                    break
+                more = self._missed.full
                 window = Window(after=batch.reached, until=window.until, margin=window.margin)
-        retried = 0
-        while not stop.is_set():
-            limit = self._calls.limit
-            batch = await self._calls.retry()
-            retried += batch.claimed
-            if batch.claimed < limit:
+        more, began = True, self._clock.monotonic()
+        while more and not stop.is_set():
+            retried += (await self._due.retry()).claimed
+            more = self._due.full
+            if self._clock.monotonic() - began > self._settings.interval:
                 break
         self._observer(SweepFinished(found=found, retried=retried, seconds=self._clock.monotonic() - started))
-        return found + retried
+        return more

@@ -87,11 +87,10 @@ class HotPath:
         silenced = self._doorbell_works
         bell = Bell.SILENCE if silenced else None
         while not stop.is_set():
-            limit = self._lanes[0].limit
             batch = await self._lanes[0].route(self._window(), bell)
             self._watermark.cursor = batch.reached
             total += batch.claimed
-            if batch.claimed >= limit:
+            if self._lanes[0].full:
                 total += await self._drain_lanes(Window(after=batch.reached, lanes=len(self._lanes)), stop)
             if batch.claimed:
                 bell = Bell.SILENCE if bell is Bell.ARM else None
@@ -108,10 +107,9 @@ class HotPath:
         async def drain_lane(number: int, calls: SizedCalls) -> int:
             total, here = 0, replace(window, lane=number)
             while not stop.is_set():
-                limit = calls.limit
                 batch = await calls.route(here)
                 total += batch.claimed
-                if batch.claimed < limit:
+                if not calls.full:
                     first_end.append(batch.reached)
                     break
                 # Straight on: what was routed just now is not looked at again.

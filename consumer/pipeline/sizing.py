@@ -7,11 +7,16 @@ from consumer.domain.events import Batch, Bell, Path, Window
 from consumer.domain.observations import BatchRouted, BatchTooSlow, EventTooSlow
 from consumer.ports import Observer, Store
 
+FEWER = 32
+"""By what a call that is too slow is divided. A call that hangs costs its whole time, one that works next to nothing:
+three that hang lead from 1000 events to the one that is the cause, with some dozens of small ones on the way."""
+
 
 class SizedCalls:
-    """Routing calls of one loop. A call that is too slow is made again with a quarter of the events.
+    """Routing calls of one loop. A call that is too slow is made again with fewer events.
 
-    An event that is too slow all alone is parked, so that it holds up nobody; after that, sizes grow again.
+    Calls stay small until all the events are through among which the cause must be. An event that is too slow all
+    alone, and again, is parked, so that it holds up nobody; once may be the fault of a database that was busy.
     """
 
     def __init__(self, *, store: Store, path: Path, batch_size: int, observer: Observer) -> None:
@@ -19,34 +24,49 @@ class SizedCalls:
         self._path = path
         self._batch_size = batch_size
         self._observer = observer
-        self.limit = batch_size
-        """Events of the next call at most."""
+        self._size = batch_size
+        self._suspects = 0  # the next so many events may be the cause
+        self.full = False
+        """Whether the last call took as many events as it could: there may be more."""
 
-    async def route(self, window: Window, bell: Bell | None = None) -> Batch:
+    async def route(self, window: Window, bell: Bell | None = None, *, at_most: int | None = None) -> Batch:
         """As `Store.route`, with the size that works."""
-        return await self._sized(lambda limit: self._store.route(limit=limit, window=window, bell=bell), window)
+        return await self._sized(
+            lambda limit: self._store.route(limit=limit, window=window, bell=bell), window, at_most=at_most
+        )
 
-    async def retry(self) -> Batch:
+    async def retry(self, *, at_most: int | None = None) -> Batch:
         """As `Store.retry`, with the size that works."""
-        return await self._sized(lambda limit: self._store.retry(limit=limit), None)
+        return await self._sized(lambda limit: self._store.retry(limit=limit), None, at_most=at_most)
 
-    async def _sized(self, call: Callable[[int], Awaitable[Batch]], window: Window | None) -> Batch:
-        batch: Batch | None = None
-        while batch is None:
+    async def _sized(
+        self, call: Callable[[int], Awaitable[Batch]], window: Window | None, *, at_most: int | None
+    ) -> Batch:
+        alone = 0
+        while True:
+            limit = min(self._size, at_most or self._size)
             try:
-                batch = await call(self.limit)
+                batch = await call(limit)
+                break
             except TooSlow:
-                batch = await self._give_way(window)
+                if limit == 1:
+                    alone += 1
+                if alone == 2:
+                    batch = await self._park(window)
+                    break
+                self._suspects = limit
+                self._size = max(1, limit // FEWER)
+                self._observer(BatchTooSlow(path=self._path, limit=self._size))
         if batch.claimed:
             self._observer(BatchRouted(path=self._path, batch=batch))
-        self.limit = min(self._batch_size, self.limit * 2)
+        self.full = batch.claimed >= limit
+        self._suspects = self._suspects - batch.claimed if self.full else 0
+        if self._suspects <= 0:
+            self._size = min(self._batch_size, self._size * 2)
         return batch
 
-    async def _give_way(self, window: Window | None) -> Batch | None:
-        if self.limit > 1:
-            self.limit = max(1, self.limit // 4)
-            self._observer(BatchTooSlow(path=self._path, limit=self.limit))
-            return None
+    async def _park(self, window: Window | None) -> Batch:
+        self._suspects = 0
         batch = await self._store.park_next(window=window)
         if batch.claimed:
             self._observer(EventTooSlow(path=self._path))

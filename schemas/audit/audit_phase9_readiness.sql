@@ -132,6 +132,15 @@ with wanted_tables (name) as (
     from functions f
 
     union all
+    select 31, 'overload', p.oid::regprocedure::text, false, false,
+           'stands beside the function of this name that callers know: a call that both could answer is an error, '
+           'and then this one must be dropped'
+    from wanted_functions w
+    join pg_proc p on p.proname = w.name and p.pronamespace = 'public'::regnamespace
+    where p.oid is distinct from to_regprocedure(format('public.%I(%s)', w.name, w.arguments))
+      and to_regprocedure(format('public.%I(%s)', w.name, w.arguments)) is not null
+
+    union all
     select 40, 'unique key', format('public.%s (%s)', k.table_name, array_to_string(k.columns, ', ')), true,
            k.found is not null, coalesce(k.found, 'missing: nothing tells a redelivery from a new event')
     from keys k

@@ -29,5 +29,5 @@ def test_two_replicas_behind_a_transaction_pooler(database: str) -> None:
     with pooled(database) as through, psycopg.connect(database, autocommit=True) as db:
         insert(db, 10_000)
         with running(through), running(through):
-            until_routed(db, timeout=40)
+            until_routed(db)
         assert_one_message_each(db)

@@ -117,6 +117,7 @@ def test_what_only_informs_is_told(brownfield_newest: Database) -> None:
         "create trigger leads after insert on messages for each row execute function noop()",
         "alter table messages add column tenant text not null",
         "alter table messages force row level security",
+        "create function route_unrouted_events(p_limit integer) returns integer language sql as 'select 0'",
         "drop index idx_conv_contact",
     )
     report = audit(brownfield_newest.owned)
@@ -124,6 +125,7 @@ def test_what_only_informs_is_told(brownfield_newest: Database) -> None:
     assert "not null without a default" in found(report, "mandatory column", "messages.tenant").detail
     assert "forced" in found(report, "row security", "messages").detail
     assert not found(report, "look-up index", "conversations").ok
+    assert found(report, "overload", "route_unrouted_events(integer)").detail.startswith("stands beside")
     assert report.ok
 
 

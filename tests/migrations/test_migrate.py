@@ -15,7 +15,7 @@ from consumer.adapters.postgres import migrate, schemas
 from consumer.adapters.postgres.migration_script import script
 from consumer.domain.errors import ConsumerError, Fatal, Transient
 from tests.migrations.databases import Database
-from tests.waiting import wait_for
+from tests.waiting import PATIENCE, wait_for
 
 OPEN_AND_WRITE = "insert into webhook_events (channel, type, event_id) values ('tiktok', 'message', 'held')"
 
@@ -57,9 +57,9 @@ def test_a_waiting_migrator_stands_in_no_index_builds_way(fresh_newest: Database
         migration = threading.Thread(target=migrate.migrate, args=[fresh_newest.owned], kwargs={"report": lines.append})
         migration.start()
         wait_for(lambda: lines, what="the migrator's report that it waits")
-        busy.execute("set statement_timeout = '5s'")
+        busy.execute("set statement_timeout = '90s'")
         busy.execute("create index concurrently on webhook_events (author_id)")
-    migration.join(10)
+    migration.join(PATIENCE)
     assert not migration.is_alive()
     assert "waiting for another session" in lines[0]
 
@@ -78,9 +78,9 @@ def test_a_long_transaction_delays_the_migration_alone(
         )
         migration.start()
         wait_for(lambda: [line for line in lines if "waiting for a lock" in line], what="the migrator's report")
-        brownfield_newest.run("set lock_timeout = '100ms'", OPEN_AND_WRITE.replace("held", "other"))
+        brownfield_newest.run("set lock_timeout = '60s'", OPEN_AND_WRITE.replace("held", "other"))
         finish(long)
-    migration.join(20)
+    migration.join(PATIENCE)
     assert migrate.check(brownfield_newest.owned) == []
     waiting = next(line for line in lines if "waiting for a lock" in line)
     assert "event_columns.sql" in waiting
@@ -101,11 +101,17 @@ def test_an_interrupted_index_build_is_repaired(fresh: Database) -> None:
     """It leaves an invalid index behind, which the next run drops and builds again."""
     migrate.migrate(fresh.owned)
     fresh.run("drop index router_ready_by_arrival")
-    with psycopg.connect(fresh.admin) as old, fresh.session() as building:
+    with psycopg.connect(fresh.admin) as old, fresh.session() as building, ThreadPoolExecutor(1) as pool:
         old.execute(OPEN_AND_WRITE)
-        building.execute("set statement_timeout = '200ms'")
+        build = pool.submit(
+            building.execute, "create index concurrently router_ready_by_arrival on webhook_events (created_at, id)"
+        )
+        pid = building.info.backend_pid
+        waits = f"select count(*) from pg_stat_activity where pid = {pid} and wait_event_type = 'Lock'"
+        wait_for(lambda: fresh.value(waits), what="the build to wait for the old transaction")
+        fresh.value(f"select pg_cancel_backend({pid})")
         with pytest.raises(psycopg.errors.QueryCanceled):
-            building.execute("create index concurrently router_ready_by_arrival on webhook_events (created_at, id)")
+            build.result(PATIENCE)
     assert migrate.check(fresh.owned) == ["index public.router_ready_by_arrival is invalid"]
     lines: list[str] = []
     report = migrate.migrate(fresh.owned, report=lines.append)

@@ -1,5 +1,6 @@
 """A database of the wild becomes ours without losing, rewriting or blocking anything."""
 
+import itertools
 import os
 import threading
 from collections.abc import Iterator
@@ -11,6 +12,7 @@ import pytest
 from consumer.adapters.postgres import migrate
 from consumer.adapters.postgres.embedded import EmbeddedPostgres
 from tests.migrations.databases import TABLES, WILD, Database, brownfield_on, catalogue, empty_on
+from tests.waiting import PATIENCE, wait_for
 
 EVENTS = int(os.environ.get("WEBHOOK_ROUTER_TEST_UPGRADE_EVENTS", "200000"))
 
@@ -97,23 +99,25 @@ def test_writers_go_on_while_an_index_build_waits(brownfield_newest: Database) -
     migration = threading.Thread(target=migrate.migrate, args=[brownfield_newest.owned], kwargs={"report": report})
     migration.start()
     try:
-        assert waiting.wait(10)
+        assert waiting.wait(PATIENCE)
         with brownfield_newest.session() as writer:
-            writer.execute("set lock_timeout = '1s'")
-            for n in range(1000):
+            writer.execute("set lock_timeout = '60s'")
+            numbers = itertools.count()
+
+            def waits_while_others_write() -> bool:
                 writer.execute(
                     "insert into webhook_events (channel, type, event_id) values ('tiktok', 'message', %s)",
-                    [f"new {n}"],
+                    [f"new {next(numbers)}"],
                 )
-                locks = writer.execute(LOCKS.encode()).fetchall()
                 blocked = writer.execute(
                     "select cardinality(pg_blocking_pids(pid)) > 0 from pg_stat_activity"
                     " where application_name = 'webhook-router migrate' and query ilike '%create index concurrently%'"
                     " and datname = current_database()"
                 ).fetchone()
-                if blocked and blocked[0]:
-                    break
-            assert blocked == (True,), "the build is waiting for the old transaction"
+                return blocked == (True,)
+
+            wait_for(waits_while_others_write, what="the build to wait for the old transaction")
+            locks = writer.execute(LOCKS.encode()).fetchall()
             assert "ShareUpdateExclusiveLock" in {mode for _, mode, _, _ in locks}
             assert not {mode for _, mode, _, _ in locks} & BLOCKS_WRITERS
             writer.execute(
@@ -122,7 +126,7 @@ def test_writers_go_on_while_an_index_build_waits(brownfield_newest: Database) -
     finally:
         old.commit()
         old.close()
-        migration.join(30)
+        migration.join(PATIENCE)
     assert migrate.check(brownfield_newest.owned) == []
 
 

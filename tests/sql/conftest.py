@@ -16,7 +16,7 @@ SHARED = "schema_shared"
 DatabaseOn = Callable[[EmbeddedPostgres], str]
 
 EMPTY = """
-set lock_timeout = '10s';
+set lock_timeout = '90s';
 truncate public.contacts, public.contact_channels, public.conversations, public.messages, public.message_analysis,
          public.webhook_events, router.parked_events;
 do $do$

@@ -151,7 +151,7 @@ def meet(inbox: Inbox) -> None:
             routing.append(pool.submit(session.batch, 2))
             inbox.wait_until_blocked(session)
         inbox.run("select pg_advisory_unlock(7, 7)")
-        assert [batch.result(timeout=20).inserted for batch in routing] == [2, 2]
+        assert [batch.result(timeout=90).inserted for batch in routing] == [2, 2]
 
 
 def test_triggers_that_write_conversations(people: Inbox) -> None:

@@ -23,7 +23,7 @@ PROFILES = {
 }
 PROFILE = PROFILES.get(os.environ.get("HYPOTHESIS_PROFILE", "ci"), PROFILES["ci"])
 
-PATIENCE = 20.0
+PATIENCE = 90.0
 
 
 class Arena:

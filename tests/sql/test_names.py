@@ -86,7 +86,7 @@ def test_triggers_that_refuse_and_change_names(inbox: Inbox) -> None:
     )
     for author in ("a1", "a2"):
         inbox.ingest(f"second of {author}", author_id=author, author_name="bob", event_date="2026-01-02 12:00+00")
-    inbox.run("set statement_timeout = '10s'")
+    inbox.run("set statement_timeout = '90s'")
     assert inbox.batch().inserted == 2
     assert inbox.contact_of("a1")["display_name"] == "alice"
     assert inbox.contact_of("a2")["display_name"] == "BOB"

@@ -302,15 +302,16 @@ def test_real_deadlock(any_inbox: Inbox) -> None:
     for number in (3, 4):
         any_inbox.insert(f"e{number}", author_id=f"a{number - 2}", event_date="2026-01-02")
     application = any_inbox.another()
-    any_inbox.run("set deadlock_timeout = '50ms'")
-    application.run("set deadlock_timeout = '10s'")
+    # A session looks for a deadlock once, so long after it began to wait; by then the application must wait as well.
+    any_inbox.run("set deadlock_timeout = '4s'")
+    application.run("set deadlock_timeout = '10min'")
     with ThreadPoolExecutor(1) as pool, application.transaction():
         application.run("update conversations set subject = 'x' where id = %s", high)
         routing = pool.submit(any_inbox.route_unrouted)
         application.another().wait_until_blocked(any_inbox)
         application.run("update conversations set subject = 'x' where id = %s", low)  # the batch holds it
         with pytest.raises(psycopg.errors.DeadlockDetected):
-            routing.result(timeout=10)
+            routing.result(timeout=90)
     assert any_inbox.rows("select * from router.parked_events") == []
     assert any_inbox.route_unrouted() == 2
 

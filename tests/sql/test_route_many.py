@@ -222,7 +222,7 @@ def test_comments_across_batches(any_inbox: Inbox) -> None:
             assert any_inbox.batch(10).inserted == 10
             second = pool.submit(other.route_unrouted)
             any_inbox.another().wait_until_blocked(other)
-        assert second.result(timeout=10) == 10
+        assert second.result(timeout=90) == 10
     assert any_inbox.value("select count(*) from conversations where status = 'open'") == 3
     assert any_inbox.count("conversations") == 6
 

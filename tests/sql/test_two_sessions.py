@@ -22,7 +22,7 @@ def test_two_callers_of_one_event(any_inbox: Inbox) -> None:
             first = any_inbox.route("e1")
             second = pool.submit(other.route, "e1")
             any_inbox.another().wait_until_blocked(other)
-        assert second.result(timeout=10) == first
+        assert second.result(timeout=90) == first
     assert any_inbox.counts() == {"contacts": 1, "contact_channels": 1, "conversations": 1, "messages": 1}
 
 
@@ -35,7 +35,7 @@ def test_event_claimed_by_a_batch(inbox: Inbox) -> None:
             assert inbox.batch().inserted == 1
             single = pool.submit(other.route, "e1")
             inbox.another().wait_until_blocked(other)
-        routed = single.result(timeout=10)
+        routed = single.result(timeout=90)
     assert inbox.message("e1")["id"] == routed.message_id
     assert inbox.counts() == {"contacts": 1, "contact_channels": 1, "conversations": 1, "messages": 1}
 
@@ -50,7 +50,7 @@ def test_new_author_in_two_sessions(any_inbox: Inbox) -> None:
             first = any_inbox.route("e1")
             second = pool.submit(other.route, "e2")
             any_inbox.another().wait_until_blocked(other)
-        assert second.result(timeout=10).conversation_id == first.conversation_id
+        assert second.result(timeout=90).conversation_id == first.conversation_id
     assert any_inbox.counts() == {"contacts": 1, "contact_channels": 1, "conversations": 1, "messages": 2}
 
 
@@ -67,7 +67,7 @@ def test_closed_conversation_in_two_sessions(inbox: Inbox) -> None:
             first = inbox.route("e1")
             second = pool.submit(other.route, "e2")
             inbox.another().wait_until_blocked(other)
-        assert second.result(timeout=10).conversation_id == first.conversation_id
+        assert second.result(timeout=90).conversation_id == first.conversation_id
     assert inbox.count("conversations") == 2
 
 
@@ -81,7 +81,7 @@ def test_comments_in_two_sessions(any_inbox: Inbox) -> None:
             first = any_inbox.route("c1")
             second = pool.submit(other.route, "c2")
             any_inbox.another().wait_until_blocked(other)
-        assert second.result(timeout=10).conversation_id == first.conversation_id
+        assert second.result(timeout=90).conversation_id == first.conversation_id
     assert any_inbox.count("conversations") == 1
 
 
@@ -98,7 +98,7 @@ def test_names_in_two_sessions(inbox: Inbox) -> None:
                 inbox.route(first)
                 waiting = pool.submit(other.route, second)
                 inbox.another().wait_until_blocked(other)
-            waiting.result(timeout=10)
+            waiting.result(timeout=90)
         contact = inbox.contact_of()
         assert contact["display_name"] == contact["full_name"] == "Alice"
         inbox.run(
@@ -123,7 +123,7 @@ def test_name_back_and_forth_in_two_sessions(inbox: Inbox) -> None:
             inbox.route("e1")
             waiting = pool.submit(other.route, "e2")
             inbox.another().wait_until_blocked(other)
-        waiting.result(timeout=10)
+        waiting.result(timeout=90)
     contact = inbox.contact_of()
     assert (contact["display_name"], contact["full_name"]) == ("Ann", "Ann")
     assert inbox.value("select display_name_at from contact_channels") == datetime(2026, 1, 3, 12, tzinfo=UTC)
@@ -161,7 +161,7 @@ def test_message_that_comes_meanwhile(inbox: Inbox) -> None:
                 event,
             )
             inbox.run("select pg_advisory_unlock(7, 7)")
-            assert routing.result(timeout=10) == Routed(conversation_id=theirs, message_id=message)
+            assert routing.result(timeout=90) == Routed(conversation_id=theirs, message_id=message)
         if event == "e1":
             assert inbox.count("contacts") == 0
     assert inbox.value("select count(*) from conversations where last_message_at is not null") == 0

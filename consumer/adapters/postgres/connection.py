@@ -1,7 +1,9 @@
 """Connections to Postgres, and its errors translated into ours."""
 
 import asyncio
+import contextlib
 import re
+import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
@@ -21,11 +23,18 @@ DEFAULTS = {
     "tcp_user_timeout": "20000",
 }
 
+CONNECTED_WITHIN = 30.0
+"""Seconds for making a connection, whatever the connection string says of a single address."""
+ANSWER_WITHIN = 5.0
+"""Seconds in which a server that can be reached has cancelled a call."""
+
 # libpq gives no SQLSTATE for a connection that was refused by the server's own word, so its word it is.
 HOPELESS = re.compile(
     r"password authentication failed|no password supplied|no pg_hba\.conf entry|database \".*\" does not exist"
     r"|role \".*\" does not exist|is not permitted to log in"
 )
+# What libpq says of a connection string quotes it, password included.
+QUOTED = re.compile(r'".*"', re.DOTALL)
 # Its SQLSTATE is that of the statement timeout as well. In another language of the server it counts as that one.
 CANCELLED_BY_SOMEBODY = re.compile("user request")
 # Routing looks again for what others have made while it waited for them, which an older snapshot does not show.
@@ -50,8 +59,9 @@ def with_defaults(conninfo: str) -> str:
     try:
         given = conninfo_to_dict(conninfo)
     except psycopg.ProgrammingError as error:
+        said = QUOTED.sub('"…"', str(error).strip())
         raise Misconfigured(
-            f"the database URL is not a libpq URL or DSN ({str(error).strip()}); "
+            f"the database URL is not a libpq URL or DSN ({said}); "
             "it looks like postgresql://user:password@host:5432/database"
         ) from None
     return make_conninfo("", **{**DEFAULTS, **given})
@@ -142,31 +152,52 @@ class Session:
         """The connection for one call, which is cancelled after `call_timeout` seconds.
 
         The limit is kept on this side of the wire: a setting of the session would leak to others behind a pooler, and a
-        network that has gone away does not keep limits.
+        network that has gone away does not keep limits. But the server has the last word: a call that it has committed
+        before the cancellation came through has succeeded, however busy this process was meanwhile.
 
         Raises:
-            TooSlow: the time is over, and the server says that the call is.
-            Transient: the time is over, and the server says nothing; otherwise see `translation`.
+            TooSlow: the time was over, and the server has undone the call.
+            Transient: the time was over, and the server says nothing; otherwise see `translation`.
             Fatal, Rejected: see `translation`.
         """
-        deadline = asyncio.timeout(self._call_timeout)
+        connection = await self._connected()
+        answered = asyncio.Event()
+        cancelling: asyncio.Task[bool] | None = None
+
+        def cancel() -> None:
+            nonlocal cancelling
+            cancelling = asyncio.create_task(_cancelled(connection, answered))
+
+        timer = asyncio.get_running_loop().call_later(self._call_timeout, cancel)
         try:
             with translated():
-                async with deadline:
-                    if self._connection is None or self._connection.closed:
-                        self._connection = await connect(self._conninfo)
-                    self._connection.prepare_threshold = 0 if self.keeps_statements else None
-                    yield self._connection
-        except TimeoutError:
+                yield connection
+        except (Transient, Fatal, Rejected) as error:
             await self._drop_unless_idle()
-            if self._connection is None:
-                raise Transient(f"database: no answer within {self._call_timeout:g} s") from None
-            raise TooSlow(f"database: no answer within {self._call_timeout:g} s, the call was cancelled") from None
-        except (Transient, Fatal, Rejected):
+            answered.set()
+            if cancelling is not None and not await cancelling:
+                raise Transient(f"database: no answer within {self._call_timeout:g} s, nor when cancelled") from error
+            if cancelling is not None and isinstance(error.__cause__, errors.QueryCanceled):
+                raise TooSlow(f"database: not done within {self._call_timeout:g} s, the call was cancelled") from error
             if self.keeps_statements:
                 await self.close()  # a migration may have changed what a kept statement returns; a new session knows it
-            await self._drop_unless_idle()
             raise
+        finally:
+            timer.cancel()
+            answered.set()
+            if cancelling is not None:
+                await cancelling  # so that it cannot hit the next call
+
+    async def _connected(self) -> psycopg.AsyncConnection:
+        """The connection. The time that it takes to make one is not the call's: no event is to blame for it."""
+        if self._connection is None or self._connection.closed:
+            try:
+                async with asyncio.timeout(CONNECTED_WITHIN):
+                    self._connection = await connect(self._conninfo)
+            except TimeoutError:
+                raise Transient(f"database: no connection within {CONNECTED_WITHIN:g} s") from None
+        self._connection.prepare_threshold = 0 if self.keeps_statements else None
+        return self._connection
 
     async def _drop_unless_idle(self) -> None:
         """Keeps the connection only where it is certain to be usable."""
@@ -179,3 +210,24 @@ class Session:
         connection, self._connection = self._connection, None
         if connection is not None:
             await connection.close()
+
+
+async def _cancelled(connection: psycopg.AsyncConnection, answered: asyncio.Event) -> bool:
+    """Asks the server to end what the connection is at; returns whether it answered.
+
+    Where it does not, the connection is cut off, so that whoever waits for the answer has an error at once.
+    """
+    try:
+        async with asyncio.timeout(ANSWER_WITHIN):
+            with contextlib.suppress(psycopg.Error):
+                await connection.cancel_safe(timeout=ANSWER_WITHIN)
+            await answered.wait()
+    except TimeoutError:
+        if not answered.is_set():
+            with (
+                contextlib.suppress(OSError, psycopg.Error),
+                socket.fromfd(connection.fileno(), socket.AF_INET, socket.SOCK_STREAM) as wire,
+            ):
+                wire.shutdown(socket.SHUT_RDWR)
+            return False
+    return True
