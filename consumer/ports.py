@@ -42,8 +42,12 @@ class Store(Protocol):
         """Routes up to `limit` parked events whose next attempt is due."""
         ...
 
-    async def park_next(self, *, window: Window | None) -> Batch:
-        """Parks, untried, the event that `route` (`retry`, when None) would start with: alone it takes too long."""
+    async def next_event(self, *, window: Window | None) -> str | None:
+        """The id of the event that `route` (`retry`, when None) would take alone; None when there is none."""
+        ...
+
+    async def route_one(self, *, event: str, untried: bool = False) -> Batch:
+        """Routes the event unless somebody else is at it; `untried` parks it instead: alone it takes too long."""
         ...
 
     async def backlog(self) -> Backlog:

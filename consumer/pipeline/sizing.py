@@ -42,21 +42,18 @@ class SizedCalls:
     async def _sized(
         self, call: Callable[[int], Awaitable[Batch]], window: Window | None, *, at_most: int | None
     ) -> Batch:
-        alone = 0
         while True:
             limit = min(self._size, at_most or self._size)
             try:
                 batch = await call(limit)
                 break
             except TooSlow:
-                if limit == 1:
-                    alone += 1
-                if alone == 2:
-                    batch = await self._park(window)
-                    break
                 self._suspects = limit
                 self._size = max(1, limit // FEWER)
                 self._observer(BatchTooSlow(path=self._path, limit=self._size))
+                if limit == 1 and (again := await self._second_chance(window)) is not None:
+                    batch = again
+                    break
         if batch.claimed:
             self._observer(BatchRouted(path=self._path, batch=batch))
         self.full = batch.claimed >= limit
@@ -65,9 +62,19 @@ class SizedCalls:
             self._size = min(self._batch_size, self._size * 2)
         return batch
 
-    async def _park(self, window: Window | None) -> Batch:
-        self._suspects = 0
-        batch = await self._store.park_next(window=window)
-        if batch.claimed:
-            self._observer(EventTooSlow(path=self._path))
-        return batch
+    async def _second_chance(self, window: Window | None) -> Batch | None:
+        """What becomes of an event that was too slow all alone; None when somebody else has taken it.
+
+        From here on it goes by its id: the first event of the window is another one when a replica is at this one,
+        and that other one would be parked for nothing.
+        """
+        event = await self._store.next_event(window=window)
+        if event is None:
+            return None
+        try:
+            batch = await self._store.route_one(event=event)
+        except TooSlow:
+            batch = await self._store.route_one(event=event, untried=True)
+            if batch.claimed:
+                self._observer(EventTooSlow(path=self._path))
+        return batch if batch.claimed else None

@@ -75,7 +75,8 @@ def test_no_right_on_any_table(fortress: Target, table: str, statement: str) -> 
         "router.retry_dead_letters()",
         "router.discard_dead_letters()",
         "router.ingest_lines('{}')",
-        "router.park_next(false, '-infinity', '00000000-0000-0000-0000-000000000000', 'infinity', '57014', 'x')",
+        "router.next_event(false, '-infinity', '00000000-0000-0000-0000-000000000000', 'infinity', 0, 1)",
+        "router.route_one('00000000-0000-0000-0000-000000000000', true)",
     ],
 )
 def test_no_private_function(fortress: Target, call: str) -> None:

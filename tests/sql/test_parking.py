@@ -338,7 +338,7 @@ def test_broken_schema(inbox: Inbox) -> None:
 
 
 def test_statement_timeout(any_inbox: Inbox) -> None:
-    """No handler catches a statement timeout; router.park_next then parks the first event of the batch untried."""
+    """No handler catches a statement timeout; router.route_one then parks the event that router.next_event named."""
     add_trigger(any_inbox, "if new.content_text = 'slow' then perform pg_sleep(60); end if;")
     any_inbox.insert("slow", content="slow", created_at="2026-01-01", author_id="x")
     any_inbox.insert("fast", created_at="2026-01-02")
@@ -349,25 +349,44 @@ def test_statement_timeout(any_inbox: Inbox) -> None:
     row = any_inbox.row(
         """
         select claimed, inserted, parked, dead, channels, reached_at = w.created_at and reached_id = w.id as reached
-        from router.park_next(false, '-infinity', '00000000-0000-0000-0000-000000000000', 'infinity', 0, 1,
-                              '57014', 'too slow')
+        from router.next_event(false, '-infinity', '00000000-0000-0000-0000-000000000000', 'infinity', 0, 1) n (id)
+        cross join router.route_one(n.id, true)
         join webhook_events w on w.event_id = 'slow'
         """
     )
     assert row == {"claimed": 1, "inserted": 0, "parked": 1, "dead": 0, "channels": None, "reached": True}
     assert (parked(any_inbox, "slow")["error_code"], parked(any_inbox, "slow")["error_message"]) == (
         "57014",
-        "too slow",
+        "takes too long, even alone",
     )
     assert any_inbox.batch().inserted == 1
 
 
-def test_park_next_of_due_ones(inbox: Inbox) -> None:
-    """router.park_next takes the parked event that is due instead, when asked; with none, it does nothing."""
+def test_route_one_leaves_it_to_others(inbox: Inbox) -> None:
+    """An event that another session holds, that is routed, or that waits for its next attempt, is left alone."""
+    inbox.insert("e1")
+    event = inbox.value("select id from webhook_events")
+    one = "select claimed, inserted, parked from router.route_one(%s, %s)"
+    nothing, other = {"claimed": 0, "inserted": 0, "parked": 0}, inbox.another()
+    with other.transaction():
+        other.run("select from webhook_events for no key update")
+        for untried in (False, True):
+            assert inbox.row(one, event, untried) == nothing
+    assert inbox.row(one, event, True) == {"claimed": 1, "inserted": 0, "parked": 1}
+    for untried in (False, True):
+        assert inbox.row(one, event, untried) == nothing
+    make_due(inbox)
+    assert inbox.row(one, event, False) == {"claimed": 1, "inserted": 1, "parked": 0}
+    for untried in (False, True):
+        assert inbox.row(one, event, untried) == nothing
+
+
+def test_next_event_of_due_ones(inbox: Inbox) -> None:
+    """router.next_event names the parked event that is due instead, when asked; with none, nothing is done."""
     ask = """
     select claimed, parked, dead
-    from router.park_next(true, '-infinity', '00000000-0000-0000-0000-000000000000', 'infinity', 0, 1,
-                          '57014', 'too slow')
+    from router.next_event(true, '-infinity', '00000000-0000-0000-0000-000000000000', 'infinity', 0, 1) n (id)
+    cross join router.route_one(n.id, true)
     """
     inbox.insert("ready")
     assert inbox.row(ask) == {"claimed": 0, "parked": 0, "dead": 0}

@@ -73,11 +73,20 @@ class Table:
     async def retry(self, *, limit: int) -> Batch:
         return self._take(self.due, limit)
 
-    async def park_next(self, *, window: Window | None) -> Batch:
+    async def next_event(self, *, window: Window | None) -> str | None:
         queue = self.due if window is None else self.ready
-        taken, queue[:1] = queue[:1], []
-        self.parked += taken
-        return batch(len(taken), len(taken))
+        return str(queue[0]) if queue else None
+
+    async def route_one(self, *, event: str, untried: bool = False) -> Batch:
+        number = int(event)
+        queue = next((queue for queue in (self.ready, self.due) if number in queue), None)
+        if queue is None:
+            return batch(0)
+        if not untried:
+            return self._take(queue, 1)
+        queue.remove(number)
+        self.parked.append(number)
+        return batch(1, 1)
 
     async def backlog(self) -> Backlog:
         raise NotImplementedError
@@ -134,18 +143,20 @@ async def test_a_database_that_was_busy_parks_nobody() -> None:
 async def test_nothing_left_to_park() -> None:
     """Another replica has taken the event meanwhile."""
     table = Table([1])
-    table.busy = 4
+    table.busy = 3
     calls = table.calls()
     taken: list[int] = []
 
-    async def park_next(*, window: Window | None) -> Batch:
-        taken.append(1)
+    async def route_one(*, event: str, untried: bool = False) -> Batch:
+        taken.append(int(event))
+        table.ready.clear()
         return batch(0)
 
-    table.park_next = park_next  # type: ignore[method-assign]
+    table.route_one = route_one  # type: ignore[method-assign]
     await calls.route(Window())
     assert taken == [1]
     assert not calls.full
+    assert table.parked == []
     assert not any(isinstance(fact, EventTooSlow) for fact in table.facts)
 
 

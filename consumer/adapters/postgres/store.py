@@ -17,10 +17,8 @@ COLUMNS = "claimed, inserted, parked, dead, channels, ages, reached_at::text, re
 ROUTE = f"select {COLUMNS} from router.route_batch(%(limit)s, {BOUNDS}, %(bell)s, %(lane)s, %(lanes)s)"  # noqa: S608 - constants only
 RETRY = f"select {COLUMNS} from router.route_due(null, %(limit)s)"  # noqa: S608
 ROUTE_OLDEST = f"select {COLUMNS} from router.route_oldest(%(channel)s, %(limit)s)"  # noqa: S608
-PARK_NEXT = f"""
-    select {COLUMNS}
-    from router.park_next(%(due)s, {BOUNDS}, %(lane)s, %(lanes)s, '57014', 'takes too long, even alone')
-"""  # noqa: S608
+ROUTE_ONE = f"select {COLUMNS} from router.route_one(%(event)s::uuid, %(untried)s)"  # noqa: S608
+NEXT_EVENT = f"select router.next_event(%(due)s, {BOUNDS}, %(lane)s, %(lanes)s)::text"
 BACKLOG = "select ready, oldest_seconds, parked, dead, notification_queue from router.backlog()"
 
 
@@ -46,9 +44,16 @@ class PostgresStore:
         """Routes up to `limit` events, oldest event_date first, then due parked ones: the public batch function."""
         return await self._batch(ROUTE_OLDEST, {"channel": channel, "limit": limit})
 
-    async def park_next(self, *, window: Window | None) -> Batch:
-        """See `Store.park_next`."""
-        return await self._batch(PARK_NEXT, {"due": window is None, **_bounds(window or Window())})
+    async def next_event(self, *, window: Window | None) -> str | None:
+        """See `Store.next_event`."""
+        parameters = {"due": window is None, **_bounds(window or Window())}
+        async with self._session.call() as connection:
+            row = await (await connection.execute(NEXT_EVENT, parameters, binary=True)).fetchone()
+        return None if row is None else row[0]
+
+    async def route_one(self, *, event: str, untried: bool = False) -> Batch:
+        """See `Store.route_one`."""
+        return await self._batch(ROUTE_ONE, {"event": event, "untried": untried})
 
     async def backlog(self) -> Backlog:
         """See `Store.backlog`."""
