@@ -12,7 +12,7 @@ import urllib.request
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from tests.waiting import wait_for
+from tests.waiting import PATIENCE, wait_for
 
 
 class Router:
@@ -44,13 +44,13 @@ class Router:
     @property
     def address(self) -> str:
         """Where it answers HTTP; waits until it does."""
-        started = wait_for(lambda: self.logged("webhook-router is running"), timeout=20, what=f"a start, {self.lines}")
+        started = wait_for(lambda: self.logged("webhook-router is running"), what=f"a start, {self.lines}")
         return str(started[0]["address"])
 
     def get(self, path: str) -> tuple[int, str]:
         """Status and text of a GET."""
         try:
-            with urllib.request.urlopen(self.address + path, timeout=5) as answer:
+            with urllib.request.urlopen(self.address + path, timeout=PATIENCE) as answer:
                 return answer.status, answer.read().decode()
         except urllib.error.HTTPError as error:
             return error.code, error.read().decode()
@@ -67,7 +67,7 @@ class Router:
 
     def until_ready(self) -> None:
         """Waits until it routes and hears notifications, or polls since it cannot."""
-        wait_for(lambda: self.get("/readyz")[0] == 200, timeout=20, what=f"/readyz, {self.lines}")
+        wait_for(lambda: self.get("/readyz")[0] == 200, what=f"/readyz, {self.lines}")
 
     def until_listening(self) -> None:
         """Waits until it hears notifications."""
@@ -78,7 +78,7 @@ class Router:
         """Sends the signal."""
         self.process.send_signal(number)
 
-    def stopped(self, timeout: float = 25) -> int:
+    def stopped(self, timeout: float = PATIENCE) -> int:
         """Waits for the end and returns the exit code."""
         return self.process.wait(timeout=timeout)
 

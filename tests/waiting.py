@@ -6,11 +6,13 @@ from collections.abc import Awaitable, Callable
 from typing import TypeVar
 
 _POLL_SECONDS = 0.01
+PATIENCE = 120.0
+"""Seconds that anything may take on a machine that others load heavily; only a failing test ever waits that long."""
 
 T = TypeVar("T")
 
 
-def wait_for(predicate: Callable[[], T], *, timeout: float = 10.0, what: str = "the condition") -> T:
+def wait_for(predicate: Callable[[], T], *, timeout: float = PATIENCE, what: str = "the condition") -> T:
     """Asks until the answer is true, and returns it; AssertionError naming `what` after `timeout` seconds."""
     deadline = time.monotonic() + timeout
     while not (answer := predicate()):
@@ -20,7 +22,9 @@ def wait_for(predicate: Callable[[], T], *, timeout: float = 10.0, what: str = "
     return answer
 
 
-async def await_for(predicate: Callable[[], Awaitable[T]], *, timeout: float = 10.0, what: str = "the condition") -> T:
+async def await_for(
+    predicate: Callable[[], Awaitable[T]], *, timeout: float = PATIENCE, what: str = "the condition"
+) -> T:
     """As `wait_for`, for an async question; the loop runs on meanwhile. A question that hangs fails the same way."""
     answer: T | None = None
     try:

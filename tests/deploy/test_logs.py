@@ -92,7 +92,7 @@ class TestSecrecy:
             router.until_listening()
             application.execute(MARKED_EVENTS.encode())
             settled = "select count(*) from webhook_events where routed_at is not null or parked_until is not null"
-            wait_for(lambda: number(application, settled) == 100, timeout=30, what="all routed or parked")
+            wait_for(lambda: number(application, settled) == 100, what="all routed or parked")
             assert number(application, "select count(*) from messages") == 20
             assert number(application, f"select count(*) from router.parked_events where error_message ~ '{MARK}'") > 0
             wait_for(lambda: router.logged("routed"), what="a summary")

@@ -75,7 +75,7 @@ def test_a_page_does_what_it_says(page: str, private_postgres: StartPostgres, in
             cwd=tmp_path,
             capture_output=True,
             text=True,
-            timeout=120,
+            timeout=600,
             check=False,
         )
         assert done.returncode == 0, f"{done.stdout}\n{done.stderr}"

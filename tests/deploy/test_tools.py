@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.deploy.tools import DEPLOY, ROOT, lacking, run, tool
-
+from tests.waiting import PATIENCE
 
 FETCHED = {"prometheus", "pypi", "kustomize", "compose", "keda", "operator"}
 PROGRAMS = ("sh", "dirname", "mkdir", "mktemp", "rm", "cat", "tail", "cksum", "id", "sleep", "install")
@@ -128,5 +128,5 @@ class TestTools:
         calls = checkout.give_archive(tmp_path, succeeds_at=1)
         checkout.give("flock")
         both = [subprocess.Popen([checkout.programs / "sh", checkout.script], env=checkout.environment) for _ in "ab"]
-        assert [one.wait(timeout=120) for one in both] == [0, 0]
+        assert [one.wait(timeout=PATIENCE) for one in both] == [0, 0]
         assert calls.read_text(encoding="utf-8").count("\n") == 1
