@@ -10,11 +10,14 @@ import pytest
 import typer.main
 from typer.core import TyperGroup
 
+from consumer.adapters.postgres import migrate
+from consumer.adapters.postgres.embedded import Binaries, all_binaries
 from consumer.cli.app import app
 from tests.conftest import StartPostgres
-from tests.deploy.tools import DEPLOY, DOCS, ROOT
-from tests.migrations.databases import brownfield_on, make_application_roles
+from tests.deploy.tools import DEPLOY, DOCS, ROOT, lacking
+from tests.migrations.databases import Database, brownfield_on, make_application_roles, make_brownfield
 from tests.processes import clean_environment
+from tests.waiting import wait_for
 
 PAGES = ("near-real-time.md", "reconciliation-only.md")
 BLOCK = re.compile(r"^```(?P<kind>\w+)\n(?P<text>.*?)^```$", re.MULTILINE | re.DOTALL)
@@ -39,6 +42,12 @@ def steps(page: str) -> list[Step]:
         for (kind, text), (then, after) in zip(blocks, following, strict=True)
         if kind == "sh"
     ]
+
+
+def sql_blocks(page: str) -> list[str]:
+    """The blocks that a page gives to be run in a session of the database."""
+    blocks = BLOCK.finditer((DOCS / page).read_text(encoding="utf-8"))
+    return [found["text"] for found in blocks if found["kind"] == "sql"]
 
 
 def matches(said: str, promised: str) -> bool:
@@ -85,6 +94,37 @@ def test_a_page_does_what_it_says(page: str, private_postgres: StartPostgres, in
         unrouted = "select count(*) from public.webhook_events where routed_at is null"
         assert database.value(unrouted) == 0
         assert database.value("select count(*) from public.messages") == EVENTS + 1
+
+
+def with_pg_cron() -> Binaries:
+    """A Postgres of this machine that has the extension."""
+    for binaries in all_binaries():
+        if (binaries.folder.parent / "lib" / "pg_cron.so").exists():
+            return binaries
+    lacking("no Postgres has pg_cron: on Debian 12 it comes with postgresql-15-cron")
+
+
+def test_pg_cron_routes_each_minute(private_postgres: StartPostgres) -> None:
+    """The page's statement, run by the owner of the tables, who is no superuser, makes a real pg_cron route events."""
+    server = private_postgres(
+        binaries=with_pg_cron(),
+        settings={"shared_preload_libraries": "pg_cron", "cron.use_background_workers": "on", "timezone": "UTC"},
+    )
+    make_application_roles(server)
+    database = Database(server=server, name=server.dsn().rsplit("/", 1)[1])
+    for statement in ("database postgres", "schema public"):
+        database.run(f"alter {statement} owner to {database.owner}")
+    database.run("create extension pg_cron")
+    make_brownfield(database, events=EVENTS)
+    migrate.migrate(database.owned)
+    usage, schedule = sql_blocks("reconciliation-only.md")
+    database.run(usage.replace("app_owner", database.owner))
+    database.run(schedule, role=database.owner)
+    unrouted = "select count(*) from public.webhook_events where routed_at is null"
+    assert database.value(unrouted) == EVENTS // 100
+    runs = "select string_agg(status || ': ' || coalesce(return_message, ''), '; ') from cron.job_run_details"
+    wait_for(lambda: database.value(unrouted) == 0, what=f"a minute to pass, {database.value(runs)}")
+    wait_for(lambda: str(database.value(runs)).startswith("succeeded"), what="the run to be over")
 
 
 def test_pages_name_commands_that_exist() -> None:
