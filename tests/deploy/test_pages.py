@@ -98,10 +98,8 @@ def test_a_page_does_what_it_says(page: str, private_postgres: StartPostgres, in
 
 def with_pg_cron() -> Binaries:
     """A Postgres of this machine that has the extension."""
-    for binaries in all_binaries():
-        if (binaries.folder.parent / "lib" / "pg_cron.so").exists():
-            return binaries
-    lacking("no Postgres has pg_cron: on Debian 12 it comes with postgresql-15-cron")
+    able = [found for found in all_binaries() if (found.folder.parent / "lib" / "pg_cron.so").exists()]
+    return able[0] if able else lacking("no Postgres has pg_cron: on Debian 12 it comes with postgresql-15-cron")
 
 
 def test_pg_cron_routes_each_minute(private_postgres: StartPostgres) -> None:
