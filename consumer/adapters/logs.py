@@ -44,6 +44,7 @@ def configure(*, format: Literal["auto", "json", "text"], level: str) -> None:  
             structlog.processors.add_log_level,
             structlog.processors.TimeStamper(fmt="iso", utc=True),
             structlog.processors.format_exc_info,
+            _when_and_what_first,
             renderer,
         ],
         wrapper_class=structlog.make_filtering_bound_logger(logging.getLevelNamesMapping()[level.upper()]),
@@ -55,6 +56,11 @@ def configure(*, format: Literal["auto", "json", "text"], level: str) -> None:  
     driver.propagate = False
     driver.handlers = [_Passed()]
     driver.setLevel(logging.INFO if level.lower() == "debug" else logging.CRITICAL + 1)
+
+
+def _when_and_what_first(_: object, __: str, line: structlog.types.EventDict) -> structlog.types.EventDict:
+    """A line is read from its left: the time, how bad it is, what has happened, and then the rest."""
+    return {name: line.pop(name) for name in ("timestamp", "level", "event")} | dict(line)
 
 
 class _Passed(logging.Handler):

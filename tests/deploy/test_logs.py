@@ -216,6 +216,7 @@ class TestLines:
             assert re.fullmatch(r"\d{4}-\d\d-\d\dT[\d:.]+Z", line["timestamp"])
             assert line["level"] in {"info", "warning"}
             assert line["event"]
+            assert list(line)[:3] == ["timestamp", "level", "event"]
 
     def test_readable_on_a_terminal(self) -> None:
         """The other format is text for people."""

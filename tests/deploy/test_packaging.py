@@ -34,7 +34,14 @@ def from_archive(distributions: tuple[Path, Path], tmp_path_factory: pytest.Temp
     pins = re.findall(r"^\S+==\S+", (ROOT / "requirements.lock").read_text(encoding="utf-8"), re.MULTILINE)
     (folder / "constraints.txt").write_text("\n".join(pins), encoding="utf-8")
     run([sys.executable, "-m", "venv", "--without-pip", folder / "venv"])
-    pip = [sys.executable, "-m", "pip", "--python", folder / "venv" / "bin" / "python", "--disable-pip-version-check"]
+    pip: list[str | Path] = [
+        sys.executable,
+        "-m",
+        "pip",
+        "--python",
+        folder / "venv" / "bin" / "python",
+        "--disable-pip-version-check",
+    ]
     # A constraint in the environment holds for what the archive is built with, too.
     environment = {**os.environ, "PIP_CONSTRAINT": str(folder / "constraints.txt")}
     run([*pip, "install", "--quiet", "--no-compile", f"{distributions[0]}[embedded]"], cwd=folder, env=environment)
