@@ -183,6 +183,16 @@ class TestLines:
         assert [line["event"] for line in lines] == ["webhook-router is running", "routed", "stopped"]
         assert lines[1]["events"] == 7000
 
+    def test_a_thousand_parked_events_are_a_few_lines(self, written: Written) -> None:
+        """The first is told at once, the others together from time to time, and none is left out."""
+        lines = written(*[batch(parked=1)] * 999, batch(parked=1, dead=1), Stopped())
+        told = [line for line in lines if line["event"].startswith("events parked")]
+        assert {line["level"] for line in told} == {"warning"}
+        assert told[0]["parked"] == 1
+        assert len(told) < 20
+        assert sum(line["parked"] for line in told) == 1000
+        assert sum(line["dead"] for line in told) == 1
+
     def test_summaries_come_when_they_are_due(self, written: Written) -> None:
         """One after each interval in which something was routed, none for a quiet one."""
         lines = written(batch(routed=1), sampled(), sampled(), batch(routed=2), sampled(), summary_every=1e-9)
