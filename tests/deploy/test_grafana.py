@@ -1,13 +1,59 @@
 """The dashboard and its provisioning: every metric that the service exposes is on it, and none that it does not."""
 
 import re
+import subprocess
+import threading
+from functools import partial
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 
 from consumer.adapters.prometheus import Metrics
-from tests.deploy.dashboard import DASHBOARD, dashboard, metrics_in, panels
-from tests.deploy.tools import DEPLOY, load_yaml
+from consumer.domain import events
+from consumer.domain.events import Backlog, Batch, Cursor
+from consumer.domain.kafka_observations import (
+    LagSampled,
+    OffsetsCommitted,
+    PartitionsAssigned,
+    RecordsDone,
+    RecordsExpired,
+    RecordsRead,
+)
+from consumer.domain.lag import Partition, PartitionLag
+from consumer.domain.observations import BacklogSampled, BatchRouted, Fact, ListenerUp, Loop, Progress, Started
+from tests.deploy.dashboard import DASHBOARD, dashboard, evaluable, metrics_in, panels
+from tests.deploy.prometheus import Prometheus
+from tests.deploy.tools import DEPLOY, load_yaml, run, tool
 from tests.processes import running
+from tests.waiting import wait_for
 
 PROVISIONING = DEPLOY / "grafana" / "provisioning"
+EVENTS = Partition("events", 0)
+EVERYTHING: tuple[Fact, ...] = (
+    Started(address="http://127.0.0.1:9464", source="kafka"),
+    *(Progress(loop=loop, ok=True) for loop in Loop),
+    BatchRouted(
+        path=events.Path.HOT,
+        batch=Batch(
+            claimed=2,
+            inserted=1,
+            parked=1,
+            dead=0,
+            channels=("whatsapp",),
+            ages=(0.01,),
+            reached=Cursor(at="now", id="00000000-0000-0000-0000-000000000000"),
+            seconds=0.01,
+        ),
+    ),
+    BacklogSampled(backlog=Backlog(ready=1, oldest_seconds=1, parked=1, dead=1, notification_queue=0)),
+    ListenerUp(),
+    RecordsRead(counts={EVENTS: 2}),
+    RecordsDone(skipped={}, flawed={}, repeated=0, ages={EVENTS.topic: (0.01,)}, traces=()),
+    OffsetsCommitted(seconds=0.01),
+    PartitionsAssigned(partitions=frozenset({EVENTS})),
+    LagSampled(lags=(PartitionLag(partition=EVENTS, records=1, seconds=1),)),
+    RecordsExpired(partition=EVENTS, records=1),
+)
+"""Facts of which a service makes series only when it has seen one of them."""
 SUFFIXES = re.compile(r"_(bucket|count|sum)$")
 
 
@@ -35,12 +81,62 @@ def test_shows_every_metric_and_no_other(database: str) -> None:
     assert kinds == families(Metrics().render().decode())
 
 
+class Exposed(BaseHTTPRequestHandler):
+    """Answers any GET with the metrics of its server."""
+
+    def do_GET(self) -> None:
+        assert isinstance(self.server, MetricsServer)
+        self.send_response(200)
+        self.end_headers()
+        self.wfile.write(self.server.metrics.render())
+
+    def log_message(self, *_: object) -> None:
+        """Nothing: scrapes come each second."""
+
+
+class MetricsServer(ThreadingHTTPServer):
+    """Exposes metrics that a test has fed, in a thread of its own."""
+
+    def __init__(self, metrics: Metrics) -> None:
+        super().__init__(("127.0.0.1", 0), Exposed)
+        self.metrics = metrics
+
+
+def test_each_panel_shows_each_kind_of_fact(tmp_path: Path) -> None:
+    """A real Prometheus, which has scraped a service that has seen everything, has series for each query."""
+    metrics = Metrics()
+    for fact in EVERYTHING:
+        metrics(fact)
+    with MetricsServer(metrics) as server:
+        threading.Thread(target=server.serve_forever).start()
+        prometheus = Prometheus(tmp_path, f"127.0.0.1:{server.server_port}")
+        try:
+            for title, expression in panels():
+                wait_for(partial(prometheus.query, evaluable(expression)), what=f"series of {title!r}: {expression}")
+        finally:
+            prometheus.stop()
+            server.shutdown()
+
+
 def test_latency_has_a_heat_map() -> None:
     """Latency is shown as a distribution over the histogram's buckets, not only as quantiles."""
     (heat,) = [panel for panel in dashboard()["panels"] if panel["type"] == "heatmap"]
     (target,) = heat["targets"]
     assert "webhook_router_event_latency_seconds_bucket" in target["expr"]
     assert target["format"] == "heatmap"
+
+
+def test_grafana_knows_every_field(tmp_path: Path) -> None:
+    """By Grafana's own published types, panels and their options included; and the check finds mistakes."""
+    run([tool("grafana-types"), DASHBOARD])
+    text = DASHBOARD.read_text(encoding="utf-8")
+    wrong = tmp_path / "wrong.json"
+    for right, mistaken in (('"showValue":', '"showVlaue":'), ('"graphTooltip": 1', '"graphTooltip": "1"')):
+        assert right in text
+        wrong.write_text(text.replace(right, mistaken), encoding="utf-8")
+        assert subprocess.run([tool("grafana-types"), wrong], capture_output=True, check=False).returncode == 1, (
+            mistaken
+        )
 
 
 def test_panels_are_whole() -> None:

@@ -92,7 +92,7 @@ class TestSecrecy:
             router.until_listening()
             application.execute(MARKED_EVENTS.encode())
             settled = "select count(*) from webhook_events where routed_at is not null or parked_until is not null"
-            wait_for(lambda: number(application, settled) == 100, timeout=30, what="all routed or parked")
+            wait_for(lambda: number(application, settled) == 100, what="all routed or parked")
             assert number(application, "select count(*) from messages") == 20
             assert number(application, f"select count(*) from router.parked_events where error_message ~ '{MARK}'") > 0
             wait_for(lambda: router.logged("routed"), what="a summary")
@@ -183,6 +183,16 @@ class TestLines:
         assert [line["event"] for line in lines] == ["webhook-router is running", "routed", "stopped"]
         assert lines[1]["events"] == 7000
 
+    def test_a_thousand_parked_events_are_a_few_lines(self, written: Written) -> None:
+        """The first is told at once, the others together from time to time, and none is left out."""
+        lines = written(*[batch(parked=1)] * 999, batch(parked=1, dead=1), Stopped())
+        told = [line for line in lines if line["event"].startswith("events parked")]
+        assert {line["level"] for line in told} == {"warning"}
+        assert told[0]["parked"] == 1
+        assert len(told) < 20
+        assert sum(line["parked"] for line in told) == 1000
+        assert sum(line["dead"] for line in told) == 1
+
     def test_summaries_come_when_they_are_due(self, written: Written) -> None:
         """One after each interval in which something was routed, none for a quiet one."""
         lines = written(batch(routed=1), sampled(), sampled(), batch(routed=2), sampled(), summary_every=1e-9)
@@ -216,6 +226,7 @@ class TestLines:
             assert re.fullmatch(r"\d{4}-\d\d-\d\dT[\d:.]+Z", line["timestamp"])
             assert line["level"] in {"info", "warning"}
             assert line["event"]
+            assert list(line)[:3] == ["timestamp", "level", "event"]
 
     def test_readable_on_a_terminal(self) -> None:
         """The other format is text for people."""

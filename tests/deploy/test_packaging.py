@@ -2,12 +2,14 @@
 
 import configparser
 import json
+import os
 import re
+import shutil
 import subprocess
 import sys
 import tarfile
 import zipfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -25,14 +27,36 @@ def distributions(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]
     return archive, wheel
 
 
+@pytest.fixture(scope="module")
+def from_archive(distributions: tuple[Path, Path], tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """A virtual environment into which pip has installed the source archive as for a user, in the lock's versions."""
+    folder = tmp_path_factory.mktemp("archive")
+    pins = re.findall(r"^\S+==\S+", (ROOT / "requirements.lock").read_text(encoding="utf-8"), re.MULTILINE)
+    (folder / "constraints.txt").write_text("\n".join(pins), encoding="utf-8")
+    run([sys.executable, "-m", "venv", "--without-pip", folder / "venv"])
+    pip: list[str | Path] = [
+        sys.executable,
+        "-m",
+        "pip",
+        "--python",
+        folder / "venv" / "bin" / "python",
+        "--disable-pip-version-check",
+    ]
+    # A constraint in the environment holds for what the archive is built with, too.
+    environment = {**os.environ, "PIP_CONSTRAINT": str(folder / "constraints.txt")}
+    run([*pip, "install", "--quiet", "--no-compile", f"{distributions[0]}[embedded]"], cwd=folder, env=environment)
+    yield folder / "venv"
+    shutil.rmtree(folder)
+
+
 @pytest.fixture
 def away(installed: Path, tmp_path: Path) -> Callable[..., "subprocess.CompletedProcess[str]"]:
     """Runs the installed command in an empty folder, with nothing of the checkout or of this test's environment."""
     environment = {name: value for name, value in clean_environment().items() if not name.startswith("PYTHON")}
-    environment["PATH"] = f"{installed / 'bin'}:{environment['PATH']}"
 
-    def away(*arguments: str) -> "subprocess.CompletedProcess[str]":
-        return run(["webhook-router", *arguments], env=environment, cwd=tmp_path)
+    def away(*arguments: str, where: Path = installed) -> "subprocess.CompletedProcess[str]":
+        path = f"{where / 'bin'}:{environment['PATH']}"
+        return run(["webhook-router", *arguments], env={**environment, "PATH": path}, cwd=tmp_path)
 
     return away
 
@@ -84,9 +108,13 @@ class TestInstalled:
         assert all(place.startswith(str(installed)) for place in places), places
         assert (Path(places[0]).parent / "py.typed").exists()
 
-    def test_the_demo_routes_every_event(self, away: Callable[..., "subprocess.CompletedProcess[str]"]) -> None:
-        """A Postgres of its own, the schema from the package, 1,000 deliveries."""
-        figures = json.loads(away("demo", "--events", "1000", "--once", "--json").stdout)
+    @pytest.mark.parametrize("installation", ["installed", "from_archive"])
+    def test_the_demo_routes_every_event(
+        self, away: Callable[..., "subprocess.CompletedProcess[str]"], request: pytest.FixtureRequest, installation: str
+    ) -> None:
+        """A Postgres of its own, the schema from the package, 1,000 deliveries: from the wheel and from the archive."""
+        where = request.getfixturevalue(installation)
+        figures = json.loads(away("demo", "--events", "1000", "--once", "--json", where=where).stdout)
         assert figures["events"] == 1000
         assert figures["routed"] + figures["parked"] + figures["duplicates"] == 1000
         assert figures["routed"] > 900

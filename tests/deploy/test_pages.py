@@ -1,20 +1,26 @@
 """The two pages that take a user from nothing to events routed, followed to the letter on a database as in the wild."""
 
 import re
+import shlex
+import shutil
 import socket
 import subprocess
 from pathlib import Path
 from typing import NamedTuple
 
+import psycopg
 import pytest
 import typer.main
 from typer.core import TyperGroup
 
+from consumer.adapters.postgres import migrate
+from consumer.adapters.postgres.embedded import Binaries, all_binaries
 from consumer.cli.app import app
 from tests.conftest import StartPostgres
-from tests.deploy.tools import DEPLOY, DOCS, ROOT
-from tests.migrations.databases import brownfield_on, make_application_roles
+from tests.deploy.tools import DEPLOY, DOCS, ROOT, lacking, load_yaml, run, tool
+from tests.migrations.databases import Database, brownfield_on, make_application_roles, make_brownfield
 from tests.processes import clean_environment
+from tests.waiting import wait_for
 
 PAGES = ("near-real-time.md", "reconciliation-only.md")
 BLOCK = re.compile(r"^```(?P<kind>\w+)\n(?P<text>.*?)^```$", re.MULTILINE | re.DOTALL)
@@ -39,6 +45,12 @@ def steps(page: str) -> list[Step]:
         for (kind, text), (then, after) in zip(blocks, following, strict=True)
         if kind == "sh"
     ]
+
+
+def sql_blocks(page: str) -> list[str]:
+    """The blocks that a page gives to be run in a session of the database."""
+    blocks = BLOCK.finditer((DOCS / page).read_text(encoding="utf-8"))
+    return [found["text"] for found in blocks if found["kind"] == "sql"]
 
 
 def matches(said: str, promised: str) -> bool:
@@ -75,7 +87,7 @@ def test_a_page_does_what_it_says(page: str, private_postgres: StartPostgres, in
             cwd=tmp_path,
             capture_output=True,
             text=True,
-            timeout=120,
+            timeout=600,
             check=False,
         )
         assert done.returncode == 0, f"{done.stdout}\n{done.stderr}"
@@ -85,6 +97,78 @@ def test_a_page_does_what_it_says(page: str, private_postgres: StartPostgres, in
         unrouted = "select count(*) from public.webhook_events where routed_at is null"
         assert database.value(unrouted) == 0
         assert database.value("select count(*) from public.messages") == EVENTS + 1
+
+
+def with_pg_cron() -> Binaries:
+    """A Postgres of this machine that has the extension."""
+    able = [found for found in all_binaries() if (found.folder.parent / "lib" / "pg_cron.so").exists()]
+    return able[0] if able else lacking("no Postgres has pg_cron: on Debian 12 it comes with postgresql-15-cron")
+
+
+def test_pg_cron_routes_each_minute(private_postgres: StartPostgres) -> None:
+    """The page's statement, run by the owner of the tables, who is no superuser, makes a real pg_cron route events."""
+    server = private_postgres(
+        binaries=with_pg_cron(),
+        settings={"shared_preload_libraries": "pg_cron", "cron.use_background_workers": "on", "timezone": "UTC"},
+    )
+    make_application_roles(server)
+    database = Database(server=server, name=server.dsn().rsplit("/", 1)[1])
+    for statement in ("database postgres", "schema public"):
+        database.run(f"alter {statement} owner to {database.owner}")
+    database.run("create extension pg_cron")
+    make_brownfield(database, events=EVENTS)
+    migrate.migrate(database.owned)
+    usage, schedule = sql_blocks("reconciliation-only.md")
+    database.run(usage.replace("app_owner", database.owner))
+    database.run(schedule, role=database.owner)
+    unrouted = "select count(*) from public.webhook_events where routed_at is null"
+    assert database.value(unrouted) == EVENTS // 100
+    runs = "select string_agg(status || ': ' || coalesce(return_message, ''), '; ') from cron.job_run_details"
+    wait_for(lambda: database.value(unrouted) == 0, what=f"a minute to pass, {database.value(runs)}")
+    wait_for(lambda: str(database.value(runs)).startswith("succeeded"), what="the run to be over")
+
+
+def shell_lines(page: str, start: str) -> list[str]:
+    """The lines that begin so, in the blocks which need a machine that tests have not."""
+    blocks = BLOCK.finditer((DOCS / page).read_text(encoding="utf-8"))
+    lines = "\n".join(found["text"] for found in blocks if found["kind"] == "shell").replace("\\\n", " ").splitlines()
+    return [line for line in lines if line.startswith(start)]
+
+
+def test_cron_gets_a_line_that_works(database: str, installed: Path, tmp_path: Path) -> None:
+    """Five fields, a user, and a command that routes with what cron gives it, and says nothing when all is well."""
+    (echo,) = shell_lines("reconciliation-only.md", "echo '* ")
+    entry = shlex.split(echo)[1]
+    *when, user, command = entry.split(" ", 6)
+    assert when == ["*"] * 5
+    assert [user] == [line.split()[-1] for line in shell_lines("reconciliation-only.md", "sudo useradd")]
+    (tmp_path / "url").write_text(f"{database}\n", encoding="utf-8")
+    command = command.replace("/etc/webhook-router/database-url", str(tmp_path / "url"))
+    command = command.replace("/opt/webhook-router", str(installed))
+    with psycopg.connect(database, autocommit=True) as connection:
+        connection.execute("insert into webhook_events (channel, type, event_id) values ('tiktok', 'comment', 'e')")
+        done = run(["sh", "-c", command], env={"PATH": "/usr/bin:/bin", "HOME": "/", "SHELL": "/bin/sh"}, cwd=tmp_path)
+        assert done.stdout + done.stderr == ""
+        routed = connection.execute("select count(*) from webhook_events where routed_at is not null").fetchall()
+    assert routed == [(1,)]
+
+
+@pytest.mark.parametrize(("page", "overlay"), [(PAGES[0], "postgres"), (PAGES[1], "reconcile")])
+def test_kustomize_takes_what_a_page_edits(page: str, overlay: str, tmp_path: Path) -> None:
+    """With the edits of the page, its overlay names the reader's image everywhere, in the reader's namespace."""
+    (enter,) = shell_lines(page, "cd ")
+    assert enter == f"cd deploy/kubernetes/overlays/{overlay}"
+    shutil.copytree(DEPLOY / "kubernetes", tmp_path / "kubernetes")
+    place = tmp_path / "kubernetes" / "overlays" / overlay
+    edits = [shlex.split(line)[1:] for line in shell_lines(page, "kustomize ")]
+    for edit in edits:
+        run([tool("kustomize"), *edit], cwd=place)
+    rendered = run([tool("kustomize"), "build", place]).stdout
+    images = re.findall(r"^ +image: (.*)$", rendered, re.MULTILINE)
+    assert images
+    assert set(images) == {"registry.example.com/webhook-router:0.1.0"}
+    if ["edit", "set", "namespace", "webhook-router"] in edits:
+        assert {manifest["metadata"].get("namespace") for manifest in load_yaml(rendered)} == {"webhook-router"}
 
 
 def test_pages_name_commands_that_exist() -> None:

@@ -1,37 +1,23 @@
 """The rules: each alert fires and stays silent as it should, in promtool's tests and beside the running service."""
 
 import re
-import socket
-import subprocess
-import urllib.error
-import urllib.parse
-import urllib.request
 from collections.abc import Iterator
 from functools import partial
-from pathlib import Path
-from typing import Any
 
-import orjson
 import psycopg
 import pytest
 
 from consumer.adapters.postgres.embedded import EmbeddedPostgres
 from tests.deploy import service_login
 from tests.deploy.dashboard import evaluable, metrics_in, panels
+from tests.deploy.prometheus import RULES, Prometheus, alerts
 from tests.deploy.tools import DEPLOY, DOCS, load_yaml, run, tool
 from tests.processes import Router, running
 from tests.servers import empty_database_on
 from tests.waiting import wait_for
 
-RULES = DEPLOY / "prometheus" / "rules.yml"
 CASES = DEPLOY / "prometheus" / "rules_test.yml"
 CONFIG = DEPLOY / "prometheus" / "prometheus.yml"
-
-
-def alerts() -> dict[str, dict[str, Any]]:
-    """The alert rules by name."""
-    (document,) = load_yaml(RULES)
-    return {rule["alert"]: rule for group in document["groups"] for rule in group["rules"] if "alert" in rule}
 
 
 class TestRules:
@@ -73,69 +59,6 @@ class TestRules:
         assert not {title for title in sections if title.startswith("WebhookRouter")} - alerts().keys()
 
 
-class Prometheus:
-    """A Prometheus that scrapes one service twice a second, with our rules, whose alerts do not wait."""
-
-    def __init__(self, folder: Path, target: str) -> None:
-        hasty = re.sub(r"^(\s+for:) .*$", r"\1 1s", RULES.read_text(encoding="utf-8"), flags=re.MULTILINE)
-        (folder / "rules.yml").write_text(hasty, encoding="utf-8")
-        (folder / "prometheus.yml").write_text(
-            "global: {scrape_interval: 500ms, scrape_timeout: 500ms, evaluation_interval: 500ms}\n"
-            "rule_files: [rules.yml]\n"
-            f"scrape_configs: [{{job_name: webhook-router, static_configs: [{{targets: ['{target}']}}]}}]\n",
-            encoding="utf-8",
-        )
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            self.address = f"127.0.0.1:{probe.getsockname()[1]}"
-        self.log = (folder / "log").open("w+", encoding="utf-8")
-        self.process = subprocess.Popen(
-            [
-                tool("prometheus"),
-                f"--config.file={folder / 'prometheus.yml'}",
-                f"--storage.tsdb.path={folder / 'data'}",
-                f"--web.listen-address={self.address}",
-            ],
-            stdout=subprocess.DEVNULL,
-            stderr=self.log,
-        )
-
-    def get(self, path: str, **parameters: str) -> Any:
-        """The data of an answer of the API; None while it does not answer."""
-        url = f"http://{self.address}{path}?{urllib.parse.urlencode(parameters)}"
-        try:
-            with urllib.request.urlopen(url, timeout=5) as answer:
-                return orjson.loads(answer.read())["data"]
-        except urllib.error.HTTPError as error:
-            if error.code == 503:  # which it says while it starts
-                return None
-            raise AssertionError(f"{parameters}: {error.read().decode()}") from error
-        except OSError:
-            assert self.process.poll() is None, Path(self.log.name).read_text(encoding="utf-8")
-            return None
-
-    def query(self, expression: str) -> list[dict[str, Any]]:
-        """The series that an expression gives now."""
-        found = self.get("/api/v1/query", query=expression)
-        return found["result"] if found else []
-
-    def value(self, expression: str) -> float:
-        """The one value of an expression; NaN when there is none, or more."""
-        series = self.query(expression)
-        return float(series[0]["value"][1]) if len(series) == 1 else float("nan")
-
-    def firing(self) -> set[str]:
-        """The alerts that fire."""
-        found = self.get("/api/v1/alerts")
-        return {alert["labels"]["alertname"] for alert in found["alerts"] if alert["state"] == "firing"}
-
-    def stop(self) -> None:
-        """Ends it; its data go with the folder."""
-        self.process.kill()
-        self.process.wait()
-        self.log.close()
-
-
 class Watched:
     """A service that runs as its own login, and a Prometheus that watches it."""
 
@@ -175,7 +98,7 @@ def watched(
         router.until_listening()
         prometheus = Prometheus(tmp_path_factory.mktemp("prometheus"), router.address.removeprefix("http://"))
         try:
-            wait_for(lambda: prometheus.value("webhook_router_listener_up") == 1, timeout=30, what="the first scrape")
+            wait_for(lambda: prometheus.value("webhook_router_listener_up") == 1, what="the first scrape")
             yield Watched(router, prometheus, login, database)
         finally:
             prometheus.stop()
@@ -203,13 +126,13 @@ class TestRunningService:
         for title, expression in panels():
             query = partial(watched.prometheus.query, evaluable(expression))
             if metrics_in(expression) <= exposed:
-                wait_for(query, timeout=20, what=f"series of the panel {title!r}: {expression}")
+                wait_for(query, what=f"series of the panel {title!r}: {expression}")
             else:
                 query()  # which fails if the expression is wrong
 
     def test_nothing_fires_while_all_is_well(self, watched: Watched) -> None:
         """Not one of the alerts, even without the time that they wait."""
-        wait_for(lambda: watched.prometheus.get("/api/v1/rules")["groups"][1]["lastEvaluation"], what="an evaluation")
+        watched.prometheus.until_evaluated(times=3)
         assert watched.prometheus.firing() == set()
 
     def test_a_listener_that_cannot_come_back_fires_and_comes_back(self, watched: Watched) -> None:
@@ -222,9 +145,7 @@ class TestRunningService:
             f"where usename = '{watched.login}' and query ilike '%listen%'"
         )
         assert ended == 1
-        wait_for(
-            lambda: "WebhookRouterListenerDown" in watched.prometheus.firing(), timeout=20, what="the alert to fire"
-        )
+        wait_for(lambda: "WebhookRouterListenerDown" in watched.prometheus.firing(), what="the alert to fire")
         watched.insert("polled ", 50)
         wait_for(
             lambda: watched.count("select count(*) from webhook_events where routed_at is null") == 0,
@@ -232,13 +153,12 @@ class TestRunningService:
         )
         assert watched.prometheus.firing() == {"WebhookRouterListenerDown"}
         watched.database.execute(f"alter role {watched.login} connection limit -1".encode())
-        wait_for(lambda: watched.prometheus.firing() == set(), timeout=30, what="the alert to end")
+        wait_for(lambda: watched.prometheus.firing() == set(), what="the alert to end")
 
     def test_a_replica_that_is_gone_fires(self, watched: Watched) -> None:
         """A killed service is missed, and since it was the last one, nobody is left."""
         watched.router.process.kill()
         wait_for(
             lambda: {"WebhookRouterReplicaGone", "WebhookRouterAbsent"} <= watched.prometheus.firing(),
-            timeout=20,
             what="both alerts",
         )

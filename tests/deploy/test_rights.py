@@ -69,8 +69,10 @@ class TestService:
             pending = "select count(*)::text from webhook_events where routed_at is null"
             wait_for(lambda: logins.column(pending) == ["1"], what="99 routed events")
             logins.owner.execute("update webhook_events set event_date = now() where event_id = 'e50'")
-            retried = command("dead-letters", "retry", "--all", dsn=logins.dsn)
-            assert retried.returncode == 0, retried.stderr
+            (parked,) = logins.column("select id::text from webhook_events where event_id = 'e50'")
+            for words in (("list",), ("show", parked), ("retry", "--all")):
+                done = command("dead-letters", *words, dsn=logins.dsn)
+                assert done.returncode == 0, done.stderr
             wait_for(lambda: logins.column(pending) == ["0"], what="the parked one too")
             wait_for(lambda: router.metric("webhook_router_sweeps_total") > 0, what="a sweep")
             wait_for(
@@ -87,6 +89,16 @@ class TestService:
         )
         swept = command("reconcile", dsn=logins.dsn)
         assert (swept.returncode, swept.stdout) == (0, "1\n"), swept.stderr
+
+    def test_feeds_and_gives_up(self, logins: Logins) -> None:
+        """Events can be brought in from a file, and given up when nothing will ever make them right."""
+        fed = command("ingest", "-", dsn=logins.dsn, stdin='{"channel": "tiktok", "event_id": "never"}')
+        assert fed.returncode == 0, fed.stderr
+        logins.owner.execute("update webhook_events set event_date = 'infinity'")
+        for words in (("reconcile",), ("dead-letters", "discard", "--all")):
+            done = command(*words, dsn=logins.dsn)
+            assert done.returncode == 0, done.stderr
+        assert '"never"' in command("dead-letters", "list", "--state", "discarded", "--json", dsn=logins.dsn).stdout
 
 
 class TestLimits:

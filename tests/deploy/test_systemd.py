@@ -4,6 +4,7 @@ import os
 import re
 import signal
 import socket
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -39,6 +40,12 @@ class Hands:
         self.now = 100.0
         self.sent: list[str] = []
         self.stalled: list[str] = []
+        self.deaf = False
+
+    def send(self, message: bytes) -> bool:
+        if not self.deaf:
+            self.sent.append(message.decode())
+        return not self.deaf
 
     def monotonic(self) -> float:
         return self.now
@@ -47,12 +54,40 @@ class Hands:
         return 0.0
 
     def observer(self, *, watchdog: float | None = None) -> Systemd:
-        return Systemd(
-            lambda message: self.sent.append(message.decode()),
-            stalled=lambda: self.stalled,
-            clock=self,
-            watchdog=watchdog,
-        )
+        return Systemd(self.send, stalled=lambda: self.stalled, clock=self, watchdog=watchdog)
+
+
+class Notified:
+    """What systemd would listen on; messages are read as they come, since those that find its queue full are lost."""
+
+    def __init__(self) -> None:
+        self.messages: list[str] = []
+        self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+        self._socket.bind("")  # Linux finds a name, an abstract one
+        self.address = f"@{self._socket.getsockname()[1:].decode()}"
+        self._reader = threading.Thread(target=self._read)
+        self._reader.start()
+
+    def _read(self) -> None:
+        while message := self._socket.recv(4096):
+            self.messages.append(message.decode())
+
+    def all(self) -> list[str]:
+        """Everything that was said until now; from then on nothing is heard."""
+        if self._reader.is_alive():
+            with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as end:
+                end.sendto(b"", self._socket.getsockname())
+        self._reader.join()
+        self._socket.close()
+        return self.messages
+
+
+@pytest.fixture
+def notified() -> Iterator[Notified]:
+    """The socket that a service is given."""
+    listening = Notified()
+    yield listening
+    listening.all()
 
 
 class TestNotifications:
@@ -116,6 +151,16 @@ class TestNotifications:
         hands.stalled = []
         assert fed_at(21)
 
+    def test_what_was_not_taken_is_said_again(self) -> None:
+        """A systemd that is too busy for a moment hears READY and the watchdog's food the next time round."""
+        hands = Hands()
+        observer = hands.observer(watchdog=8)
+        hands.deaf = True
+        observer(HOT)
+        hands.deaf = False
+        observer(HOT)
+        assert hands.sent == ["READY=1\nSTATUS=routing, polling, backlog 0", "WATCHDOG=1"]
+
     def test_without_a_watchdog_nothing_is_fed(self) -> None:
         """A unit without WatchdogSec hears READY alone."""
         hands = Hands()
@@ -133,14 +178,15 @@ class TestNotifications:
             ({}, False),
         ],
     )
-    def test_reads_its_environment(self, notify: socket.socket, environment: dict[str, str], *, fed: bool) -> None:
+    def test_reads_its_environment(self, notified: Notified, environment: dict[str, str], *, fed: bool) -> None:
         """The watchdog is this process's, or none; an abstract socket is reached under its @ name."""
-        address = f"@{notify.getsockname()[1:].decode()}"
-        observer = Systemd.from_environment({"NOTIFY_SOCKET": address, **environment}, stalled=list, clock=Hands())
+        environment = {"NOTIFY_SOCKET": notified.address, **environment}
+        observer = Systemd.from_environment(environment, stalled=list, clock=Hands())
         assert observer is not None
         observer(HOT)
-        assert notify.recv(4096).startswith(b"READY=1\n")
-        assert received(notify) == (["WATCHDOG=1"] if fed else [])
+        ready, *rest = notified.all()
+        assert ready.startswith("READY=1\n")
+        assert rest == (["WATCHDOG=1"] if fed else [])
 
     @pytest.mark.parametrize("environment", [{}, {"NOTIFY_SOCKET": ""}, {"NOTIFY_SOCKET": "vsock:2:1234"}])
     def test_outside_systemd_there_is_none(self, environment: dict[str, str]) -> None:
@@ -156,72 +202,40 @@ class TestNotifications:
         observer(HOT)
 
 
-@pytest.fixture
-def notify() -> Iterator[socket.socket]:
-    """What systemd would listen on."""
-    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as server:
-        server.bind(f"\0webhook-router-test-{os.getpid()}")
-        server.setblocking(False)
-        yield server
-
-
-def received(server: socket.socket) -> list[str]:
-    """The messages that are there."""
-    messages = []
-    while True:
-        try:
-            messages.append(server.recv(4096).decode())
-        except BlockingIOError:
-            return messages
-
-
-def heard(server: socket.socket, all_of_it: list[str]) -> list[str]:
-    """Everything so far, with what has come since the last time."""
-    all_of_it.extend(received(server))
-    return all_of_it
-
-
 class TestService:
-    def test_a_unit_lives_and_ends(self, database: str, notify: socket.socket) -> None:
+    def test_a_unit_lives_and_ends(self, database: str, notified: Notified) -> None:
         """The real service says that it is ready, feeds the watchdog again and again, and says that it stops."""
-        environment = {"NOTIFY_SOCKET": f"@{notify.getsockname()[1:].decode()}", "WATCHDOG_USEC": "400000"}
-        messages: list[str] = []
+        environment = {"NOTIFY_SOCKET": notified.address, "WATCHDOG_USEC": "400000"}
+        messages = notified.messages
         with running(database, "--poll-interval", "0.05", env=environment) as router:
             ready = "READY=1\nSTATUS=routing"
-            wait_for(
-                lambda: any(message.startswith(ready) for message in heard(notify, messages)),
-                what=f"READY=1, {router.lines}",
-            )
+            wait_for(lambda: any(message.startswith(ready) for message in messages), what=f"READY=1, {router.lines}")
             router.until_listening()
-            wait_for(lambda: heard(notify, messages).count("WATCHDOG=1") >= 5, what="food for the watchdog")
-            assert any("STATUS=routing, listening, backlog 0" in message for message in messages)
+            wait_for(lambda: messages.count("WATCHDOG=1") >= 5, what="food for the watchdog")
+            wait_for(lambda: "STATUS=routing, listening, backlog 0" in messages, what="the status")
             router.signal(signal.SIGTERM)
             assert router.stopped() == 0
-        assert "STOPPING=1\nSTATUS=stopping: SIGTERM" in heard(notify, messages)
+        assert "STOPPING=1\nSTATUS=stopping: SIGTERM" in notified.all()
 
-    def test_a_wrong_configuration_never_gets_ready(self, database: str, notify: socket.socket) -> None:
+    def test_a_wrong_configuration_never_gets_ready(self, database: str, notified: Notified) -> None:
         """`systemctl start` fails, with the exit code that the unit does not restart after."""
-        environment = {"NOTIFY_SOCKET": f"@{notify.getsockname()[1:].decode()}"}
-        with running(make_conninfo(database, password="wrong"), env=environment) as router:
+        wrong = make_conninfo(database, password="wrong")
+        with running(wrong, env={"NOTIFY_SOCKET": notified.address}) as router:
             assert router.stopped() == 2
-        assert not [message for message in received(notify) if "READY" in message]
+        assert not [message for message in notified.all() if "READY" in message]
 
-    def test_without_the_schema_it_never_gets_ready(self, empty_database: str, notify: socket.socket) -> None:
+    def test_without_the_schema_it_never_gets_ready(self, empty_database: str, notified: Notified) -> None:
         """Nor does a service that has nothing to route with."""
-        environment = {"NOTIFY_SOCKET": f"@{notify.getsockname()[1:].decode()}"}
-        with running(empty_database, env=environment) as router:
+        with running(empty_database, env={"NOTIFY_SOCKET": notified.address}) as router:
             assert router.stopped() == 1
-        assert not [message for message in received(notify) if "READY" in message]
+        assert not [message for message in notified.all() if "READY" in message]
 
-    def test_a_database_that_is_away_does_not_keep_the_unit_from_starting(self, notify: socket.socket) -> None:
+    def test_a_database_that_is_away_does_not_keep_the_unit_from_starting(self, notified: Notified) -> None:
         """The unit is up and waits; nobody answers at port 1."""
-        environment = {"NOTIFY_SOCKET": f"@{notify.getsockname()[1:].decode()}"}
-        messages: list[str] = []
-        with running("postgresql://nobody@127.0.0.1:1/none", env=environment) as router:
-            trouble = re.compile(r"READY=1\nSTATUS=.*hot: database: .*refused")
+        trouble = re.compile(r"READY=1\nSTATUS=.*hot: database: .*refused")
+        with running("postgresql://nobody@127.0.0.1:1/none", env={"NOTIFY_SOCKET": notified.address}) as router:
             wait_for(
-                lambda: any(trouble.match(message) for message in heard(notify, messages)),
-                what=f"READY=1, {router.lines}",
+                lambda: any(trouble.match(message) for message in notified.messages), what=f"READY=1, {router.lines}"
             )
 
 

@@ -20,6 +20,7 @@ STEPS = {
     "promtool": "prometheus",
     "kustomize": "kustomize",
     "compose-spec": "compose",
+    "grafana-types": "grafana",
     "hadolint": "pypi",
     "shellcheck": "pypi",
     "kubernetes-validate": "pypi",
@@ -73,6 +74,6 @@ def load_yaml(source: Path | str) -> list[Any]:
 
 def run(command: Sequence[str | Path], *, stdin: str | None = None, **options: Any) -> subprocess.CompletedProcess[str]:
     """Runs to the end and expects success; the failure shows all that was said."""
-    done = subprocess.run(command, input=stdin, text=True, capture_output=True, timeout=300, check=False, **options)
+    done = subprocess.run(command, input=stdin, text=True, capture_output=True, timeout=1200, check=False, **options)
     assert done.returncode == 0, f"{command}: exit code {done.returncode}\n{done.stdout}\n{done.stderr}"
     return done
