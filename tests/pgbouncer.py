@@ -16,9 +16,14 @@ from psycopg.conninfo import conninfo_to_dict, make_conninfo
 from tests.waiting import wait_for
 
 
+def installed() -> str | None:
+    """The program's path; None where it is not installed."""
+    return shutil.which("pgbouncer") or shutil.which("pgbouncer", path="/usr/sbin:/usr/local/sbin")
+
+
 def find_pgbouncer() -> str:
     """The program; skips the test where it is not installed, which with CI=true is a failure."""
-    found = shutil.which("pgbouncer") or shutil.which("pgbouncer", path="/usr/sbin:/usr/local/sbin")
+    found = installed()
     if found is None:
         reason = "pgbouncer is not installed (Debian: apt install pgbouncer)"
         if os.environ.get("CI") == "true":
@@ -28,8 +33,8 @@ def find_pgbouncer() -> str:
 
 
 @contextlib.contextmanager
-def pooled(dsn: str) -> Iterator[str]:
-    """The DSN of the same database through a transaction pool of up to 20 server sessions."""
+def pooled(dsn: str, *, size: int = 20) -> Iterator[str]:
+    """The DSN of the same database through a transaction pool of up to `size` server sessions."""
     program = find_pgbouncer()
     target = conninfo_to_dict(dsn)
     with socket.socket() as probe:
@@ -51,7 +56,7 @@ unix_socket_dir =
 auth_type = trust
 auth_file = {users}
 pool_mode = transaction
-default_pool_size = 20
+default_pool_size = {size}
 ignore_startup_parameters = extra_float_digits
 """
         )
@@ -70,7 +75,7 @@ ignore_startup_parameters = extra_float_digits
                     return False
                 return True
 
-            wait_for(answers, what="pgbouncer")
+            wait_for(answers, timeout=60, what="pgbouncer")
             yield through
         finally:
             process.terminate()

@@ -8,7 +8,7 @@ import pytest
 from psycopg import sql
 from psycopg.conninfo import conninfo_to_dict
 
-from tests.chaos.scene import SERVICE, Server, own_server, prepare
+from tests.chaos.server import SERVICE, Server, own_server, prepare
 from tests.servers import empty_database_on
 
 TEMPLATE = "abused_template"

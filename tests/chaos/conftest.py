@@ -10,7 +10,9 @@ import pytest
 
 from tests.chaos.kafka import SETTINGS
 from tests.chaos.link import Link
-from tests.chaos.scene import Scene, Server, own_server, possible, prepare, scene_on
+from tests.chaos.possible import possible
+from tests.chaos.scene import Scene, scene_on
+from tests.chaos.server import Server, own_server, prepare
 from tests.kafka import broker
 from tests.kafka.broker import Cluster, KafkaUnavailable
 

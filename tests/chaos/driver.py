@@ -2,37 +2,29 @@
 
 import contextlib
 import random
-import shutil
 import sys
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 
+import psycopg
+
 from tests.chaos.faults import FAULTS, Fault
 from tests.chaos.kafka import SETTINGS
 from tests.chaos.ledger import verdict
 from tests.chaos.link import Link
+from tests.chaos.possible import possible
 from tests.chaos.report import FaultReport, Report
-from tests.chaos.scene import Scene, own_server, possible, scene_on
+from tests.chaos.scene import Scene, scene_on
+from tests.chaos.server import own_server
 from tests.chaos.traffic import Plan, Producer
 from tests.chaos.watch import Watcher, until_caught_up
 from tests.kafka import broker
 from tests.kafka.broker import VERSION, KafkaUnavailable
-from tests.pgbouncer import pooled
 from tests.waiting import wait_for
 
 RECOVERY = 180.0
 """Seconds after which a run counts as not recovered."""
-LONELY = frozenset(
-    {
-        "postgres-frozen",
-        "connections-exhausted",
-        "exclusive-lock",
-        "kafka-topic-made-anew",
-        "kafka-offsets-out-of-range",
-    }
-)
-"""Faults that stop what others need to begin or to end: nothing else happens meanwhile."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -77,10 +69,9 @@ def course(seed: int, faults: Sequence[Fault]) -> Iterator[Step]:
         chance.shuffle(deck)
         for fault in deck:
             beside = chance.choice(deck)
-            fits = beside is not fault and not {fault.name, beside.name} & LONELY
             yield Step(
                 first=fault,
-                second=beside if fits and chance.random() < 0.25 else None,
+                second=beside if chance.random() < 0.3 and fault.may_contain(beside) else None,
                 seconds=chance.uniform(*fault.seconds),
                 pause=chance.uniform(0.5, 3.0),
             )
@@ -120,7 +111,7 @@ class Run:
                 if step.second is not None:
                     self._beside(both, step.second)
                 time.sleep(step.seconds)
-        except (AssertionError, OSError) as error:  # the moment for it did not come: say so, and go on
+        except (AssertionError, OSError, psycopg.Error) as error:  # the moment for it did not come: say so, and go on
             entry.not_made += 1
             self.report.remarks.append(f"{name}: {str(error)[:300]}")
             self.say(f"not made: {str(error)[:300]}")
@@ -135,7 +126,7 @@ class Run:
     def _beside(self, both: contextlib.ExitStack, second: Fault) -> None:
         try:
             both.enter_context(second.on(self.scene))
-        except (AssertionError, OSError) as error:
+        except (AssertionError, OSError, psycopg.Error) as error:
             self.report.fault(second).not_made += 1
             self.report.remarks.append(f"{second.name}, beside another: {str(error)[:300]}")
 
@@ -162,12 +153,12 @@ def drive(options: Options) -> Report:
         scene.chance = random.Random(f"{options.seed} scene")
         run = Run(scene=scene, report=report)
         missing = {needs: possible(needs) for needs in {f.needs for f in FAULTS.values() if f.needs} - {"kafka"}}
-        missing["kafka"] = _kafka(stack, scene) if options.kafka else "the run was asked to go without Kafka"
+        missing["kafka"] = _kafka(scene) if options.kafka else "the run was asked to go without Kafka"
         report.kafka = f"Kafka {VERSION}, three brokers" if scene.kafka else ""
         faults = [f for f in FAULTS.values() if not (f.needs and missing[f.needs])]
         report.impossible = {f.name: missing[f.needs] or "" for f in FAULTS.values() if f.needs and missing[f.needs]}
         faults = [f for f in faults if not options.only or f.name in options.only]
-        _replicas(stack, scene)
+        _replicas(scene)
         watcher = Watcher(scene.database.dsn, scene.ledger, offsets=scene.kafka.committed if scene.kafka else None)
         watcher.start()
         # The second one sends half of its batches to the topic, some of them to the table as well.
@@ -205,7 +196,7 @@ def drive(options: Options) -> Report:
     return report
 
 
-def _kafka(stack: contextlib.ExitStack, scene: Scene) -> str | None:
+def _kafka(scene: Scene) -> str | None:
     """Gives the scene a cluster; why not, where there can be none."""
     try:
         cluster = broker.prepare(3, settings=SETTINGS)
@@ -217,14 +208,14 @@ def _kafka(stack: contextlib.ExitStack, scene: Scene) -> str | None:
     return None
 
 
-def _replicas(stack: contextlib.ExitStack, scene: Scene) -> None:
+def _replicas(scene: Scene) -> None:
     """Two beside each other, one behind the link, one behind a pooler, two at the topic, as far as there are such."""
     scene.start()
     scene.start()
     if scene.link is not None:
         scene.start(scene.kind(linked=True))
-    if shutil.which("pgbouncer") or shutil.which("pgbouncer", path="/usr/sbin:/usr/local/sbin"):
-        scene.start(scene.kind(through=stack.enter_context(pooled(scene.service_dsn()))))
+    if possible("pgbouncer") is None:
+        scene.start(scene.kind(behind_pooler=True))
     if scene.kafka is not None:
         scene.start(scene.kind(kafka=True))
         scene.start(scene.kind(kafka=True))
@@ -234,7 +225,7 @@ def _replicas(stack: contextlib.ExitStack, scene: Scene) -> None:
 
 def _steps(run: Run, options: Options, faults: Sequence[Fault]) -> None:
     deadline = time.monotonic() + options.minutes * 60
-    wait_for(lambda: all(p.delivered for p in run.producers), timeout=30, what="traffic")
+    wait_for(lambda: all(p.delivered for p in run.producers), what="traffic")
     steps = course(options.seed, faults)
     while time.monotonic() < deadline or run.scene.ledger.counts()[1] < options.events:
         run.step(next(steps))

@@ -18,10 +18,10 @@ from tests.chaos.events import Event
 from tests.chaos.ledger import Ledger
 from tests.kafka.broker import Broker, Cluster
 from tests.kafka.topics import Topics
-from tests.waiting import wait_for
+from tests.waiting import PATIENCE, wait_for
 
 PARTITIONS = 6
-ANSWER = 20.0
+ANSWER = 60.0
 """Seconds for anything that brokers are asked."""
 SETTINGS = {"auto.create.topics.enable": "false", "group.max.session.timeout.ms": "60000"}
 T = TypeVar("T")
@@ -121,7 +121,7 @@ class Kafka:
         """As the watcher wants it."""
         return {self.topic: self._ask(self._topics.committed(self.group, self.topic))}
 
-    def until_done(self, timeout: float = 60) -> None:
+    def until_done(self, timeout: float = PATIENCE) -> None:
         """Waits until the group has committed everything that was acknowledged."""
         ends = self._ledger.ends(self.topic)
 

@@ -1,13 +1,11 @@
 """Where faults happen: a server of our own, a database with witnesses, replicas as processes, producers, the ledger."""
 
 import contextlib
-import os
 import random
 import subprocess
 import sys
 import tempfile
 import threading
-import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -17,88 +15,23 @@ import psycopg
 from psycopg import sql
 from psycopg.conninfo import make_conninfo
 
-from consumer.adapters.postgres import migrate
-from consumer.adapters.postgres.embedded import EmbeddedPostgres
 from tests.chaos.events import Event
 from tests.chaos.kafka import Kafka
-from tests.chaos.ledger import WITNESSES, Ledger, Verdict, verdict
+from tests.chaos.ledger import Ledger, Verdict, verdict
 from tests.chaos.link import Link
+from tests.chaos.server import APPLICATION, SERVICE, Database, Server, prepare
 from tests.kafka.broker import Cluster
+from tests.pgbouncer import pooled
 from tests.processes import Router, clean_environment
-from tests.servers import newest_binaries
-from tests.waiting import wait_for
+from tests.waiting import PATIENCE, wait_for
 
-ROOT = Path(__file__).parents[2]
-SERVICE, APPLICATION = "chaos_service", "chaos_application"
-SETTINGS = {
-    "fsync": "off",  # what a crash of the machine would lose; the faults here are crashes of processes
-    "max_connections": "60",
-    "deadlock_timeout": "200ms",
-    "log_min_messages": "fatal",
-    "shared_buffers": "256MB",
-    "max_wal_size": "4GB",
-}
 FLAGS = (
     *("--reconcile-interval", "2", "--sample-interval", "1", "--call-timeout", "3", "--shutdown-grace", "5"),
     *("--stall-after", "60", "--summary-interval", "5"),
 )
 """Of every replica: as in production, only with less patience, so that tests need not have more."""
-
-
-class Server(EmbeddedPostgres):
-    """A Postgres that may also come up as a standby."""
-
-    def _attempt(self, wanted: tuple[str, ...] = ("ready", "standby")) -> None:
-        super()._attempt(wanted)
-
-    @property
-    def data(self) -> Path:
-        """The cluster's folder."""
-        return self.folder / "data"
-
-
-class Database:
-    """One database, asked by an operator: as a superuser, again and again until it answers."""
-
-    def __init__(self, dsn: str) -> None:
-        # Whatever a fault makes the default.
-        options = "-c default_transaction_read_only=off -c statement_timeout=0 -c lock_timeout=0"
-        self.dsn = make_conninfo(
-            dsn,
-            connect_timeout=5,
-            application_name="operator",
-            options=f"{options} -c default_transaction_isolation=read\\ committed",
-        )
-
-    def connect(self) -> psycopg.Connection:
-        """A connection in autocommit."""
-        return psycopg.connect(self.dsn, autocommit=True)
-
-    def rows(self, query: str, parameters: Any = None, *, patience: float = 60) -> list[tuple[Any, ...]]:
-        """What a query returns; nothing for a statement."""
-        deadline = time.monotonic() + patience
-        while True:
-            try:
-                with self.connect() as connection:
-                    cursor = connection.execute(sql.SQL(query), parameters)
-                    return cursor.fetchall() if cursor.description else []
-            except psycopg.OperationalError:
-                if time.monotonic() > deadline:
-                    raise
-                time.sleep(0.1)
-
-    def value(self, query: str, parameters: Any = None) -> Any:
-        """The one value that a query returns."""
-        return self.rows(query, parameters)[0][0]
-
-    def terminate(self, condition: str) -> int:
-        """Ends the sessions of this database that meet a condition on pg_stat_activity; returns how many."""
-        return len(
-            self.rows(
-                f"""select pg_terminate_backend(pid) from pg_stat_activity
-                    where datname = current_database() and pid <> pg_backend_pid() and {condition}"""
-            )
-        )
+POOL_SIZE = 10
+"""Sessions of the pooler in between."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -157,6 +90,8 @@ class Scene:
         self.chance = random.Random(0)
         self._kinds = 0
         self.kafka: Kafka | None = None
+        self.pool: str | None = None
+        """The DSN of a transaction pooler, once a replica is behind it."""
         self._closing = contextlib.ExitStack()
 
     def service_dsn(self) -> str:
@@ -167,18 +102,20 @@ class Scene:
         """As edge functions connect."""
         return self.server.dsn(self.name, APPLICATION)
 
-    def kind(self, *flags: str, through: str | None = None, linked: bool = False, kafka: bool = False) -> Kind:
+    def kind(self, *flags: str, behind_pooler: bool = False, linked: bool = False, kafka: bool = False) -> Kind:
         """A new kind of replica, with a name of its own in the server's list of sessions.
 
         Args:
             flags: more flags of `webhook-router run`.
-            through: DSN of a pooler, instead of the server's.
+            behind_pooler: whether PgBouncer in transaction mode is in between.
             linked: whether it lives behind the link.
             kafka: whether it reads the topic.
         """
         self._kinds += 1
         name = f"replica-{self._kinds}"
-        dsn = make_conninfo(through or self.service_dsn(), application_name=name)
+        if behind_pooler and self.pool is None:
+            self.pool = str(self.enter(pooled(self.service_dsn(), size=POOL_SIZE)))
+        dsn = make_conninfo(str(self.pool) if behind_pooler else self.service_dsn(), application_name=name)
         if kafka:
             assert self.kafka is not None
             return Kind(name=name, dsn=dsn, flags=flags, env=self.kafka.env)
@@ -220,7 +157,7 @@ class Scene:
             )
         )
 
-    def until_routed(self, timeout: float = 30) -> None:
+    def until_routed(self, timeout: float = PATIENCE) -> None:
         """Waits until none waits."""
         wait_for(lambda: self.unrouted() == 0, timeout=timeout, what=f"an empty backlog, {self.says()}")
 
@@ -285,50 +222,6 @@ def insert(connection: psycopg.Connection, events: Sequence[Event]) -> None:
 
 
 @contextlib.contextmanager
-def own_server(
-    link: Link | None = None, *, data: Path | None = None, settings: Mapping[str, str] | None = None
-) -> Iterator[Server]:
-    """A server for faults: with the roles of the service and of the application, and reachable through the link."""
-    addresses = "127.0.0.1" if link is None else f"127.0.0.1,{link.address}"
-    server = Server.start(
-        data, binaries=newest_binaries(), settings={**SETTINGS, "listen_addresses": addresses, **(settings or {})}
-    )
-    try:
-        if link is not None:
-            with (server.data / "pg_hba.conf").open("a") as rules:
-                rules.write(f"host all all {link.inside}/32 scram-sha-256\n")
-        with psycopg.connect(server.dsn(), autocommit=True) as connection:
-            connection.execute("select pg_reload_conf()")
-            connection.execute((ROOT / "deploy" / "sql" / "roles.sql").read_bytes())
-            password = sql.Literal(server.password)
-            connection.execute(
-                sql.SQL("create role {} login password {} in role webhook_router_service").format(
-                    sql.Identifier(SERVICE), password
-                )
-            )
-            connection.execute(
-                sql.SQL("create role {} login bypassrls password {}").format(sql.Identifier(APPLICATION), password)
-            )
-        yield server
-    finally:
-        server.stop("immediate")
-
-
-def prepare(server: EmbeddedPostgres, name: str) -> None:
-    """Makes a database with the schema, the witnesses and the application's rights."""
-    with psycopg.connect(server.dsn(), autocommit=True) as connection:
-        connection.execute(sql.SQL("create database {}").format(sql.Identifier(name)))
-    migrate.migrate(server.dsn(name))
-    with psycopg.connect(server.dsn(name), autocommit=True) as connection:
-        connection.execute(sql.SQL(WITNESSES))
-        connection.execute(
-            f"""grant select, insert, update on public.webhook_events to {APPLICATION};
-                grant execute on all functions in schema public to {APPLICATION};
-                grant usage on schema router to {APPLICATION}""".encode()
-        )
-
-
-@contextlib.contextmanager
 def scene_on(server: Server, name: str, *, link: Link | None = None, template: str | None = None) -> Iterator[Scene]:
     """A scene in a new database, which is dropped in the end."""
     if template is None:
@@ -348,45 +241,3 @@ def scene_on(server: Server, name: str, *, link: Link | None = None, template: s
                 server.restart()
             with psycopg.connect(server.dsn(), autocommit=True) as connection:
                 connection.execute(sql.SQL("drop database if exists {} with (force)").format(sql.Identifier(name)))
-
-
-def possible(needs: str) -> str | None:
-    """Why a fault that needs this cannot be made here; None when it can."""
-    match needs:
-        case "link":
-            try:
-                with Link(99):
-                    return None
-            except OSError:
-                return "network namespaces or TUN devices cannot be made here (root, CAP_NET_ADMIN, /dev/net/tun)"
-        case "small-disk":
-            with tempfile.TemporaryDirectory() as folder:
-                mount = ["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", folder]
-                if subprocess.run(mount, check=False, capture_output=True).returncode != 0:
-                    return "no file system of limited size can be mounted here (root, CAP_SYS_ADMIN)"
-                subprocess.run(["umount", folder], check=True)
-                return None
-        case "faketime":
-            return None if faketime() else "libfaketime is not installed (Debian: apt install faketime)"
-        case _:
-            raise AssertionError(needs)
-
-
-def faketime() -> Path | None:
-    """The library that gives a process another clock."""
-    for pattern in ("/usr/lib/*/faketime/libfaketime.so.1", "/usr/lib/faketime/libfaketime.so.1"):
-        for found in Path("/").glob(pattern.lstrip("/")):
-            return found
-    return None
-
-
-def in_other_time(offset: str) -> dict[str, str]:
-    """The environment of a process whose clock is off, such as "+1d"; its monotonic clock goes on as it is."""
-    library = faketime()
-    assert library is not None
-    return {
-        "LD_PRELOAD": str(library),
-        "FAKETIME": offset,
-        "FAKETIME_DONT_FAKE_MONOTONIC": "1",
-        "PATH": os.environ.get("PATH", ""),
-    }

@@ -37,6 +37,24 @@ def test_every_fault_comes_in_every_round() -> None:
     faults = list(FAULTS.values())
     steps = list(itertools.islice(course(7, faults), len(faults)))
     assert {step.first.name for step in steps} == set(FAULTS)
+    assert len(FAULTS) > 40
+
+
+def test_every_fault_has_a_test_of_its_own() -> None:
+    """The random mix finds what nobody thought of; what a fault is about is looked at by name."""
+    tests = "".join(file.read_text(encoding="utf-8") for file in Path(__file__).parent.glob("test_*.py"))
+    assert [name for name in FAULTS if f'"{name}"' not in tests] == []
+
+
+def test_faults_come_together_only_where_both_can_begin_and_end() -> None:
+    """Nothing asks a server that is stopped, and what must be alone is."""
+    pairs = [step for step in itertools.islice(course(3, list(FAULTS.values())), 2_000) if step.second is not None]
+    assert len(pairs) > 100
+    for step in pairs:
+        assert step.second is not None
+        assert not step.first.alone
+        assert not step.second.alone
+        assert not (step.first.stops_server and step.second.asks_server)
 
 
 def test_an_event_is_delivered_up_to_five_times_and_out_of_order() -> None:

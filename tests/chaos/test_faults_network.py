@@ -11,8 +11,11 @@ from tests.waiting import wait_for
 
 CALL_TIMEOUT, CANCELLING = 3, 10
 """Seconds: the setting of the replicas here, and what the driver spends on cancelling a call in vain."""
+CALL_WITHIN = CALL_TIMEOUT + CANCELLING
 LISTENER_CHECK, LISTENER_ANSWER = 10, 5
 LISTENER_WITHIN = LISTENER_CHECK + LISTENER_ANSWER + CANCELLING
+SLACK = 60
+"""For a machine that is busy. TCP itself would notice after a quarter of an hour."""
 
 
 def behind_the_link(scene: Scene) -> Replica:
@@ -29,10 +32,10 @@ def test_the_network_is_cut_without_a_word(scene: Scene) -> None:
 
     def cut() -> None:
         began = time.monotonic()
-        wait_for(lambda: lonely.logged("cannot go on"), timeout=CALL_TIMEOUT + CANCELLING + 2, what=f"{lonely.lines}")
+        wait_for(lambda: lonely.logged("cannot go on"), timeout=CALL_WITHIN + SLACK, what=f"{lonely.lines}")
         wait_for(
             lambda: lonely.logged("listener lost"),
-            timeout=LISTENER_WITHIN + 2 - (time.monotonic() - began),
+            timeout=LISTENER_WITHIN + SLACK - (time.monotonic() - began),
             what=f"{lonely.lines}",
         )
 
@@ -43,11 +46,11 @@ def test_the_network_is_cut_without_a_word(scene: Scene) -> None:
 def test_the_only_replica_is_cut_off(scene: Scene) -> None:
     """Its session in the server holds what it has claimed until the server finds out; then nothing is missing."""
     behind_the_link(scene)
-    trial(scene, "network-cut", hold=2, within=60)
+    trial(scene, "network-cut", hold=2)
 
 
 @pytest.mark.parametrize("fault", ["network-slow", "network-lossy"])
 def test_the_network_is_bad(scene: Scene, fault: str) -> None:
     """Slower, and otherwise the same."""
     behind_the_link(scene)
-    trial(scene, fault, hold=4, within=30)
+    trial(scene, fault, hold=4)

@@ -5,11 +5,11 @@ import itertools
 import psycopg
 import pytest
 
+from tests.chaos.conftest import require
 from tests.chaos.events import made
-from tests.chaos.faults import session
+from tests.chaos.faults.courses import session
 from tests.chaos.scene import Scene
 from tests.chaos.trial import trial, until_said
-from tests.pgbouncer import pooled
 from tests.waiting import wait_for
 
 
@@ -32,12 +32,12 @@ def test_the_server_freezes(scene: Scene) -> None:
     """Nobody answers and nothing breaks: calls are given up `call_timeout` and ten seconds later at most."""
 
     def frozen() -> None:
-        until_said(scene, "no answer", timeout=1 + 10 + 1 + 2)
+        until_said(scene, "no answer")
         assert all(replica.get("/livez")[0] == 200 for replica in scene.replicas)
 
     for _ in range(2):
         scene.start(scene.kind("--call-timeout", "1"))
-    trial(scene, "postgres-frozen", during=frozen, within=30)
+    trial(scene, "postgres-frozen", during=frozen)
 
 
 def test_the_server_is_a_standby_for_a_while(scene: Scene) -> None:
@@ -69,9 +69,16 @@ def test_calls_are_cancelled_in_a_loop(scene: Scene) -> None:
 
 
 def test_a_listener_that_sits_in_a_transaction(scene: Scene) -> None:
-    """Notifications pile up for everybody; the metric shows how full their queue is."""
-    trial(scene, "notification-queue-fills", hold=2)
-    assert "webhook_router_notification_queue_usage_ratio" in scene.replicas[0].get("/metrics")[1]
+    """Notifications pile up until their queue is full: the metric shows it, and no application is refused for it."""
+    if scene.server.major < 17:
+        pytest.skip("the queue of this version holds 8 GB, and cannot be made smaller")
+
+    def full() -> None:
+        wait_for(lambda: scene.database.value("select pg_notification_queue_usage()") > 0.95, what="a full queue")
+        ratio = "webhook_router_notification_queue_usage_ratio"
+        wait_for(lambda: scene.replicas[0].metric(ratio) > 0.9, what="the metric")
+
+    assert trial(scene, "notification-queue-fills", hold=4, during=full).refused == 0
 
 
 def test_all_connections_are_taken(scene: Scene) -> None:
@@ -86,26 +93,23 @@ def test_all_connections_are_taken(scene: Scene) -> None:
 
 def test_the_pool_is_exhausted(scene: Scene) -> None:
     """All sessions of a transaction pooler are in use: calls wait, time out, and nothing is parked for it."""
-    through = scene.enter(pooled(scene.service_dsn()))
-    replica = scene.start(scene.kind("--call-timeout", "1", through=through))
-    replica.until_ready()
-    events = made("pool", prefix="pool", faulty=0)
-    scene.deliver([next(events) for _ in range(200)])
-    scene.until_routed()
-    taken = []
-    try:
-        for _ in range(20):
-            connection = psycopg.connect(through, prepare_threshold=None)
-            connection.execute("select 1")
-            taken.append(connection)
-        scene.deliver([next(events) for _ in range(200)])
-        until_said(scene, "no answer", timeout=60)
-        assert replica.get("/livez")[0] == 200
-    finally:
-        for connection in taken:
-            connection.close()
-    scene.until_routed(timeout=30)
-    assert scene.verdict().events == 400
+    require("pgbouncer")
+    lonely = scene.start(scene.kind("--call-timeout", "1", behind_pooler=True))
+
+    def full() -> None:
+        until_said(scene, "no answer")
+        assert lonely.get("/livez")[0] == 200
+
+    trial(scene, "pool-exhausted", during=full)
+
+
+@pytest.mark.parametrize("fault", ["backends-terminated", "postgres-restarted", "replica-killed-in-transaction"])
+def test_a_transaction_pooler_in_between(scene: Scene, fault: str) -> None:
+    """The same guarantees where sessions are not one's own, and nobody hears a notification."""
+    require("pgbouncer")
+    for _ in range(2):
+        scene.start(scene.kind(behind_pooler=True))
+    trial(scene, fault, hold=2)
 
 
 def test_statements_time_out(scene: Scene) -> None:
@@ -120,7 +124,7 @@ def test_locks_time_out(scene: Scene) -> None:
 
 def test_the_service_is_the_victim_of_deadlocks(scene: Scene) -> None:
     """It rolls back and tries again, for as long as the application locks in the wrong order."""
-    trial(scene, "deadlock", hold=3, during=lambda: until_said(scene, "[40P01]", timeout=30))
+    trial(scene, "deadlock", hold=3, during=lambda: until_said(scene, "[40P01]"))
 
 
 def test_serialization_fails(scene: Scene) -> None:

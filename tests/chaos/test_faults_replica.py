@@ -36,7 +36,7 @@ def test_a_stopped_replica_wakes_up_as_if_nothing_had_been(scene: Scene) -> None
     """SIGSTOP for longer than the watchdog's patience: the others go on, and it is not ended when it wakes up."""
     for _ in range(2):
         scene.start(scene.kind("--stall-after", "3")).until_ready()
-    trial(scene, "replica-stopped", hold=7)
+    trial(scene, "replica-stopped", hold=30)
     for replica in scene.replicas:
         assert replica.get("/livez")[0] == 200
         wait_for(lambda replica=replica: replica.get("/readyz")[0] == 200, what=f"readiness {replica.lines}")  # type: ignore[misc]

@@ -10,7 +10,7 @@ from tests.chaos.ledger import Verdict
 from tests.chaos.scene import Scene
 from tests.chaos.traffic import Plan, Producer
 from tests.chaos.watch import Watcher, until_caught_up
-from tests.waiting import wait_for
+from tests.waiting import PATIENCE, wait_for
 
 RATE = 500
 """Events a second: a few thousand a trial, which leaves a small machine time for the fault."""
@@ -31,7 +31,7 @@ def trial(
     fault: str | Fault,
     *,
     hold: float = 1.0,
-    within: float = 20,
+    within: float = PATIENCE,
     during: Callable[[], object] | None = None,
 ) -> Trial:
     """Puts the replicas of a scene, two if it has none, through a fault.
@@ -60,7 +60,7 @@ def trial(
     producer.start()
     watcher.start()
     try:
-        wait_for(lambda: producer.delivered > RATE // 2, timeout=20, what=f"traffic; {producer.last_error}")
+        wait_for(lambda: producer.delivered > RATE // 2, what=f"traffic; {producer.last_error}")
         with fault.on(scene):
             ending = time.monotonic() + hold
             if during is not None:
@@ -73,7 +73,7 @@ def trial(
         recovery, caught_up = until_caught_up(scene.database.dsn, latest=latest, timeout=within)
         assert caught_up, f"no recovery within {within} s: {scene.says()}"
         after = producer.delivered
-        wait_for(lambda: producer.delivered > after + RATE // 2, timeout=30, what=f"traffic; {producer.last_error}")
+        wait_for(lambda: producer.delivered > after + RATE // 2, what=f"traffic; {producer.last_error}")
     finally:
         producer.stop()
         producer.join()
@@ -90,8 +90,6 @@ def reasons(scene: Scene) -> str:
     return "\n".join(str(line["reason"]) for r in scene.replicas for line in r.logged("cannot go on"))
 
 
-def until_said(scene: Scene, *words: str, timeout: float = 20) -> None:
+def until_said(scene: Scene, *words: str) -> None:
     """Waits until a replica gives one of these as its reason."""
-    wait_for(
-        lambda: any(word in reasons(scene) for word in words), timeout=timeout, what=f"one of {words}, {scene.says()}"
-    )
+    wait_for(lambda: any(word in reasons(scene) for word in words), what=f"one of {words}, {scene.says()}")

@@ -1,0 +1,67 @@
+"""A disk that is full, and then is not."""
+
+import contextlib
+import os
+import subprocess
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+from tests.chaos.faults.fault import fault
+from tests.chaos.scene import Scene
+
+ROOM = "2g"
+"""Of the small file system while it is not full; it takes memory only for what is in it."""
+
+
+@contextlib.contextmanager
+def small_disk(folder: Path) -> Iterator[Path]:
+    """A file system of its own, on which `fill` leaves no room."""
+    subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={ROOM},mode=700", "tmpfs", str(folder)], check=True)
+    try:
+        yield folder
+    finally:
+        subprocess.run(["umount", "-l", str(folder)], check=True)
+
+
+def fill(folder: Path) -> None:
+    """Makes it no larger than what is in it."""
+    while True:
+        room = os.statvfs(folder)
+        with contextlib.suppress(subprocess.CalledProcessError):  # it has grown meanwhile, and cannot be made smaller
+            return _resize(folder, str((room.f_blocks - room.f_bfree) * room.f_frsize))
+
+
+def make_room(folder: Path) -> None:
+    """There is room again."""
+    _resize(folder, ROOM)
+
+
+def _resize(folder: Path, size: str) -> None:
+    subprocess.run(["mount", "-o", f"remount,size={size}", str(folder)], check=True, capture_output=True)
+
+
+@fault(
+    "disk-full",
+    "no room on a file system that holds an index of messages (53100), then room again",
+    needs="small-disk",
+    seconds=(3, 10),
+    alone=True,
+)
+def disk_full(scene: Scene) -> Iterator[None]:
+    with contextlib.ExitStack() as stack:
+        folder = stack.enter_context(small_disk(Path(stack.enter_context(tempfile.TemporaryDirectory()))))
+        space = folder / "space"
+        space.mkdir(mode=0o700)
+        scene.database.rows(f"create tablespace small location '{space}'")
+        scene.database.rows(
+            "create index on_small_disk on public.messages (provider_message_id, content_text) tablespace small"
+        )
+        fill(folder)
+        try:
+            yield
+        finally:
+            make_room(folder)
+            scene.database.rows("drop index public.on_small_disk")
+            scene.database.rows("drop tablespace small")
+            scene.database.rows("checkpoint")  # the server must not look for it when it recovers
