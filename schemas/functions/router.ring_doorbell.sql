@@ -1,6 +1,8 @@
 -- router.ring_doorbell: statement trigger on webhook_events: wakes the consumers, unless one is awake.
 -- Every NOTIFY takes a lock of the whole cluster at commit, so a busy system must not send one a row. An awake consumer
 -- holds an advisory lock; trying it costs a microsecond, and shared mode keeps writers from excluding each other.
+-- When some listener sits in a transaction the queue of notifications fills, and once it is full every transaction with a
+-- NOTIFY fails at its commit: long before that the bell falls silent, and the poll does its work.
 -- locks: a session lock for the length of the look: a transaction's would be held until a slow writer commits
 create or replace function router.ring_doorbell()
 returns trigger
@@ -10,7 +12,9 @@ as $function$
 begin
     if pg_try_advisory_lock_shared(1920298101, 0) then
         perform pg_advisory_unlock_shared(1920298101, 0);
-        notify webhook_router;
+        if pg_notification_queue_usage() < 0.5 then
+            notify webhook_router;
+        end if;
     end if;
     return null;
 end

@@ -10,7 +10,8 @@ import pytest
 
 from tests.bad_input.conftest import Service
 
-ANSWER_WITHIN = 5.0
+ANSWER_WITHIN = 60.0
+"""Seconds for an answer, or for the end of the connection, on a busy machine: who gets neither has found a hole."""
 
 
 @contextlib.contextmanager
@@ -22,9 +23,9 @@ def connected(service: Service) -> Iterator[socket.socket]:
 
 
 def answer(connection: socket.socket) -> bytes:
-    """What comes until the service closes, or nothing more comes."""
+    """What comes until the service closes, or the end of the headers; TimeoutError when neither comes."""
     got = b""
-    with contextlib.suppress(TimeoutError, ConnectionError):
+    with contextlib.suppress(ConnectionError):
         while chunk := connection.recv(65_536):
             got += chunk
             if b"\r\n\r\n" in got:

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from tests.chaos.driver import Options, drive, unsurvived
 from tests.chaos.faults import FAULTS
+from tests.chaos.possible import excused
 from tests.chaos.report import put_into
 
 
@@ -45,8 +46,12 @@ def main() -> int:
         given.report.write_text(report.json(), encoding="utf-8")
     if given.document is not None:
         put_into(given.document, report.markdown())
+    asked_without = {f.name for f in FAULTS.values() if given.no_kafka and f.needs == "kafka"}
+    unexcused = {n: why for n, why in report.impossible.items() if n not in asked_without and not excused(why)}
+    for name, reason in unexcused.items():
+        sys.stderr.write(f"not tried: {name}: {reason}\n")
     if report.passed:
-        return 0
+        return 1 if unexcused else 0
     for name, count in report.violations.items():
         sys.stderr.write(f"{name}: {count}, for example {report.examples.get(name)}\n")
     for entry in unsurvived(report):

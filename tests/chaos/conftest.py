@@ -1,16 +1,16 @@
 """Fixtures of the fault tests: one server that may be broken, a scene of its own for each test."""
 
 import contextlib
-import os
 import signal
 import uuid
 from collections.abc import Iterator
+from typing import NoReturn
 
 import pytest
 
 from tests.chaos.kafka import SETTINGS
 from tests.chaos.link import Link
-from tests.chaos.possible import possible
+from tests.chaos.possible import excused, possible
 from tests.chaos.scene import Scene, scene_on
 from tests.chaos.server import Server, own_server, prepare
 from tests.kafka import broker
@@ -24,10 +24,13 @@ def require(needs: str) -> None:
     reason = possible(needs)
     if reason is None:
         return
-    # A container may forbid namespaces and mounts, and no installation helps; anything else can be installed.
-    if os.environ.get("CI") == "true" and "installed" in reason:
-        pytest.fail(reason)
-    pytest.skip(reason)
+    _leave_out(reason)
+
+
+def _leave_out(reason: str) -> NoReturn:
+    if excused(reason):
+        pytest.skip(reason)
+    pytest.fail(reason)
 
 
 @pytest.fixture(scope="session")
@@ -53,9 +56,7 @@ def _cluster() -> Iterator[Cluster]:
     try:
         cluster = broker.prepare(3, settings=SETTINGS)
     except KafkaUnavailable as missing:
-        if os.environ.get("CI") == "true":
-            pytest.fail(str(missing))
-        pytest.skip(str(missing))
+        _leave_out(str(missing))
     try:
         cluster.start()
         yield cluster

@@ -1,6 +1,7 @@
 """Producers: they deliver events in every way there is, up to five times each, out of order, until acknowledged."""
 
 import contextlib
+import math
 import random
 import threading
 import time
@@ -13,6 +14,7 @@ from psycopg.conninfo import make_conninfo
 from tests.chaos.events import Event, made
 from tests.chaos.ledger import Ledger
 from tests.chaos.scene import insert
+from tests.waiting import PATIENCE
 
 DELIVERIES = 5
 """Of one event at most."""
@@ -101,17 +103,15 @@ class Plan:
 class Producer(threading.Thread):
     """Delivers what a plan says, at a rate; a delivery that is not acknowledged is made again until it is."""
 
-    def __init__(
-        self, plan: Plan, ledger: Ledger, dsn: str, *, rate: float, topic: Topic | None = None, limit: int | None = None
-    ) -> None:
+    def __init__(self, plan: Plan, ledger: Ledger, dsn: str, *, rate: float, topic: Topic | None = None) -> None:
         super().__init__(daemon=True)
         self._plan = plan
         self._ledger = ledger
         self._dsn = make_conninfo(dsn, connect_timeout=5, tcp_user_timeout=5000, application_name="application")
         self._rate = rate
         self._topic = topic
-        self._limit = limit
         self._ended = threading.Event()
+        self._give_up = math.inf
         self._connection: psycopg.Connection | None = None
         self.delivered = 0
         """Deliveries that were acknowledged."""
@@ -120,19 +120,15 @@ class Producer(threading.Thread):
         self.last_error = ""
 
     def run(self) -> None:
-        """Until told to stop, or until the limit."""
+        """Until told to stop."""
         begun = time.monotonic()
         for way, to_topic, events in self._plan.batches():
-            if self._ended.is_set() or (self._limit is not None and self.delivered >= self._limit):
+            if self._ended.is_set():
                 break
             self._ledger.enter(events)
-            if way is not None:
-                self._until_done(lambda way=way, events=events: self._to_database(way, events))  # type: ignore[misc]
-            if to_topic and self._topic is not None:
-                topic = self._topic
-                self._until_done(lambda topic=topic, events=events: topic.send(events))  # type: ignore[misc]
-            if way is not None or to_topic:
-                self._ledger.acknowledge(events)
+            if not self._deliver(way, self._topic if to_topic else None, events):
+                break
+            self._ledger.acknowledge(events)
             self.delivered += len(events)
             # Behind after an outage, it catches up twice as fast and no faster: providers pace their retries too.
             behind = begun + self.delivered / self._rate - time.monotonic()
@@ -140,10 +136,19 @@ class Producer(threading.Thread):
         self._drop()
 
     def stop(self) -> None:
-        """Ends it when the delivery under way is acknowledged."""
+        """Ends it when the delivery under way is acknowledged; one that never is, is given up in the end."""
+        self._give_up = time.monotonic() + PATIENCE
         self._ended.set()
 
-    def _until_done(self, deliver: Callable[[], None]) -> None:
+    def _deliver(self, way: Way | None, topic: Topic | None, events: Sequence[Event]) -> bool:
+        """Whether every way that was wanted has acknowledged them."""
+        assert way is not None or topic is not None
+        return (way is None or self._until_done(lambda: self._to_database(way, events))) and (
+            topic is None or self._until_done(lambda: topic.send(events))
+        )
+
+    def _until_done(self, deliver: Callable[[], None]) -> bool:
+        """Whether it was acknowledged."""
         while True:
             try:
                 deliver()
@@ -151,9 +156,11 @@ class Producer(threading.Thread):
                 self.refused += 1
                 self.last_error = str(error)
                 self._drop()
+                if time.monotonic() > self._give_up:
+                    return False
                 time.sleep(PAUSE)
             else:
-                return
+                return True
 
     def _to_database(self, way: Way, events: Sequence[Event]) -> None:
         if self._connection is None:

@@ -2,13 +2,19 @@
 
 import contextlib
 import os
+import shutil
 import subprocess
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
+import psycopg
+
+from tests.chaos.faults.courses import meanwhile
 from tests.chaos.faults.fault import fault
 from tests.chaos.scene import Scene
+from tests.chaos.server import Server
+from tests.waiting import wait_for
 
 ROOM = "2g"
 """Of the small file system while it is not full; it takes memory only for what is in it."""
@@ -54,14 +60,54 @@ def disk_full(scene: Scene) -> Iterator[None]:
         space = folder / "space"
         space.mkdir(mode=0o700)
         scene.database.rows(f"create tablespace small location '{space}'")
-        scene.database.rows(
-            "create index on_small_disk on public.messages (provider_message_id, content_text) tablespace small"
-        )
-        fill(folder)
         try:
+            scene.database.rows(
+                "create index on_small_disk on public.messages (provider_message_id, content_text) tablespace small"
+            )
+            fill(folder)
             yield
         finally:
             make_room(folder)
-            scene.database.rows("drop index public.on_small_disk")
+            scene.database.rows("drop index if exists public.on_small_disk")
             scene.database.rows("drop tablespace small")
             scene.database.rows("checkpoint")  # the server must not look for it when it recovers
+
+
+@fault(
+    "disk-full-log",
+    "no room on the file system of the server's log, for which the server crashes; then room again",
+    needs="small-disk",
+    seconds=(2, 8),
+    alone=True,
+)
+def disk_full_log(scene: Scene) -> Iterator[None]:
+    server = scene.server
+    log = server.data / "pg_wal"
+    with tempfile.TemporaryDirectory() as empty, small_disk(Path(empty)) as folder:
+        server._end("fast")
+        shutil.move(log, folder / "pg_wal")
+        log.symlink_to(folder / "pg_wal")
+        server.restart()
+        fill(folder)
+        try:
+            with meanwhile(lambda: scene.database.rows("select pg_switch_wal()", patience=0), every=0.2):
+                wait_for(lambda: "No space left on device" in server.log_tail(), what="a server without room")
+            yield
+        finally:
+            make_room(folder)
+            wait_for(lambda: _serves(server), what="a server that is well again")
+            server._end("fast")
+            log.unlink()
+            shutil.move(folder / "pg_wal", log)
+            server.restart()
+
+
+def _serves(server: Server) -> bool:
+    """Whether it answers; it is started where it has given up trying by itself."""
+    if not server.running:
+        server.restart()
+    try:
+        psycopg.connect(server.dsn()).close()
+    except psycopg.OperationalError:
+        return False
+    return True

@@ -1,0 +1,56 @@
+"""/livez and /readyz: what the health of the loops looks like from outside."""
+
+import aiohttp
+import pytest
+
+from consumer.adapters.http import HttpServer
+from consumer.domain.observations import Loop, Progress
+from consumer.pipeline.health import Health
+
+STALL_AFTER = 120.0
+
+
+class HandClock:
+    """Goes on when it is told to."""
+
+    def __init__(self) -> None:
+        self.now = 0.0
+
+    def monotonic(self) -> float:
+        return self.now
+
+    def jitter(self) -> float:
+        return 0.5
+
+
+@pytest.mark.parametrize(
+    ("works", "idle", "livez", "readyz"),
+    [
+        (True, 1, (200, "alive\n"), 200),
+        (False, 1, (200, "alive\n"), 503),
+        (True, STALL_AFTER + 2, (503, "stalled: hot\n"), 503),
+        (False, STALL_AFTER + 2, (503, "stalled: hot\n"), 503),
+    ],
+    ids=["routes", "fails and goes round", "routed and is stuck", "failed and is stuck"],
+)
+async def test_alive_is_who_goes_round_and_ready_is_who_can_route(
+    works: bool, idle: float, livez: tuple[int, str], readyz: int
+) -> None:
+    """A loop that cannot reach its database is alive and not ready; one that stands still is neither."""
+    clock = HandClock()
+    health = Health(clock=clock, stall_after=STALL_AFTER)
+    health.expect({Loop.HOT: 1.0, Loop.SWEEP: 3600.0})
+    server = HttpServer(host="127.0.0.1", port=0, problems=health.stalled, ready=health.ready, metrics=lambda: b"")
+    address = await server.start()
+    try:
+        async with aiohttp.ClientSession(address) as probe:
+            async with probe.get("/readyz") as answer:
+                assert answer.status == 503  # nothing has been routed yet
+            health(Progress(loop=Loop.HOT, ok=works))
+            clock.now += idle
+            async with probe.get("/livez") as answer:
+                assert (answer.status, await answer.text()) == livez
+            async with probe.get("/readyz") as answer:
+                assert answer.status == readyz
+    finally:
+        await server.stop()
