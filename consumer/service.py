@@ -3,7 +3,6 @@
 import asyncio
 import contextlib
 import os
-import sys
 from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import dataclass
 from typing import Any, NoReturn, Protocol
@@ -17,6 +16,7 @@ from consumer.adapters.postgres.listener import Listener
 from consumer.adapters.postgres.record_store import PostgresRecordStore
 from consumer.adapters.postgres.store import PostgresStore
 from consumer.adapters.prometheus import Metrics
+from consumer.adapters.pulse import Pulse
 from consumer.config import Settings
 from consumer.domain.backoff import Backoff
 from consumer.domain.errors import Fatal
@@ -115,13 +115,19 @@ class Service:
             metrics=self.metrics.render,
         )
         self.health.expect({trigger.loop: trigger.rest, Loop.SWEEP: settings.reconcile_interval * 1.1})
+        pulse = Pulse(patience=settings.stall_after, last_resort=end_at_once)
         watchdog = Watchdog(
-            watched=self.health, clock=self._clock, stall_after=settings.stall_after, last_resort=end_at_once
+            watched=self.health,
+            clock=self._clock,
+            stall_after=settings.stall_after,
+            beat=pulse.beat,
+            last_resort=end_at_once,
         )
         self.address = await http.start()
         try:
             self.observe(Started(address=self.address, source=settings.source))
             async with asyncio.TaskGroup() as group:
+                pulse.start()
                 aside = [
                     group.create_task(watchdog.run(), name="watchdog"),
                     *(group.create_task(listen(backoff), name="listener") for listen in trigger.listen),
@@ -132,6 +138,7 @@ class Service:
                     group.create_task(sampler.run(self._stop, backoff), name="sampler"),
                 ]
                 await self._stop.wait()
+                pulse.stop()
                 for task in aside:
                     task.cancel()
                 _, late = await asyncio.wait(working, timeout=settings.shutdown_grace)
@@ -143,6 +150,7 @@ class Service:
                 raise
             raise fatal.exceptions[0] from None
         finally:
+            pulse.stop()
             for closing in (*trigger.closing, *stores):
                 with contextlib.suppress(Exception):
                     await closing.close()
@@ -202,9 +210,10 @@ class Service:
 
 
 def end_at_once(message: str) -> NoReturn:
-    """Ends the process although something in it will not end."""
-    sys.stderr.write(f"webhook-router: {message}\n")
-    sys.stderr.flush()
+    """Ends the process although something in it will not end, be it that nobody reads what it writes."""
+    with contextlib.suppress(OSError):
+        os.set_blocking(2, False)
+        os.write(2, f"webhook-router: {message}\n".encode())
     os._exit(1)
 
 

@@ -33,13 +33,20 @@ class Watchdog:
     """
 
     def __init__(
-        self, *, watched: Watched, clock: Clock, stall_after: float, last_resort: Callable[[str], NoReturn]
+        self,
+        *,
+        watched: Watched,
+        clock: Clock,
+        stall_after: float,
+        beat: Callable[[], None],
+        last_resort: Callable[[str], NoReturn],
     ) -> None:
-        """`last_resort` ends the process whatever is under way in it."""
+        """`beat` is called at each look, for whoever watches the watchdog; `last_resort` ends the process at once."""
         self._watched = watched
         self._clock = clock
         self._stall_after = stall_after
         self._every = stall_after / LOOKS
+        self._beat = beat
         self._last_resort = last_resort
 
     async def run(self) -> NoReturn:
@@ -50,6 +57,7 @@ class Watchdog:
         """
         suspects: set[str] = set()
         while True:
+            self._beat()
             before = self._clock.monotonic()
             await asyncio.sleep(self._every)
             if self._clock.monotonic() - before > 3 * self._every:

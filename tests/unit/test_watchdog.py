@@ -2,17 +2,21 @@
 
 import asyncio
 import contextlib
+import threading
 from collections.abc import Callable
 from typing import NoReturn, cast
 
 import pytest
 
+from consumer.adapters import pulse
+from consumer.adapters.pulse import Pulse
 from consumer.domain.errors import Fatal
 from consumer.domain.events import Path
 from consumer.domain.observations import BatchTooSlow, EventTooSlow, Loop, Progress
 from consumer.pipeline import watchdog
 from consumer.pipeline.health import Health
 from consumer.pipeline.watchdog import LOOKS, Watchdog
+from tests.waiting import PATIENCE
 
 
 class FakeClock:
@@ -46,6 +50,10 @@ class Loops:
         self.forgiven += 1
 
 
+def nothing() -> None:
+    """Nobody watches the watchdog."""
+
+
 def never(_: str) -> NoReturn:
     """The last resort of a test that does not come to it."""
     raise AssertionError
@@ -53,7 +61,7 @@ def never(_: str) -> NoReturn:
 
 async def look(loops: Loops, clock: FakeClock, *, stall_after: float = 0.08) -> None:
     """Runs a watchdog for a moment."""
-    dog = Watchdog(watched=loops, clock=clock, stall_after=stall_after, last_resort=never)
+    dog = Watchdog(watched=loops, clock=clock, stall_after=stall_after, beat=nothing, last_resort=never)
     async with asyncio.timeout(90):
         await dog.run()
 
@@ -100,6 +108,7 @@ async def test_a_task_that_is_deaf_to_being_cancelled(monkeypatch: pytest.Monkey
         watched=Loops(["hot"], ["hot"]),
         clock=FakeClock(),
         stall_after=0.08,
+        beat=nothing,
         last_resort=cast("Callable[[str], NoReturn]", last_resort),
     )
 
@@ -143,3 +152,20 @@ def test_finding_the_size_that_works_is_progress(fact: BatchTooSlow | EventTooSl
     clock.now += 100
     assert health.stalled() == []
     assert not health.ready()
+
+
+def test_a_loop_without_a_pulse() -> None:
+    """Too many looks in a row without a beat, and one beat is enough to live on."""
+    heart = Pulse(patience=120, last_resort=never)
+    for _ in range(2):
+        heart.beat()
+        assert [heart.look() for _ in range(pulse.LOOKS + 2)] == [False] * (pulse.LOOKS + 1) + [True]
+
+
+def test_the_pulse_is_felt_beside_a_loop_that_is_blocked() -> None:
+    """From a thread of its own, as long as nobody has stopped it."""
+    bitten = threading.Event()
+    heart = Pulse(patience=0.08, last_resort=cast("Callable[[str], NoReturn]", lambda _: bitten.set()))
+    heart.start()
+    assert bitten.wait(PATIENCE)
+    heart.stop()
