@@ -21,7 +21,7 @@ from tests.kafka.topics import Topics
 from tests.waiting import PATIENCE, wait_for
 
 PARTITIONS = 6
-ANSWER = 60.0
+ANSWER = 30.0
 """Seconds for anything that brokers are asked."""
 SETTINGS = {"auto.create.topics.enable": "false", "group.max.session.timeout.ms": "60000"}
 T = TypeVar("T")

@@ -12,6 +12,7 @@ from tests.chaos.scene import Scene
     "all packets of a replica are dropped, in both directions, without a word",
     needs="link",
     asks_server=False,
+    seconds=(3, 30),
 )
 def network_cut(scene: Scene) -> Iterator[None]:
     assert scene.link is not None
