@@ -94,7 +94,7 @@ OPTIONS = (
     ("dead-letters", "list", "--limit", "{}"),
     ("dead-letters", "show", "{}"),
     ("dead-letters", "retry", "{}"),
-    ("dead-letters", "discard", "{}", "--yes"),
+    ("dead-letters", "discard", "{}"),
     ("ingest", "{}"),
     ("sql", "{}"),
     ("status", "--database-url", "{}"),

@@ -6,7 +6,7 @@ time, acknowledged when the producer's call has returned, and counted each time 
 
 import sqlite3
 import threading
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from datetime import UTC
 from pathlib import Path
@@ -139,13 +139,13 @@ class Ledger:
             row = self._file.execute("select count(*), sum(acknowledged), sum(deliveries) from events").fetchone()
         return row[0], row[1] or 0, row[2] or 0
 
-    def rows(self) -> Iterable[tuple[Any, ...]]:
-        """Everything, for `verdict`."""
+    def rows(self) -> Iterator[tuple[Any, ...]]:
+        """Everything, for `verdict`, one by one: there may be millions."""
         with self._lock:
-            return self._file.execute(
+            yield from self._file.execute(
                 """select channel, event_id, type, author_id, content, sent_at, post_id, faulty <> 0, acknowledged <> 0
                    from events"""
-            ).fetchall()
+            )
 
     def _transaction(self) -> "_Transaction":
         return _Transaction(self._file)
