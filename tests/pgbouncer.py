@@ -21,6 +21,11 @@ def installed() -> str | None:
     return shutil.which("pgbouncer") or shutil.which("pgbouncer", path="/usr/sbin:/usr/local/sbin")
 
 
+def namespace() -> list[str]:
+    """What its command begins with: it refuses to run as root, and a user of a namespace of its own is enough."""
+    return ["unshare", "--user", "--map-user=1000"] if os.geteuid() == 0 else []
+
+
 def find_pgbouncer() -> str:
     """The program; skips the test where it is not installed, which with CI=true is a failure."""
     found = installed()
@@ -60,10 +65,8 @@ default_pool_size = {size}
 ignore_startup_parameters = extra_float_digits
 """
         )
-        # It refuses to run as root; a user of a namespace of its own is enough.
-        prefix = ["unshare", "--user", "--map-user=1000"] if os.geteuid() == 0 else []
         process = subprocess.Popen(
-            [*prefix, program, str(config)], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+            [*namespace(), program, str(config)], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
         )
         try:
             through = make_conninfo(dsn, host="127.0.0.1", port=port)

@@ -6,38 +6,17 @@ import tempfile
 from pathlib import Path
 
 from tests.chaos.link import Link
-from tests.pgbouncer import installed
+from tests.pgbouncer import installed, namespace
+
+
+def possible(needs: str) -> str | None:
+    """Why a fault that needs this cannot be made here; None when it can."""
+    return _CHECKS[needs]()
 
 
 def excused(reason: str) -> bool:
     """Whether a fault may be left out for this reason: in CI only where a container forbids it, and nothing helps."""
     return os.environ.get("CI") != "true" or "(root" in reason
-
-
-def possible(needs: str) -> str | None:
-    """Why a fault that needs this cannot be made here; None when it can."""
-    match needs:
-        case "link":
-            try:
-                with Link(99):
-                    return None
-            except OSError:
-                return "network namespaces or TUN devices cannot be made here (root, CAP_NET_ADMIN, /dev/net/tun)"
-        case "small-disk":
-            with tempfile.TemporaryDirectory() as folder:
-                try:
-                    mount = ["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", folder]
-                    subprocess.run(mount, check=True, capture_output=True)
-                    subprocess.run(["umount", folder], check=True)
-                except (OSError, subprocess.CalledProcessError):
-                    return "no file system of limited size can be mounted here (root, CAP_SYS_ADMIN)"
-                return None
-        case "faketime":
-            return None if faketime() else "libfaketime is not installed (Debian: apt install faketime)"
-        case "pgbouncer":
-            return None if installed() else "pgbouncer is not installed (Debian: apt install pgbouncer)"
-        case _:
-            raise AssertionError(needs)
 
 
 def faketime() -> Path | None:
@@ -58,3 +37,42 @@ def in_other_time(offset: str) -> dict[str, str]:
         "FAKETIME_DONT_FAKE_MONOTONIC": "1",
         "PATH": os.environ.get("PATH", ""),
     }
+
+
+def _link() -> str | None:
+    try:
+        with Link(99):
+            return None
+    except OSError:
+        return "network namespaces or TUN devices cannot be made here (root, CAP_NET_ADMIN, /dev/net/tun)"
+
+
+def _small_disk() -> str | None:
+    with tempfile.TemporaryDirectory() as folder:
+        mount = ["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", folder]
+        if not _works(*mount):
+            return "no file system of limited size can be mounted here (root, CAP_SYS_ADMIN)"
+        subprocess.run(["umount", folder], check=True)
+    return None
+
+
+def _faketime() -> str | None:
+    return None if faketime() else "libfaketime is not installed (Debian: apt install faketime)"
+
+
+def _pgbouncer() -> str | None:
+    if installed() is None:
+        return "pgbouncer is not installed (Debian: apt install pgbouncer)"
+    if not _works(*namespace(), "true"):
+        return "pgbouncer does not run as root, and no user namespace can be made here (root in a container)"
+    return None
+
+
+def _works(*command: str) -> bool:
+    try:
+        return subprocess.run(command, check=False, capture_output=True).returncode == 0
+    except OSError:
+        return False
+
+
+_CHECKS = {"link": _link, "small-disk": _small_disk, "faketime": _faketime, "pgbouncer": _pgbouncer}
