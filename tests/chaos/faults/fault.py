@@ -25,9 +25,9 @@ class Fault:
     needs: str | None = None
     """What must be possible here: see scene.possible. None: nothing special."""
     stops_server: bool = False
-    """Whether nobody can ask the database anything meanwhile."""
+    """Whether nobody can change anything in the database meanwhile."""
     asks_server: bool = True
-    """Whether the database must answer for it to begin."""
+    """Whether the database, or routing, must work for it to begin."""
     alone: bool = False
     """Whether it stops what others need to begin or to end, so that nothing else may happen meanwhile."""
 

@@ -52,7 +52,7 @@ def frozen(scene: Scene) -> Iterator[None]:
             os.kill(pid, signal.SIGCONT)
 
 
-@fault("postgres-in-recovery", "the server comes back as a standby that only reads, and is promoted")
+@fault("postgres-in-recovery", "the server comes back as a standby that only reads, and is promoted", stops_server=True)
 def in_recovery(scene: Scene) -> Iterator[None]:
     scene.server._end("fast")
     (scene.server.data / "standby.signal").touch()
@@ -62,7 +62,7 @@ def in_recovery(scene: Scene) -> Iterator[None]:
     wait_for(lambda: not scene.database.value("select pg_is_in_recovery()"), what="the promotion")
 
 
-@fault("postgres-read-only", "every transaction is read-only for a while")
+@fault("postgres-read-only", "every transaction is read-only for a while", stops_server=True)
 def read_only(scene: Scene) -> Iterator[None]:
     scene.database.rows("alter system set default_transaction_read_only = on")
     scene.database.rows("select pg_reload_conf()")
