@@ -8,7 +8,8 @@ class Backoff:
     """Delays that double from `first` to `maximum` seconds."""
 
     first: float = 0.1
-    maximum: float = 15.0
+    maximum: float = 5.0
+    """Also the longest that a fault goes on being felt after it has ended."""
 
     def delay(self, attempt: int, *, jitter: float) -> float:
         """Seconds to wait before the attempt after the given one.

@@ -47,10 +47,15 @@ def later_release(scene: Scene) -> Iterator[None]:
 
 @fault(
     "schema-of-the-release-before",
-    "a function that the service calls is not there yet, until somebody migrates",
+    "functions that the service calls are not there yet, until somebody migrates",
     alone=True,
 )
 def release_before(scene: Scene) -> Iterator[None]:
-    scene.database.rows("drop function router.route_due(text, integer)")
+    scene.database.rows(
+        """do $$ begin
+               execute (select string_agg('drop function ' || p.oid::regprocedure, '; ') from pg_proc p
+                        where p.proname in ('route_batch', 'route_due') and p.pronamespace = 'router'::regnamespace);
+           end $$"""
+    )
     yield
     migrate.migrate(scene.database.dsn)
