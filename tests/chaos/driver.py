@@ -152,12 +152,7 @@ def drive(options: Options) -> Report:
         scene = stack.enter_context(scene_on(server, "chaos", link=link))
         scene.chance = random.Random(f"{options.seed} scene")
         run = Run(scene=scene, report=report)
-        missing = {needs: possible(needs) for needs in {f.needs for f in FAULTS.values() if f.needs} - {"kafka"}}
-        missing["kafka"] = _kafka(scene) if options.kafka else "the run was asked to go without Kafka"
-        report.kafka = f"Kafka {VERSION}, three brokers" if scene.kafka else ""
-        faults = [f for f in FAULTS.values() if not (f.needs and missing[f.needs])]
-        report.impossible = {f.name: missing[f.needs] or "" for f in FAULTS.values() if f.needs and missing[f.needs]}
-        faults = [f for f in faults if not options.only or f.name in options.only]
+        faults = _faults(run, options)
         _replicas(scene)
         watcher = Watcher(scene.database.dsn, scene.ledger, offsets=scene.kafka.committed if scene.kafka else None)
         watcher.start()
@@ -179,21 +174,45 @@ def drive(options: Options) -> Report:
             producer.stop()
         for producer in run.producers:
             producer.join()
-        recovery, _ = until_caught_up(scene.database.dsn, latest=run.latest, timeout=RECOVERY)
-        if scene.kafka is not None:
-            scene.kafka.until_done()
-        run.say(f"the last event was routed {recovery:.2f} s after the last producer")
-        report.seconds = round(time.monotonic() - run.begun, 1)
-        report.refused = sum(producer.refused for producer in run.producers)
-        seen = watcher.stop()
-        report.samples = watcher.samples
-        with scene.database.connect() as connection:
-            found, examples = verdict(scene.ledger, connection, **seen)
-        report.verdict = asdict(found)
-        report.violations = found.violations
-        report.examples = {name: [str(row) for row in rows] for name, rows in examples.items()}
-        run.say(f"verdict: {report.verdict}")
+        _judge(run, watcher)
     return report
+
+
+def _faults(run: Run, options: Options) -> list[Fault]:
+    """Those that are wanted and can be made here; the report says why the others cannot."""
+    missing = {needs: possible(needs) for needs in {f.needs for f in FAULTS.values() if f.needs} - {"kafka"}}
+    missing["kafka"] = _kafka(run.scene) if options.kafka else "the run was asked to go without Kafka"
+    for obstacle in filter(None, missing.values()):
+        run.say(f"left out: {obstacle}")
+    run.report.kafka = f"Kafka {VERSION}, three brokers" if run.scene.kafka else ""
+    faults: list[Fault] = []
+    for fault in FAULTS.values():
+        reason = missing[fault.needs] if fault.needs else None
+        if reason is not None:
+            run.report.impossible[fault.name] = reason
+        elif not options.only or fault.name in options.only:
+            faults.append(fault)
+    return faults
+
+
+def _judge(run: Run, watcher: Watcher) -> None:
+    """Waits for the last event, and writes the verdict into the report."""
+    scene, report = run.scene, run.report
+    recovery, _ = until_caught_up(scene.database.dsn, latest=run.latest, timeout=RECOVERY)
+    if scene.kafka is not None:
+        with contextlib.suppress(AssertionError):  # what has not been read by now is found lost
+            scene.kafka.until_done()
+    run.say(f"the last event was routed {recovery:.2f} s after the last producer")
+    report.seconds = round(time.monotonic() - run.begun, 1)
+    report.refused = sum(producer.refused for producer in run.producers)
+    seen = watcher.stop()
+    report.samples = watcher.samples
+    with scene.database.connect() as connection:
+        found, examples = verdict(scene.ledger, connection, **seen)
+    report.verdict = asdict(found)
+    report.violations = found.violations
+    report.examples = {name: [str(row) for row in rows] for name, rows in examples.items()}
+    run.say(f"verdict: {report.verdict}")
 
 
 def _kafka(scene: Scene) -> str | None:
