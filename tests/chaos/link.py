@@ -14,6 +14,7 @@ import json
 import os
 import random
 import select
+import signal
 import struct
 import subprocess
 import sys
@@ -142,7 +143,9 @@ def _carry(near: int, far: int) -> None:
 
 
 def main(namespace: str, number: int) -> None:
-    """The process of one link."""
+    """The process of one link. It ends with its orders, and then tidies up, whatever a terminal sends to everybody."""
+    for number_of_signal in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number_of_signal, signal.SIG_IGN)
     try:
         near, far = _connect(namespace, number)
         sys.stdout.write("up\n")
