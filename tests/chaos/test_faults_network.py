@@ -9,11 +9,11 @@ from tests.chaos.scene import Replica, Scene
 from tests.chaos.trial import trial
 from tests.waiting import wait_for
 
-CALL_TIMEOUT, CANCELLING = 3, 10
+CALL_TIMEOUT, CANCELLING = 3, 5
 """Seconds: the setting of the replicas here, and what the driver spends on cancelling a call in vain."""
 CALL_WITHIN = CALL_TIMEOUT + CANCELLING
-LISTENER_CHECK, LISTENER_ANSWER = 10, 5
-LISTENER_WITHIN = LISTENER_CHECK + LISTENER_ANSWER + CANCELLING
+LISTENER_CHECK, LISTENER_ANSWER, LISTENER_END = 10, 5, 10
+LISTENER_WITHIN = LISTENER_CHECK + LISTENER_ANSWER + LISTENER_END
 SLACK = 60
 """For a machine that is busy. TCP itself would notice after a quarter of an hour."""
 

@@ -29,7 +29,7 @@ def test_the_server_goes_away_and_comes_back(scene: Scene, fault: str) -> None:
 
 
 def test_the_server_freezes(scene: Scene) -> None:
-    """Nobody answers and nothing breaks: calls are given up `call_timeout` and ten seconds later at most."""
+    """Nobody answers and nothing breaks: calls are given up `call_timeout` and five seconds later at most."""
 
     def frozen() -> None:
         until_said(scene, "no answer")
