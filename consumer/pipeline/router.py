@@ -1,7 +1,7 @@
 """The hot path: wake → drain until nothing is pending."""
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
 from consumer.domain.backoff import Backoff
@@ -23,8 +23,9 @@ class HotPathSettings:
     poll_interval: float = 1.0
     """Longest sleep while the doorbell works: it covers a missed ring."""
     poll_interval_without_doorbell: float = 0.2
-    after_drain: float = 0.05
-    """First sleep after a drain: a writer that saw this consumer awake may commit just after its last look."""
+    after_drain: tuple[float, ...] = (0.003, 0.01, 0.03)
+    """Sleeps before the looks that follow a drain: a writer that saw this consumer awake did not ring, and is visible
+    only after the drain's last look, by as long as its commit takes."""
 
 
 class HotPath:
@@ -54,6 +55,9 @@ class HotPath:
         self._clock = clock
         self._settings = settings
         self._doorbell_works = False
+        self._rung = True
+        self._silent = False
+        """Whether this consumer may hold the lock that keeps the doorbell from ringing."""
 
     def doorbell(self, *, works: bool) -> None:
         """Tells whether notifications arrive. Only then may they be silenced, and only then can sleeps be long."""
@@ -63,13 +67,14 @@ class HotPath:
     async def run(self, stop: asyncio.Event, backoff: Backoff) -> None:
         """Drains and sleeps until told to stop; the calls under way are finished first."""
         settings = self._settings
+        sleeps: Iterator[float] = iter(())
 
         async def rest(routed: int) -> None:
-            if routed and await self._wake.wait(settings.after_drain):
-                return
-            await self._wake.wait(
-                settings.poll_interval if self._doorbell_works else settings.poll_interval_without_doorbell
-            )
+            nonlocal sleeps
+            if routed:
+                sleeps = iter(settings.after_drain)
+            longest = settings.poll_interval if self._doorbell_works else settings.poll_interval_without_doorbell
+            self._rung = await self._wake.wait(next(sleeps, longest))
 
         await keep_going(
             Loop.HOT,
@@ -84,17 +89,19 @@ class HotPath:
     async def drain(self, stop: asyncio.Event) -> int:
         """Routes until nothing is pending, the doorbell silent meanwhile; returns the number of events."""
         total = 0
-        silenced = self._doorbell_works
-        bell = Bell.SILENCE if silenced else None
+        # A look that nobody has asked for nearly always finds nothing, and leaves the bell as it is.
+        bell = Bell.SILENCE if self._doorbell_works and self._rung else None
         while not stop.is_set():
+            self._silent = self._silent or bell is Bell.SILENCE
             batch = await self._lanes[0].route(self._window(), bell)
+            self._silent = self._silent and bell is not Bell.ARM
             self._watermark.cursor = batch.reached
             total += batch.claimed
             if self._lanes[0].full:
                 total += await self._drain_lanes(Window(after=batch.reached, lanes=len(self._lanes)), stop)
             if batch.claimed:
-                bell = Bell.SILENCE if bell is Bell.ARM else None
-            elif silenced and bell is not Bell.ARM:
+                bell = Bell.SILENCE if self._doorbell_works and not self._silent else None
+            elif self._silent:
                 bell = Bell.ARM  # nothing left; one more look with the bell armed, since a writer may just have looked
             else:
                 break
