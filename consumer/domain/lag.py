@@ -25,16 +25,20 @@ class PartitionLag:
 class Lag:
     """Reckons the lag of the partitions that are assigned.
 
-    When a record that was read has been waiting is told by its timestamp. Of one that was not read yet it is only known
-    when somebody first saw that it is there.
+    For how long a record that was read has been waiting is told by its timestamp. Of one that was not read yet it can
+    only be guessed: for as long as it is known that it is there, and that is too little after a start.
     """
 
     def __init__(self) -> None:
         self._waiting_since: dict[Partition, float] = {}
+        self._known: set[Partition] = set()
 
-    def read(self, partition: Partition, timestamp: float) -> None:
-        """The oldest record in hand, by its own time in Unix seconds."""
+    def read(self, partition: Partition, timestamp: float) -> bool:
+        """The oldest record in hand, by its own time in Unix seconds; True when the last sample did not know that."""
         self._waiting_since[partition] = timestamp
+        news = partition not in self._known
+        self._known.add(partition)
+        return news
 
     def done(self, partition: Partition, timestamp: float, *, more: bool) -> None:
         """Everything in hand is dealt with, up to a record of that time; `more`: the partition has more of them."""
@@ -45,9 +49,9 @@ class Lag:
 
     def sample(self, behind: Mapping[Partition, int], *, now: float) -> tuple[PartitionLag, ...]:
         """The lag of each partition, given how many records it is behind and the Unix time; others are forgotten."""
-        self._waiting_since = {
-            partition: self._waiting_since.get(partition, now) for partition, records in behind.items() if records > 0
-        }
+        waiting = {partition for partition, records in behind.items() if records > 0}
+        self._known = {p for p in behind if p not in waiting or (p in self._known and p in self._waiting_since)}
+        self._waiting_since = {partition: self._waiting_since.get(partition, now) for partition in waiting}
         return tuple(
             PartitionLag(
                 partition=partition,

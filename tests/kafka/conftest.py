@@ -4,7 +4,6 @@ import contextlib
 import os
 import signal
 from collections.abc import AsyncIterator, Iterator
-from dataclasses import dataclass, field
 
 import psycopg
 import pytest
@@ -12,6 +11,7 @@ import pytest_asyncio
 
 from tests.kafka import broker
 from tests.kafka.broker import Cluster, KafkaUnavailable
+from tests.kafka.scene import Scene
 from tests.kafka.topics import Topics, unique
 
 
@@ -71,39 +71,6 @@ def three_brokers() -> Iterator[Cluster]:
     """Three brokers for this test alone; topics with three copies survive the loss of one."""
     with _running(_prepared(3)) as cluster:
         yield cluster
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Scene:
-    """A topic with a group of its own on the shared broker."""
-
-    topics: Topics
-    topic: str
-    dead: str
-    group: str = field(default_factory=lambda: unique("group"))
-
-    @property
-    def env(self) -> dict[str, str]:
-        """The settings of a service that reads it."""
-        return kafka_env(self.topics.bootstrap, self.topic, self.dead, self.group)
-
-    async def committed(self) -> int:
-        """How many records the group is done with, over all partitions."""
-        return sum((await self.topics.committed(self.group, self.topic)).values())
-
-
-def kafka_env(bootstrap: str, topic: str, dead: str, group: str) -> dict[str, str]:
-    """Settings of a service that reads a topic, with times as tests like them."""
-    return {
-        "WEBHOOK_ROUTER_SOURCE": "kafka",
-        "WEBHOOK_ROUTER_KAFKA_BOOTSTRAP_SERVERS": bootstrap,
-        "WEBHOOK_ROUTER_KAFKA_TOPICS": topic,
-        "WEBHOOK_ROUTER_KAFKA_GROUP_ID": group,
-        "WEBHOOK_ROUTER_KAFKA_DEAD_LETTER_TOPIC": dead,
-        "WEBHOOK_ROUTER_KAFKA_POLL_TIMEOUT": "0.1",
-        "WEBHOOK_ROUTER_KAFKA_SESSION_TIMEOUT": "3",
-        "WEBHOOK_ROUTER_SAMPLE_INTERVAL": "0.2",
-    }
 
 
 @pytest_asyncio.fixture

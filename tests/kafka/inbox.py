@@ -14,7 +14,7 @@ def value(db: psycopg.Connection, query: str, *values: Any) -> int:
     return int(row[0])
 
 
-def until_messages(db: psycopg.Connection, count: int, *, timeout: float = 30) -> None:
+def until_messages(db: psycopg.Connection, count: int, *, timeout: float = 120) -> None:
     """Waits until there are so many messages."""
     wait_for(
         lambda: value(db, "select count(*) from public.messages") >= count, timeout=timeout, what=f"{count} messages"

@@ -10,6 +10,7 @@ from consumer.adapters.clock import SystemClock
 from consumer.adapters.kafka.options import KafkaConnection, KafkaOptions
 from consumer.adapters.kafka.source import KafkaSource
 from consumer.domain.errors import Transient
+from consumer.domain.kafka_observations import LagSampled, PartitionsAssigned, RecordsRead
 from consumer.domain.lag import Partition
 from consumer.domain.observations import Fact
 from consumer.domain.records import Record
@@ -30,7 +31,7 @@ class Reader:
         return [fact for fact in self.facts if isinstance(fact, kind)]
 
     async def until(
-        self, done: Callable[[], object], *, limit: int = 1000, timeout: float = 20, commit: bool = True
+        self, done: Callable[[], object], *, limit: int = 1000, timeout: float = 120, commit: bool = True
     ) -> list[Record]:
         """Polls until the answer is true, and returns what it read; failures that pass are kept in `failures`."""
         found: list[Record] = []
@@ -47,18 +48,17 @@ class Reader:
                     await self.source.commit(ends(records))
         return found
 
-    async def read(self, count: int, *, limit: int = 1000, timeout: float = 20, commit: bool = True) -> list[Record]:
+    async def read(self, count: int, *, limit: int = 1000, timeout: float = 120, commit: bool = True) -> list[Record]:
         """Polls until so many records have come."""
         found: list[Record] = []
         while len(found) < count:
-            before = len(self.facts)
-            more = await self.until(
-                lambda before=before: any(type(fact).__name__ == "RecordsRead" for fact in self.facts[before:]),  # type: ignore[misc]
+            polls = len(self.seen(RecordsRead))
+            found += await self.until(
+                lambda polls=polls: len(self.seen(RecordsRead)) > polls,  # type: ignore[misc]
                 limit=limit,
                 timeout=timeout,
                 commit=commit,
             )
-            found += more
         return found
 
 
@@ -77,6 +77,17 @@ def ids(records: Sequence[Record]) -> list[str]:
     return sorted(getattr(record.meaning, "event_id", "?") for record in records)
 
 
+def sizes(reader: Reader) -> list[int]:
+    """How many partitions it got in each rebalance."""
+    return [len(fact.partitions) for fact in reader.seen(PartitionsAssigned)]
+
+
+def lag(reader: Reader, partitions: int = 6) -> int | None:
+    """How many records it was behind at the last look; None while it does not know that of all partitions."""
+    samples = reader.seen(LagSampled)
+    return sum(of.records for of in samples[-1].lags) if samples and len(samples[-1].lags) == partitions else None
+
+
 @contextlib.asynccontextmanager
 async def reading(
     bootstrap: str,
@@ -91,7 +102,7 @@ async def reading(
         topics=(topic,) if isinstance(topic, str) else tuple(topic),
         group_id=group,
         dead_letter_topic="dead-letters",
-        session_timeout=3.0,
+        session_timeout=6.0,
         sample_interval=0.2,
         commit_timeout=2.0,
     )

@@ -14,8 +14,8 @@ import pytest
 from consumer.adapters.postgres.embedded import EmbeddedPostgres
 from consumer.domain.records import Flaw, Headers
 from tests.kafka.broker import Cluster
-from tests.kafka.conftest import kafka_env
 from tests.kafka.inbox import assert_one_message_each, until_messages
+from tests.kafka.scene import kafka_env
 from tests.kafka.topics import Topics, event, unique
 from tests.processes import running
 from tests.servers import empty_database_on
@@ -161,7 +161,7 @@ async def _run(kafka: Cluster, dsn: str) -> dict[str, Any]:
             async def committed() -> bool:
                 return sum((await topics.committed(group, topic)).values()) == 2 * len(KINDS)
 
-            await await_for(committed, timeout=30, what=f"all offsets, {router.lines}")
+            await await_for(committed, timeout=120, what=f"all offsets, {router.lines}")
             assert router.metric("webhook_router_kafka_dead_letters_total") == len(KINDS)
             assert "forbidden" not in str(router.lines), "what is in a record is never logged"
         assert_one_message_each(db, len(KINDS))

@@ -12,8 +12,8 @@ from contextlib import AsyncExitStack
 import orjson
 import psycopg
 
-from tests.kafka.conftest import Scene
 from tests.kafka.inbox import assert_one_message_each, value
+from tests.kafka.scene import Scene
 from tests.kafka.topics import event
 from tests.processes import Router, running
 from tests.waiting import await_for, wait_for

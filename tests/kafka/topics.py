@@ -34,6 +34,11 @@ def event(number: int, **more: Any) -> dict[str, Any]:
     } | more
 
 
+def events(count: int, begin: int = 0) -> list[dict[str, Any]]:
+    """So many events, by their numbers."""
+    return [event(number) for number in range(begin, begin + count)]
+
+
 class Topics:
     """The topics of a cluster. Every call makes its own client: brokers come and go in tests."""
 

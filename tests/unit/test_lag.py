@@ -34,6 +34,23 @@ class TestLag:
         assert seconds(lag, {ONE: 1}, 3600.0) == {ONE: 0.0}
         assert seconds(lag, {ONE: 2}, 3610.0) == {ONE: 10.0}
 
+    def test_what_had_to_be_guessed_is_known_once_it_is_read(self) -> None:
+        """Just after a start the lag in seconds is too small; whoever reads learns that there is more to tell."""
+        lag = Lag()
+        assert seconds(lag, {ONE: 3000, TWO: 0}, 160.0) == {ONE: 0.0, TWO: 0.0}
+        assert seconds(lag, {ONE: 3000, TWO: 0}, 161.0) == {ONE: 1.0, TWO: 0.0}
+        assert lag.read(ONE, 100.0), "a guess until now"
+        assert seconds(lag, {ONE: 3000, TWO: 0}, 162.0) == {ONE: 62.0, TWO: 0.0}
+        assert not lag.read(ONE, 101.0), "known already"
+        assert not lag.read(TWO, 161.5), "it was known to have nothing"
+
+    def test_what_was_not_in_the_sample_is_news(self) -> None:
+        """Its position was not known yet."""
+        lag = Lag()
+        assert seconds(lag, {ONE: 0}, 160.0) == {ONE: 0.0}
+        assert lag.read(TWO, 100.0)
+        assert not lag.read(TWO, 101.0)
+
     def test_partitions_that_are_gone_are_forgotten(self) -> None:
         """What comes back after a rebalance begins anew."""
         lag = Lag()

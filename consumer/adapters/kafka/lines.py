@@ -1,5 +1,6 @@
 """Facts about Kafka as log lines. Topic, partition and offset say where a record lies; its content is never logged."""
 
+import re
 import time
 from collections import Counter
 from typing import Any, assert_never
@@ -23,6 +24,7 @@ from consumer.domain.kafka_observations import (
 from consumer.domain.records import Flaw
 
 DEAD_LETTERS_A_MINUTE = 20
+QUOTED = re.compile(r"""['"].*['"]""", re.DOTALL)
 
 
 class KafkaLines:
@@ -88,7 +90,8 @@ class KafkaLines:
         about = {
             "error": flawed.flaw,
             "code": flawed.code,
-            "reason": flawed.reason if flawed.flaw is not Flaw.REFUSED else "",  # the database quotes what it refuses
+            # The database quotes what it refuses, and the schema the names of fields it does not know.
+            "reason": QUOTED.sub("…", flawed.reason) if flawed.flaw is not Flaw.REFUSED else "",
             "traceparent": fact.trace,
         }
         self._log.warning(

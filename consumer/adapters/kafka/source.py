@@ -173,6 +173,7 @@ class KafkaSource:
     def assigned(self, consumer: AIOKafkaConsumer, partitions: frozenset[Partition]) -> None:
         """A rebalance has ended, and these are ours."""
         if consumer is self._consumer:
+            self._look_due = 0.0  # nobody tells their lag meanwhile
             self._observer(PartitionsAssigned(partitions=partitions))
 
     def revoked(self, consumer: AIOKafkaConsumer | None) -> None:
@@ -219,7 +220,8 @@ class KafkaSource:
                         trace=trace,
                     )
                 )
-            self._lag.read(partition, records[-len(messages)].timestamp)
+            if self._lag.read(partition, records[-len(messages)].timestamp):
+                self._look_due = 0.0  # what was said of its lag, if anything, was a guess
             self._in_hand[partition] = records[-1].timestamp
         if len(records) >= limit:
             self._standstill.busy()  # more may lie ready, of any partition

@@ -1,0 +1,96 @@
+"""What goes in and what comes out: every form of record, traces, and what `produce` writes."""
+
+import asyncio
+import json
+import sys
+
+import psycopg
+
+from tests.kafka.inbox import assert_one_message_each, until_messages
+from tests.kafka.scene import Scene
+from tests.kafka.topics import event, events
+from tests.processes import clean_environment, running
+from tests.waiting import wait_for
+
+TRACE = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
+
+
+class TestForms:
+    async def test_every_form_is_routed(self, scene: Scene, database: str, db: psycopg.Connection) -> None:
+        """Events, change records, names and CloudEvents; tombstones, deletes and our own marks are passed over."""
+        db.execute(
+            """insert into webhook_events (channel, type, event_id, author_id, content)
+               values ('whatsapp', 'message', 'in-table', 'a', 'x'), ('whatsapp', 'message', 'in-table-2', 'a', 'x')"""
+        )
+        row = event(3) | {"id": "7e1f9a54-1c7a-4f0e-9a43-0d5f3c2b1a00", "raw_payload": "{}", "routed_at": None}
+        change = {"before": None, "after": row, "op": "c", "source": {}, "ts_ms": 1}
+        cloud = {"specversion": "1.0", "id": "1", "source": "/x", "type": "t"}
+        binary = [(f"ce_{name}", str(text).encode()) for name, text in cloud.items()]
+        values: list[object] = [
+            event(1),
+            event(2, channel=" Instagram "),
+            change,
+            {"schema": {}, "payload": change | {"after": row | {"event_id": "e4"}, "op": "r"}},
+            change | {"after": row | {"event_id": "e5"}, "op": "u"},
+            {"channel": "whatsapp", "event_id": "in-table"},
+            cloud | {"data": event(6)},
+            cloud | {"data": {"channel": "whatsapp", "event_id": "in-table-2"}},
+            cloud | {"data": change | {"after": row | {"event_id": "e7"}}},
+            None,
+            change | {"before": row, "after": None, "op": "d"},
+            change | {"after": row | {"event_id": "e8", "routed_at": "2026-01-31T09:30:00Z"}, "op": "u"},
+        ]
+        await scene.topics.send(scene.topic, values)
+        await scene.topics.send(scene.topic, [event(9)], headers=binary)
+        with running(database, env=scene.env) as router:
+            await scene.until_committed(len(values) + 1)
+            metrics = {
+                reason: router.metric("webhook_router_kafka_records_skipped_total", reason=reason)
+                for reason in ("tombstone", "delete", "nothing_to_route")
+            }
+            assert metrics == {"tombstone": 1, "delete": 1, "nothing_to_route": 1}
+            assert router.metric("webhook_router_kafka_dead_letters_total") == 0
+        found = db.execute("select event_id from webhook_events where routed_at is not null order by 1").fetchall()
+        assert [name for (name,) in found] == ["e1", "e2", "e3", "e4", "e5", "e6", "e7", "e9", "in-table", "in-table-2"]
+        assert_one_message_each(db, 10)
+
+    async def test_a_trace_comes_through_to_the_log(self, scene: Scene, database: str) -> None:
+        """A line a record for whoever asks for them, and always one for a record that is set aside."""
+        headers = [("traceparent", TRACE.encode())]
+        await scene.topics.send(scene.topic, [event(1), b"not json"], headers=headers)
+        with running(database, "--log-level", "debug", env=scene.env) as router:
+            wait_for(lambda: router.logged("record set aside"), what="the line")
+            (aside,) = router.logged("record set aside")
+            assert (aside["traceparent"], aside["error"], aside["topic"]) == (TRACE, "not_json", scene.topic)
+            done = [line["traceparent"] for line in router.logged("record done")]
+            assert done == [TRACE, TRACE]
+
+    async def test_produce_writes_what_the_service_reads(
+        self, scene: Scene, database: str, db: psycopg.Connection
+    ) -> None:
+        """NDJSON in, messages out; one conversation has one key, and a line that is no event is told by its number."""
+        lines = [json.dumps(each) for each in events(300)]
+        lines.insert(7, '{"channel": "instagram"}')
+        produce = await asyncio.create_subprocess_exec(
+            *(sys.executable, "-m", "consumer", "produce", "-", "--rejected", "/dev/null", "--json"),
+            env=clean_environment() | scene.env,
+            stdin=asyncio.subprocess.PIPE,
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.PIPE,
+        )
+        said, errors = await produce.communicate("\n".join(lines).encode())
+        assert produce.returncode == 1, errors
+        assert json.loads(said) | {"seconds": 0} == {
+            "produced": 300,
+            "rejected": 1,
+            "topic": scene.topic,
+            "seconds": 0,
+        }
+        with running(database, env=scene.env):
+            until_messages(db, 300)
+        assert_one_message_each(db, 300)
+        keys: dict[bytes, set[int]] = {}
+        for record in await scene.topics.read(scene.topic):
+            keys.setdefault(record.key, set()).add(record.partition)
+        assert set(keys) == {f"instagram:author-{number}".encode() for number in range(50)}
+        assert all(len(partitions) == 1 for partitions in keys.values())

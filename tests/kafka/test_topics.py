@@ -1,0 +1,76 @@
+"""Topics and partitions that come later, and how far behind each is told to be."""
+
+import time
+
+import pytest
+
+from consumer.adapters.kafka import client
+from consumer.domain.kafka_observations import LagSampled, TopicsMissing
+from consumer.domain.lag import Partition, PartitionLag
+from tests.kafka.reader import Reader, lag, reading, sizes
+from tests.kafka.scene import Scene
+from tests.kafka.topics import events, unique
+
+
+class TestTopics:
+    async def test_a_missing_topic_is_waited_for(self, scene: Scene) -> None:
+        """It is said once, the topic is not made by asking for it, and its records are read as soon as it is there."""
+        missing = unique("later")
+        async with reading(scene.topics.bootstrap, missing, scene.group) as reader:
+            await reader.until(lambda: reader.seen(TopicsMissing))
+            deadline = time.monotonic() + 3
+            await reader.until(lambda: time.monotonic() > deadline)
+            assert reader.seen(TopicsMissing) == [TopicsMissing(topics=(missing,))]
+            assert missing not in await scene.topics.names()
+            await scene.topics.create(missing)
+            await scene.topics.send(missing, events(5))
+            assert len(await reader.read(5)) == 5
+            assert reader.seen(TopicsMissing)[1:] == [TopicsMissing(topics=())]
+
+    async def test_other_topics_do_not_wait_for_it(self, scene: Scene) -> None:
+        """What is there is read; the other one joins later."""
+        missing = unique("later")
+        await scene.topics.send(scene.topic, events(5))
+        async with reading(scene.topics.bootstrap, (scene.topic, missing), scene.group) as reader:
+            assert len(await reader.read(5)) == 5
+            await scene.topics.create(missing)
+            await scene.topics.send(missing, events(7, 5))
+            assert {record.partition.topic for record in await reader.read(7)} == {missing}
+
+    async def test_partitions_that_are_added_are_read(self, scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
+        """From their beginning, without a restart."""
+        monkeypatch.setattr(client, "METADATA_AGE", 0.5)
+        async with reading(scene.topics.bootstrap, scene.topic, scene.group) as reader:
+            await reader.until(lambda: sizes(reader)[-1:] == [6])
+            await scene.topics.grow(scene.topic, 8)
+            await scene.topics.send(scene.topic, events(5), partition=7)
+            assert len(await reader.read(5)) == 5
+            assert sizes(reader)[-1] == 8
+
+    async def test_lag_is_told_in_records_and_seconds(self, scene: Scene) -> None:
+        """By partition, and nothing when all is read."""
+        await scene.topics.send(scene.topic, events(3000), partition=2)
+        async with reading(scene.topics.bootstrap, scene.topic, scene.group, sample_interval=0.01) as reader:
+            (behind,) = await _behind(reader)
+            assert behind.partition == Partition(scene.topic, 2)
+            assert 0 < behind.records <= 3000
+            await reader.until(lambda: lag(reader) == 0)
+            assert all(of.seconds == 0 for of in reader.seen(LagSampled)[-1].lags)
+
+    async def test_the_age_of_a_backlog_is_known_as_soon_as_it_is_read(self, scene: Scene) -> None:
+        """Just after a start nobody knows how old it is; that is told at once, not one interval later."""
+        await scene.topics.send(scene.topic, events(3000), partition=2)
+        async with reading(scene.topics.bootstrap, scene.topic, scene.group, sample_interval=3600) as reader:
+            (behind,) = await _behind(reader)
+            assert behind.partition == Partition(scene.topic, 2)
+
+
+async def _behind(reader: Reader) -> list[PartitionLag]:
+    """Reads record by record until some partition is told to be behind, in seconds too; returns all that are."""
+
+    def late() -> list[PartitionLag]:
+        samples = reader.seen(LagSampled)
+        return [of for of in samples[-1].lags if of.records] if samples else []
+
+    await reader.until(lambda: any(of.seconds > 0 for of in late()), limit=1)
+    return late()
