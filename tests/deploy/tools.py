@@ -60,7 +60,7 @@ def system_tool(name: str, package: str) -> str:
 
 
 def schema(name: str, step: str) -> Any:
-    """A published custom resource definition."""
+    """A published schema, of a custom resource mostly."""
     path = TOOLS / "schemas" / name
     return load_yaml(path)[0] if path.exists() else without(name, step)
 
