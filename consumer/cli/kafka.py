@@ -79,7 +79,7 @@ def produce(
         typer.echo(orjson.dumps(figures).decode())
     else:
         aside = f", {refused:,} rejected (see {kept.path})" if refused else ""
-        typer.echo(f"{produced:,} events written to {options.topics[0]}{aside}; {seconds:.1f} s")
+        typer.echo(f"{produced:,} event{'s' * (produced != 1)} written to {options.topics[0]}{aside}; {seconds:.1f} s")
     if refused:
         raise typer.Exit(1)
 

@@ -4,13 +4,15 @@ import asyncio
 import contextlib
 import logging
 import os
+import signal
 import socket
-import subprocess
 import sys
 from pathlib import Path
 
 from consumer.adapters.postgres import migrate
 from consumer.adapters.postgres.embedded import EmbeddedPostgres
+from consumer.cli.service import run
+from consumer.domain.errors import ConsumerError
 from tests.kafka import broker
 from tests.kafka.topics import Topics
 
@@ -21,7 +23,9 @@ MESSAGES = "select sent_at, channel, direction, content_text from messages order
 
 
 def main() -> int:
-    """Starts everything, says how to use it, and waits for the service's end."""
+    """Starts everything, says how to use it, and runs the service until it is told to stop."""
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # until the service looks after both
+    _say("starting Kafka (fetched with Maven the first time) and a Postgres of its own …")
     try:
         cluster = broker.prepare(port=_port())
     except broker.KafkaUnavailable as missing:
@@ -30,7 +34,6 @@ def main() -> int:
     logging.getLogger("aiokafka").setLevel(logging.CRITICAL)  # it tells of every leader that is not elected yet
     with contextlib.ExitStack() as stack:
         stack.callback(cluster.stop)
-        _say("starting Kafka and a Postgres of its own …")
         cluster.start()
         for topic, partitions in ((TOPIC, 6), (f"{TOPIC}.dead-letters", 1)):
             asyncio.run(Topics(cluster.bootstrap).create(topic, partitions=partitions))
@@ -45,20 +48,15 @@ def main() -> int:
             f"  echo '{MESSAGES}' | {command} sql - --database-url {server.dsn()}\n\n"
             "The service's own log follows; Ctrl-C stops everything.\n"
         )
-        service = subprocess.Popen(
-            [sys.executable, "-m", "consumer", "run", "--source", "kafka", "--http-port", "0"],
-            env=os.environ
-            | {
-                "WEBHOOK_ROUTER_DATABASE_URL": server.dsn(),
-                "WEBHOOK_ROUTER_KAFKA_BOOTSTRAP_SERVERS": cluster.bootstrap,
-                "WEBHOOK_ROUTER_KAFKA_TOPICS": TOPIC,
-            },
+        # In this process, so that nothing is left behind however it ends. It returns when it was told to stop.
+        run(
+            source="kafka",
+            database_url=server.dsn(),
+            http_port=0,
+            kafka_bootstrap_servers=cluster.bootstrap,
+            kafka_topics=TOPIC,
         )
-        while True:
-            try:
-                return service.wait()
-            except KeyboardInterrupt:
-                continue  # the terminal has told the service as well, which finishes what is under way
+    return 0
 
 
 def _port() -> int | None:
@@ -77,4 +75,9 @@ def _say(text: str) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    try:
+        sys.exit(main())
+    except KeyboardInterrupt:
+        sys.exit("stopped before the service was running")
+    except ConsumerError as error:
+        sys.exit(str(error))

@@ -139,6 +139,7 @@ class Broker:
     port: int
     sasl_port: int
     tls_port: int
+    sasl_tls_port: int
     controller_port: int
     _supervisor: subprocess.Popen[bytes] | None = field(default=None, repr=False)
     _pid: int = 0
@@ -239,7 +240,8 @@ def prepare(
     Args:
         count: brokers; from 3 on topics are replicated and survive the loss of one.
         port: of the first broker's plain listener; a free one unless given.
-        secured: also listeners with TLS and client certificates, and with SASL (PLAIN, SCRAM).
+        secured: also listeners with SASL (PLAIN, SCRAM-SHA-256), with TLS and client certificates, and with SASL
+            (SCRAM-SHA-512) over TLS.
         settings: more lines for server.properties.
 
     Raises:
@@ -256,6 +258,7 @@ def prepare(
                 port=port if port and number == 1 else free_port(),
                 sasl_port=free_port(),
                 tls_port=free_port(),
+                sasl_tls_port=free_port(),
                 controller_port=free_port(),
             )
             for number in range(1, count + 1)
@@ -267,12 +270,12 @@ def prepare(
             lines = _properties(broker, voters, count, certificates) | dict(settings or {})
             properties = broker.folder / "server.properties"
             properties.write_text("".join(f"{name}={value}\n" for name, value in lines.items()))
-            scram = ("--add-scram", f"SCRAM-SHA-256=[name={USER},password={PASSWORD}]") if secured else ()
+            scram = [f"SCRAM-SHA-{bits}=[name={USER},password={PASSWORD}]" for bits in (256, 512)] if secured else []
             formats.append(
                 subprocess.Popen(
                     [
                         *(java(), *JVM, "-cp", f"{jars()}/*", "kafka.tools.StorageTool", "format", "-t", CLUSTER_ID),
-                        *("-c", str(properties), *scram),
+                        *("-c", str(properties), *(f"--add-scram={user}" for user in scram)),
                     ],
                     stdout=subprocess.PIPE,
                     stderr=subprocess.STDOUT,
@@ -293,19 +296,20 @@ def _properties(broker: Broker, voters: str, count: int, certificates: Certifica
     listeners = {"PLAINTEXT": broker.port, "CONTROLLER": broker.controller_port}
     more: dict[str, str] = {}
     if certificates is not None:
-        listeners |= {"SASL_PLAINTEXT": broker.sasl_port, "SSL": broker.tls_port}
+        listeners |= {"SASL_PLAINTEXT": broker.sasl_port, "SSL": broker.tls_port, "SASL_SSL": broker.sasl_tls_port}
         (broker.folder / "keystore.pem").write_text(
             certificates.key.read_text() + certificates.certificate.read_text() + certificates.authority.read_text()
         )
         module = "org.apache.kafka.common.security"
+        plain = f'{module}.plain.PlainLoginModule required user_{USER}="{PASSWORD}";'
+        scram = f"{module}.scram.ScramLoginModule required;"
         more = {
-            "sasl.enabled.mechanisms": "PLAIN,SCRAM-SHA-256",
-            "listener.name.sasl_plaintext.plain.sasl.jaas.config": (
-                f'{module}.plain.PlainLoginModule required user_{USER}="{PASSWORD}";'
-            ),
-            "listener.name.sasl_plaintext.scram-sha-256.sasl.jaas.config": (
-                f"{module}.scram.ScramLoginModule required;"
-            ),
+            "listener.name.sasl_plaintext.sasl.enabled.mechanisms": "PLAIN,SCRAM-SHA-256",
+            "listener.name.sasl_plaintext.plain.sasl.jaas.config": plain,
+            "listener.name.sasl_plaintext.scram-sha-256.sasl.jaas.config": scram,
+            "listener.name.sasl_ssl.sasl.enabled.mechanisms": "SCRAM-SHA-512",
+            "listener.name.sasl_ssl.scram-sha-512.sasl.jaas.config": scram,
+            "listener.name.sasl_ssl.ssl.client.auth": "none",
             "ssl.keystore.type": "PEM",
             "ssl.keystore.location": str(broker.folder / "keystore.pem"),
             "ssl.truststore.type": "PEM",
@@ -322,7 +326,7 @@ def _properties(broker: Broker, voters: str, count: int, certificates: Certifica
             f"{name}://localhost:{port}" for name, port in listeners.items() if name != "CONTROLLER"
         ),
         "listener.security.protocol.map": (
-            "PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT,SASL_PLAINTEXT:SASL_PLAINTEXT,SSL:SSL"
+            "PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT,SASL_PLAINTEXT:SASL_PLAINTEXT,SSL:SSL,SASL_SSL:SASL_SSL"
         ),
         "inter.broker.listener.name": "PLAINTEXT",
         "log.dirs": str(broker.folder / "data"),

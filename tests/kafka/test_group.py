@@ -86,7 +86,9 @@ class TestStandstill:
         async with reading(scene.topics.bootstrap, scene.topic, scene.group, stall_after=3.0) as reader:
             await reader.until(lambda: lag(reader) == 0)
             assert reader.source._consumer is not None
-            reader.source._consumer._fetcher._fetch_task.cancel()
+            fetcher = reader.source._consumer._fetcher
+            fetcher._fetch_task.cancel()
+            await asyncio.wait({fetcher._fetch_task, *fetcher._pending_tasks})  # an answer under way may bring records
             await scene.topics.send(scene.topic, events(10))
             assert ids(await reader.read(10)) == sorted(f"e{number}" for number in range(10))
             assert reader.seen(ConsumerReplaced)[0].reason.startswith("nothing comes from")

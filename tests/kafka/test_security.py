@@ -72,6 +72,22 @@ class TestSecurity:
         ) as reader:
             assert len(await reader.read(5)) == 5
 
+    async def test_a_password_over_tls(self, scene: Scene, kafka: Cluster) -> None:
+        """SASL_SSL with the longer SCRAM; the broker shows its certificate and wants none of ours."""
+        await scene.topics.send(scene.topic, events(5))
+        assert kafka.certificates is not None
+        about = {
+            "security_protocol": "SASL_SSL",
+            "sasl_mechanism": "SCRAM-SHA-512",
+            "sasl_username": USER,
+            "sasl_password": PASSWORD,
+            "ssl_cafile": kafka.certificates.authority,
+        }
+        async with reading(
+            f"localhost:{kafka.brokers[0].sasl_tls_port}", scene.topic, scene.group, connection=about
+        ) as reader:
+            assert len(await reader.read(5)) == 5
+
     async def test_an_unknown_authority_is_the_configuration(self, scene: Scene, kafka: Cluster) -> None:
         """A broker that anybody could be is not talked to."""
         async with reading(
