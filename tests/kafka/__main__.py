@@ -19,7 +19,9 @@ from tests.kafka.topics import Topics
 PORT = 9092
 TOPIC = "webhook-events"
 EVENT = '{"channel":"instagram","event_id":"m_1","author_id":"a_1","author_name":"Ana Souza","content":"Do you ship?"}'
-MESSAGES = "select sent_at, channel, direction, content_text from messages order by sent_at desc limit 5"
+MESSAGES = "select sent_at, channel, content_text from messages"
+URL = broker.CACHE / "database-url"
+"""Where the lines to type find the database, whose password is new each time."""
 
 
 def main() -> int:
@@ -39,13 +41,16 @@ def main() -> int:
             asyncio.run(Topics(cluster.bootstrap).create(topic, partitions=partitions))
         server = stack.enter_context(EmbeddedPostgres.start())
         migrate.migrate(server.dsn())
+        stack.callback(URL.unlink, missing_ok=True)
+        URL.touch(mode=0o600)
+        URL.write_text(server.dsn())
         command = os.path.relpath(Path(sys.executable).with_name("webhook-router"))
         _say(
-            f"\nKafka: {cluster.bootstrap}   topic: {TOPIC}   Postgres: {server.dsn()}\n\n"
+            f"\nKafka: {cluster.bootstrap}   topic: {TOPIC}   Postgres: see {os.path.relpath(URL)}\n\n"
             "In another terminal, an event goes in:\n\n"
-            f"  echo '{EVENT}' | {command} produce - --kafka-bootstrap-servers {cluster.bootstrap}\n\n"
+            f"echo '{EVENT}' |\n    {command} produce - --kafka-bootstrap-servers {cluster.bootstrap}\n\n"
             "and a message comes out:\n\n"
-            f"  echo '{MESSAGES}' | {command} sql - --database-url {server.dsn()}\n\n"
+            f"echo '{MESSAGES}' |\n    {command} sql - --database-url \"$(cat {os.path.relpath(URL)})\"\n\n"
             "The service's own log follows; Ctrl-C stops everything.\n"
         )
         # In this process, so that nothing is left behind however it ends. It returns when it was told to stop.
