@@ -7,6 +7,7 @@ from typing import Protocol
 
 import psycopg
 import pytest
+from hypothesis import settings
 
 from consumer.adapters.postgres import migrate
 from consumer.adapters.postgres.embedded import Binaries, EmbeddedPostgres
@@ -17,6 +18,10 @@ from tests.servers import (
     oldest_binaries,
     tested_majors,
 )
+
+# How long an example takes says more about the machine than about the code.
+settings.register_profile("unhurried", settings(), deadline=None)
+settings.load_profile("unhurried")
 
 
 class StartPostgres(Protocol):
