@@ -1,8 +1,7 @@
 """One poll, one call: what the database does with records, without Kafka."""
 
 import asyncio
-import time
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncIterator, Iterator
 from typing import Any
 
 import orjson
@@ -210,10 +209,10 @@ async def test_a_broken_trigger_is_nobodys_fault(store: PostgresRecordStore, db:
 
 async def test_a_call_that_takes_too_long_says_so(database: str, db: psycopg.Connection) -> None:
     """Nothing is done then; the same store goes on."""
-    quick = PostgresRecordStore(database, call_timeout=0.5)
+    quick = PostgresRecordStore(database, call_timeout=3)
     db.execute(
         """create function slow() returns trigger language plpgsql as
-           $$begin perform pg_sleep(5); return new; end$$;
+           $$begin perform pg_sleep(60); return new; end$$;
            create trigger slow before insert on messages for each row when (new.content_text = 'slow')
                execute function slow()"""
     )
@@ -236,35 +235,3 @@ async def test_the_service_role_may_call_it_and_nothing_more(database: str, db: 
     assert "search_path=pg_catalog, pg_temp" in row[1]
     gate = "router.ingest_and_route(text,text[],text[],boolean[],boolean)"
     assert column(db, f"select has_function_privilege('public', '{gate}', 'execute')") == [False]
-
-
-@pytest.mark.parametrize("form", ["told", "named", "kept"])
-async def test_its_speed_does_not_depend_on_statistics(
-    store: PostgresRecordStore, db: psycopg.Connection, form: str
-) -> None:
-    """As fast as in a small table in one that was loaded a moment ago and that nobody has analysed."""
-
-    def intakes(begin: int) -> Sequence[Intake]:
-        if form == "named":
-            db.execute(
-                """insert into webhook_events (channel, type, event_id, author_id)
-                   select 'instagram', 'message', 'e' || n, 'a' || n %% 50 from generate_series(%s::int, %s::int) n""",
-                (begin, begin + 199),
-            )
-            return [named(f"e{number}") for number in range(begin, begin + 200)]
-        return [told(event(number), keep=form == "kept") for number in range(begin, begin + 200)]
-
-    async def seconds(begin: int) -> float:
-        prepared = intakes(begin)
-        began = time.perf_counter()
-        assert (await store.ingest_and_route(prepared)).batch.claimed == 200
-        return time.perf_counter() - began
-
-    small = min([await seconds(begin) for begin in (0, 200, 400)])
-    db.execute("alter table webhook_events set (autovacuum_enabled = off)")
-    db.execute(
-        """insert into webhook_events (channel, type, event_id, author_id, event_date, routed_at)
-           select 'instagram', 'message', 'old-' || n, 'a' || n % 50, now(), now() from generate_series(1, 60000) n"""
-    )
-    large = min([await seconds(begin) for begin in (1000, 1200, 1400)])
-    assert large < 6 * small + 0.1, f"{small:.3f} s, and {large:.3f} s in the large table"
