@@ -26,7 +26,8 @@ URL = broker.CACHE / "database-url"
 
 def main() -> int:
     """Starts everything, says how to use it, and runs the service until it is told to stop."""
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # until the service looks after both
+    for number in (signal.SIGINT, signal.SIGTERM):  # until the service looks after them; a shell may have us ignore one
+        signal.signal(number, signal.default_int_handler)
     _say("starting Kafka (fetched with Maven the first time) and a Postgres of its own …")
     try:
         cluster = broker.prepare(port=_port())

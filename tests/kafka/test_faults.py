@@ -31,7 +31,7 @@ class TestFaults:
             server.kill()
             await scene.topics.send(scene.topic, events(200, 200))
             wait_for(lambda: router.metric("webhook_router_loop_failures_total", loop="kafka") >= 4)
-            assert router.get("/readyz")[0] == 503
+            wait_for(lambda: router.get("/readyz")[0] == 503, what="not ready")
             assert router.get("/livez")[0] == 200
             assert await scene.committed() == 200
             assert assigned(router) == 6
