@@ -156,7 +156,8 @@ class Broker:
 
     def start(self) -> None:
         """Starts the process; `until_up` waits for it."""
-        command = [java(), *JVM, "-cp", f"{jars()}/*", "kafka.Kafka", str(self.folder / "server.properties")]
+        own = f"-Djava.io.tmpdir={self.folder}"  # it unpacks libraries there, and does not clear away when it is killed
+        command = [java(), *JVM, own, "-cp", f"{jars()}/*", "kafka.Kafka", str(self.folder / "server.properties")]
         with (self.folder / "server.log").open("wb") as log:
             self._supervisor = subprocess.Popen(
                 ["/bin/sh", "-c", SUPERVISOR, "sh", *command],
