@@ -3,8 +3,8 @@
 import psycopg
 
 from tests.deploy import service_login
-from tests.kafka.conftest import Scene
 from tests.kafka.inbox import assert_one_message_each
+from tests.kafka.scene import Scene
 from tests.kafka.topics import event
 from tests.processes import running
 from tests.waiting import await_for
