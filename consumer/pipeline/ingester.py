@@ -15,6 +15,7 @@ from consumer.domain.lag import Partition
 from consumer.domain.observations import BatchRouted, BatchTooSlow, EventTooSlow, Loop
 from consumer.domain.records import DeadLetter, Flaw, Flawed, Intake, Record, Skip
 from consumer.pipeline.pacing import keep_going
+from consumer.pipeline.sizing import Size
 from consumer.ports import Clock, Observer, RecordStore, Source
 
 NOT_FOUND = "P0002"
@@ -54,7 +55,7 @@ class Ingester:
         self._observer = observer
         self._clock = clock
         self._settings = settings
-        self._limit = settings.batch_size
+        self._size = Size(settings.batch_size)
         self._alone = False
         """One lane for the next records: two may have met at an event that came under two keys."""
 
@@ -70,7 +71,7 @@ class Ingester:
 
     async def step(self) -> None:
         """One poll and what comes of it."""
-        records = await self._source.poll(limit=self._limit, timeout=self._settings.poll_timeout)
+        records = await self._source.poll(limit=self._size.limit, timeout=self._settings.poll_timeout)
         if not records:
             return
         try:
@@ -79,15 +80,15 @@ class Ingester:
             self._source.rewind(_firsts(records))
             if len(records) == 1:
                 raise
-            self._limit = max(1, min(self._limit, len(records)) // 4)
-            self._observer(BatchTooSlow(path=Path.KAFKA, limit=self._limit))
+            self._size.too_slow(len(records))
+            self._observer(BatchTooSlow(path=Path.KAFKA, limit=self._size.limit))
             return
         except Transient:
             self._source.rewind(_firsts(records))
             self._alone = True
             raise
         self._alone = False
-        self._limit = min(self._settings.batch_size, self._limit * 2)
+        self._size.done(len(records), more=True)
         ends = {record.partition: record.offset + 1 for record in records}
         if letters:
             try:
@@ -165,8 +166,11 @@ class Ingester:
         except TooSlow:
             if len(intakes) > 1:
                 raise
-            done = await store.ingest_and_route(intakes, untried=True)
-            self._observer(EventTooSlow(path=Path.KAFKA))
+            try:
+                done = await store.ingest_and_route(intakes)  # once may be the fault of a database that was busy
+            except TooSlow:
+                done = await store.ingest_and_route(intakes, untried=True)
+                self._observer(EventTooSlow(path=Path.KAFKA))
         except Rejected as error:
             # The function sets aside by itself what Postgres refuses; this is something that cannot even be sent.
             if len(intakes) == 1:

@@ -12,20 +12,41 @@ FEWER = 32
 three that hang lead from 1000 events to the one that is the cause, with some dozens of small ones on the way."""
 
 
+class Size:
+    """How many events the next call takes: fewer when calls are too slow, and more again when they are not.
+
+    Calls stay small until all the events are through among which the cause must be.
+    """
+
+    def __init__(self, most: int) -> None:
+        self._most = most
+        self._suspects = 0  # the next so many events may be the cause
+        self.limit = most
+
+    def too_slow(self, events: int) -> None:
+        """A call for so many events was."""
+        self._suspects = events
+        self.limit = max(1, events // FEWER)
+
+    def done(self, events: int, *, more: bool) -> None:
+        """So many are through; `more`: there may be others behind them."""
+        self._suspects = self._suspects - events if more else 0
+        if self._suspects <= 0:
+            self.limit = min(self._most, self.limit * 2)
+
+
 class SizedCalls:
     """Routing calls of one loop. A call that is too slow is made again with fewer events.
 
-    Calls stay small until all the events are through among which the cause must be. An event that is too slow all
-    alone, and again, is parked, so that it holds up nobody; once may be the fault of a database that was busy.
+    An event that is too slow all alone, and again, is parked, so that it holds up nobody; once may be the fault of a
+    database that was busy.
     """
 
     def __init__(self, *, store: Store, path: Path, batch_size: int, observer: Observer) -> None:
         self._store = store
         self._path = path
-        self._batch_size = batch_size
         self._observer = observer
-        self._size = batch_size
-        self._suspects = 0  # the next so many events may be the cause
+        self._size = Size(batch_size)
         self.full = False
         """Whether the last call took as many events as it could: there may be more."""
 
@@ -43,23 +64,20 @@ class SizedCalls:
         self, call: Callable[[int], Awaitable[Batch]], window: Window | None, *, at_most: int | None
     ) -> Batch:
         while True:
-            limit = min(self._size, at_most or self._size)
+            limit = min(self._size.limit, at_most or self._size.limit)
             try:
                 batch = await call(limit)
                 break
             except TooSlow:
-                self._suspects = limit
-                self._size = max(1, limit // FEWER)
-                self._observer(BatchTooSlow(path=self._path, limit=self._size))
+                self._size.too_slow(limit)
+                self._observer(BatchTooSlow(path=self._path, limit=self._size.limit))
                 if limit == 1 and (again := await self._second_chance(window)) is not None:
                     batch = again
                     break
         if batch.claimed:
             self._observer(BatchRouted(path=self._path, batch=batch))
         self.full = batch.claimed >= limit
-        self._suspects = self._suspects - batch.claimed if self.full else 0
-        if self._suspects <= 0:
-            self._size = min(self._batch_size, self._size * 2)
+        self._size.done(batch.claimed, more=self.full)
         return batch
 
     async def _second_chance(self, window: Window | None) -> Batch | None:

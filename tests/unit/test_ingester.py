@@ -196,9 +196,9 @@ async def test_what_cannot_even_be_sent_is_found_by_halving() -> None:
 
 class TestTooSlow:
     async def test_batches_shrink_and_grow_again(self) -> None:
-        """A quarter of what was too much, until it works; then twice as much each time."""
+        """Few at a time until all are through that were too much together; then twice as much each time."""
         hundred = [record(A, number) for number in range(100)]
-        parts = Parts(hundred, hundred[:25], hundred[25:75], hundred[75:])
+        parts = Parts(hundred, hundred[:25], hundred[25:75], hundred[75:], [record(A, 100)], [record(A, 101)])
 
         def slow(intakes: Sequence[Intake], untried: bool) -> Iterable[Refusal]:
             if len(intakes) > 60:
@@ -206,14 +206,14 @@ class TestTooSlow:
             return ()
 
         parts.fails = slow
-        for _ in range(4):
+        for _ in range(6):
             await parts.ingester.step()
-        assert parts.limits == [1000, 25, 50, 100]
+        assert parts.limits == [1000, 3, 3, 3, 6, 12]
         assert ("rewind", {A: 0}) in parts.told
         assert seen(parts, BatchTooSlow) == 1
 
     async def test_one_that_takes_too_long_alone_is_parked(self) -> None:
-        """Stored without being tried; its partition goes on."""
+        """Stored without being tried a third time; its partition goes on."""
         parts = Parts([record(A, 3)])
 
         def slow(intakes: Sequence[Intake], untried: bool) -> Iterable[Refusal]:
@@ -223,8 +223,23 @@ class TestTooSlow:
 
         parts.fails = slow
         await parts.ingester.step()
-        assert parts.told == [("store", ["0-3"]), ("park", ["0-3"]), ("commit", {A: 4})]
+        assert parts.told == [("store", ["0-3"]), ("store", ["0-3"]), ("park", ["0-3"]), ("commit", {A: 4})]
         assert seen(parts, EventTooSlow) == 1
+
+    async def test_a_database_that_was_busy_parks_nothing(self) -> None:
+        """Once is no proof against the event."""
+        parts = Parts([record(A, 3)])
+        calls = iter([True, False])
+
+        def slow(intakes: Sequence[Intake], untried: bool) -> Iterable[Refusal]:
+            if next(calls):
+                raise TooSlow("no answer")
+            return ()
+
+        parts.fails = slow
+        await parts.ingester.step()
+        assert parts.told == [("store", ["0-3"]), ("store", ["0-3"]), ("commit", {A: 4})]
+        assert seen(parts, EventTooSlow) == 0
 
     async def test_a_database_that_hangs_parks_nothing(self) -> None:
         """Not even that gets through: it is the database, and it is waited for."""
