@@ -41,7 +41,7 @@ class Settings(BaseSettings):
     )
     reconcile_interval: Seconds = Field(default=30.0, description="seconds between sweeps of the whole table")
     sample_interval: Seconds = Field(default=10.0, description="seconds between counts of the backlog, at least")
-    call_timeout: Seconds = Field(default=30.0, description="seconds after which a database call is cancelled")
+    call_timeout: Seconds = Field(default=10.0, description="seconds after which a database call is cancelled")
     stall_after: Seconds = Field(default=120.0, description="seconds without progress of a loop before /livez fails")
     shutdown_grace: Seconds = Field(default=20.0, description="seconds a stop waits for the batch under way")
     log_format: Literal["auto", "json", "text"] = Field(
