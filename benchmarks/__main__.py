@@ -2,8 +2,6 @@
 
 import argparse
 import asyncio
-import importlib
-import importlib.util
 import subprocess
 import sys
 import time
@@ -16,20 +14,17 @@ from pathlib import Path
 from rich.console import Console
 
 from benchmarks import brownfield, ingest, latency, memory, profile, queues, report, stress, throughput
+from benchmarks import kafka as kafka_source
 from benchmarks.harness import ROOT, Bench, Row, machine
 
 
 def kafka(bench: Bench) -> None:
-    """The Kafka source, where its measurement exists."""
-    if importlib.util.find_spec("benchmarks.kafka") is None:
-        bench.add(Row(key="kafka", what="Kafka source", measured=None, note="benchmarks/kafka.py does not exist"))
-        return
+    """The Kafka source beside the Postgres source, and beside a bare consumer."""
     if bench.quick:
         bench.add(Row(key="kafka", what="Kafka source", measured=None, note="in the full form only: needs a broker"))
         return
     bench.say("Kafka")
-    module = importlib.import_module("benchmarks.kafka")
-    figures = asyncio.run(module.measure(quick=bench.quick))
+    figures = asyncio.run(kafka_source.measure(quick=bench.quick))
     if reason := figures.get("skipped"):
         bench.add(Row(key="kafka", what="Kafka source", measured=None, note=reason))
         return
