@@ -13,7 +13,7 @@ from pathlib import Path
 
 from rich.console import Console
 
-from benchmarks import brownfield, ingest, latency, memory, profile, queues, report, stress, throughput
+from benchmarks import brownfield, history, ingest, latency, memory, profile, queues, report, snapshot, throughput
 from benchmarks import kafka as kafka_source
 from benchmarks.harness import ROOT, Bench, Row, machine
 
@@ -43,7 +43,7 @@ def kafka(bench: Bench) -> None:
 
 def history_and_memory(bench: Bench) -> None:
     """Two that take long and of which one measures no time, side by side."""
-    stress.history(bench, lambda: memory.flat(bench))
+    history.measure(bench, lambda: memory.flat(bench))
 
 
 # The first one finds the peak rate, which others are compared with.
@@ -55,8 +55,8 @@ MEASUREMENTS: dict[str, Callable[[Bench], None]] = {
     "loaded": latency.loaded,
     "tax": ingest.tax,
     "notifies": ingest.notifications,
-    "snapshot": stress.old_snapshot,
-    "history": stress.history,
+    "snapshot": snapshot.old_snapshot,
+    "history": history.measure,
     "memory": memory.flat,
     "parked": throughput.parked_head,
     "statistics": throughput.never_analysed,

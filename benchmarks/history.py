@@ -1,12 +1,9 @@
-"""Routing in tables that are large, or that somebody's old snapshot keeps from being cleaned."""
+"""Routing in a database that has years behind it, against one that has not."""
 
-import re
 import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from itertools import pairwise
-from typing import Any
 
 from benchmarks import events
 from benchmarks.harness import (
@@ -18,11 +15,7 @@ from benchmarks.harness import (
     connect,
     drain,
     median,
-    pending,
-    percentile,
-    value,
 )
-from benchmarks.writers import Writers
 
 TABLES = "('contacts', 'contact_channels', 'conversations', 'messages', 'message_analysis', 'webhook_events')"
 # Parents first: foreign keys need the key that they refer to.
@@ -117,7 +110,7 @@ def in_turn(dsn: str, work: list[str], *, sessions: int) -> None:
             done.result()
 
 
-def history(bench: Bench, meanwhile: Callable[[], None] | None = None) -> None:
+def measure(bench: Bench, meanwhile: Callable[[], None] | None = None) -> None:
     """A database with years behind it against an empty one. `meanwhile` runs beside the building of it."""
     past = bench.pick(quick=200_000, full=5_000_000)
     count = bench.pick(quick=10_000, full=40_000)
@@ -158,112 +151,5 @@ def history(bench: Bench, meanwhile: Callable[[], None] | None = None) -> None:
             sense=">=",
             note=f"{median([a for a, _ in rates]):,.0f}/s against {median([b for _, b in rates]):,.0f}/s",
             details={"events": count, "per_second": rates, "ratios": ratios, "seconds_to_build": built},
-        )
-    )
-
-
-CALL = re.compile(r"duration: ([\d.]+) ms  execute [^:]*: select claimed.* from router\.route_batch", re.DOTALL)
-
-
-class CallLog:
-    """Durations of the service's routing calls, from the server's log, which writes down the calls of one database."""
-
-    def __init__(self, bench: Bench, dsn: str) -> None:
-        self._log = bench.server.folder / "server.log"
-        with connect(dsn) as connection:
-            # Writers give PGOPTIONS against it: logging them all would be work of its own.
-            connection.execute(
-                "do $$ begin execute format('alter database %I set log_min_duration_statement = 0', "
-                "current_database()); end $$"
-            )
-        self._start = self.position()
-
-    def position(self) -> int:
-        """Where the log ends now."""
-        return self._log.stat().st_size
-
-    def durations(self, start: int, end: int) -> list[float]:
-        """Milliseconds of each call logged between two positions."""
-        with self._log.open("rb") as log:
-            log.seek(start)
-            text = log.read(end - start).decode(errors="replace")
-        entries = re.split(r"\n(?=\d{4}-\d\d-\d\d )", text)
-        return [float(match[1]) for entry in entries if (match := CALL.search(entry))]
-
-
-def old_snapshot(bench: Bench) -> None:
-    """A transaction stays open for minutes while events arrive: nothing that was routed since can be cleaned away."""
-    rate = 800
-    calm = bench.pick(quick=5, full=30)
-    held = bench.pick(quick=20, full=600)
-    bench.say(f"REPEATABLE READ snapshot held for {held} s at {rate} events/s")
-    with bench.scratch() as dsn:
-        log = CallLog(bench, dsn)
-        with Service(dsn) as service, connect(dsn) as observer:
-            service.await_ready()
-            Writers(bench, dsn, clients=8, seconds=2, rate=rate, quiet=True).finish()
-            await_routed(dsn, service)
-            marks = [log.position()]
-            Writers(bench, dsn, clients=8, seconds=calm, rate=rate, quiet=True).finish()
-            await_routed(dsn, service)
-            marks.append(log.position())
-            with connect(dsn) as holder:
-                holder.execute("begin isolation level repeatable read")
-                holder.execute("select count(*) from public.webhook_events")
-                before = value(observer, "select count(*) from public.webhook_events where routed_at is not null")
-                begun = time.perf_counter()
-                written = Writers(bench, dsn, clients=8, seconds=held, rate=rate, quiet=True).finish()
-                lasted = time.perf_counter() - begun
-                routed = (
-                    value(observer, "select count(*) from public.webhook_events where routed_at is not null") - before
-                )
-                left = pending(observer)
-                marks.append(log.position())
-                holder.execute("rollback")
-            released = time.perf_counter()
-            await_routed(dsn, service)
-            gone = time.perf_counter() - released
-    without, with_snapshot = (log.durations(start, end) for start, end in pairwise(marks))
-    tail = with_snapshot[-max(len(with_snapshot) // 10, 100) :]
-    details: dict[str, Any] = {
-        "seconds": lasted,
-        "written": written.events,
-        "routed_meanwhile": routed,
-        "pending_at_release": left,
-        "calls": len(with_snapshot),
-        "call_p50_ms": [percentile(without, 0.5), percentile(with_snapshot, 0.5)],
-        "call_p99_ms": [percentile(without, 0.99), percentile(with_snapshot, 0.99)],
-        "call_p99_of_the_last_tenth_ms": percentile(tail, 0.99),
-    }
-    bench.add(
-        Row(
-            key="snapshot-rate",
-            what=f"snapshot held for {held} s at {rate} events/s: routed ÷ written",
-            measured=routed / written.events,
-            target=0.95,
-            sense=">=",
-            details=details,
-        )
-    )
-    bench.add(
-        Row(
-            key="snapshot-p99",
-            what="  p99 of a routing call with ÷ without",
-            measured=details["call_p99_ms"][1] / details["call_p99_ms"][0],
-            target=2.0,
-            sense="<=",
-            note=f"{details['call_p99_ms'][1]:.1f} against {details['call_p99_ms'][0]:.1f} ms; "
-            f"{details['call_p99_of_the_last_tenth_ms']:.1f} in the last tenth",
-        )
-    )
-    bench.add(
-        Row(
-            key="snapshot-release",
-            what="  backlog gone after release",
-            measured=gone,
-            target=10.0,
-            sense="<=",
-            unit="s",
-            note=f"{left:,} pending at release",
         )
     )
