@@ -18,7 +18,7 @@ select p.channel, e.type, %(prefix)s || e.i,
        case when e.type = 'comment' then 'post-' || abs(hashint8extended(e.i, 5)) %% 200 end,
        jsonb_build_object('object', p.channel, 'entry', jsonb_build_array(jsonb_build_object(
            'id', 'page-1', 'time', e.i, 'from', e.person, 'mid', %(prefix)s || e.i, 'text', repeat('payload ', 45)))),
-       now() - interval '1 hour' + e.i * interval '10 microseconds'
+       now() - %(age)s::interval + e.i * interval '10 microseconds'
 from (
     select g.i,
            case when abs(hashint8extended(g.i, 1)) %% 10 = 0 then g.i / 10
@@ -36,11 +36,17 @@ order by e.i
 
 
 def load(
-    connection: psycopg.Connection, count: int, *, first: int = 1, prefix: str = "bench-", people: str = "person-"
+    connection: psycopg.Connection,
+    count: int,
+    *,
+    first: int = 1,
+    prefix: str = "bench-",
+    people: str = "person-",
+    age: str = "1 hour",
 ) -> None:
     """Inserts events number `first` and following, all pending, in one transaction, without ringing the doorbell.
 
-    They arrived one after the other, an hour ago, as a backlog has.
+    They arrived one after the other, an hour ago unless another `age` is given, as a backlog has.
     """
     with connection.transaction():
         connection.execute("set local session_replication_role = replica")
@@ -51,6 +57,7 @@ def load(
                 "last": first + count - 1,
                 "prefix": prefix,
                 "people": people,
+                "age": age,
                 "start": "2026-01-01 00:00:00+00",
             },
         )
