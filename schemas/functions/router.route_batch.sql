@@ -4,7 +4,7 @@
 --   the doorbell from ringing while this session drains, 'arm' lets it ring again before this call looks
 -- returns: as router.route_claimed
 -- locks: 'silence' takes a session lock, which a crashed session gives back by itself. Whoever works in a lane has it for
---   itself until its commit, so that the replicas of a service take turns at a backlog instead of meeting at its conversations
+--   itself until its commit: replicas take turns at a backlog instead of meeting at its conversations, see router.take_lane
 create or replace function router.route_batch(
     p_limit    integer,
     p_after_at timestamptz default '-infinity',
@@ -26,7 +26,7 @@ begin
         perform pg_advisory_unlock_all();
     end if;
     if p_lanes > 1 then
-        perform pg_advisory_xact_lock(1920298103, (p_lanes << 16) + p_lane);
+        perform router.take_lane(p_lane, p_lanes);
     end if;
     return router.route_claimed(router.claim_by_arrival(p_limit, p_after_at, p_after_id, p_before, p_lane, p_lanes), p_limit);
 end
