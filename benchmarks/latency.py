@@ -71,7 +71,7 @@ def warm_up(dsn: str) -> None:
 
 def idle(bench: Bench) -> None:
     """One event every 50 to 150 ms."""
-    count = bench.pick(quick=40, full=120)
+    count = bench.pick(quick=40, full=100)
     watched = bench.pick(quick=10, full=30)
     bench.say(f"latency at rest, {count} events")
     chance = random.Random(1)
@@ -157,7 +157,7 @@ def under_load(bench: Bench, rate: float, seconds: float) -> dict[str, float]:
 
 
 def loaded(bench: Bench) -> None:
-    """Half of two peaks: of what this machine inserts and routes, and of what it routes of a backlog."""
+    """Half of the peak: of what this machine inserts, one a commit, and routes."""
     seconds = bench.pick(quick=6, full=60)
     bench.say("latency under load")
     peak = live_peak(bench)
@@ -172,19 +172,5 @@ def loaded(bench: Bench) -> None:
             unit="ms",
             note=f"p50 {found['p50_ms']:.1f} ms; {found['written_per_second']:,.0f}/s, {seconds} s, peak {peak:,.0f}/s",
             details={"peak_per_second": peak, **found},
-        )
-    )
-    if bench.quick:
-        return
-    found = under_load(bench, bench.facts["peak"] / 2, 10)
-    bench.add(
-        Row(
-            key="loaded-backlog-p99",
-            what="  at half of the rate at which a backlog is routed, p99",
-            measured=found["p99_ms"],
-            unit="ms",
-            note=f"p50 {found['p50_ms']:.1f} ms; {found['written_per_second']:,.0f} of "
-            f"{found['offered_per_second']:,.0f}/s could be inserted",
-            details=found,
         )
     )

@@ -146,13 +146,13 @@ def measure(bench: Bench) -> None:
                 Row(key=contender.name, what=what, measured=None, target=contender.target, sense=">=", note=reason)
             )
             continue
-        short = round(contender.expected * bench.pick(quick=2.5, full=3), -2)
+        short = round(contender.expected * bench.pick(quick=2.5, full=2), -2)
         choices = contender.choices[: bench.pick(quick=1, full=None)]
         tried = {json.dumps(options): work(bench, contender, options, int(short)) for options in choices}
         best = max(tried, key=lambda key: tried[key])
         rate = tried[best]
         if not bench.quick:  # longer, since a short run is over before a table bloats
-            rate = work(bench, contender, json.loads(best), int(rate) * 10)
+            rate = work(bench, contender, json.loads(best), int(rate) * 8)
         bench.add(
             Row(
                 key=contender.name,

@@ -29,23 +29,21 @@ def drain_copy(bench: Bench, template: str, **settings: Any) -> Drain:  # noqa: 
 def against_bare(bench: Bench) -> None:
     """The service and the fastest bare form in turns, on copies of one backlog."""
     count = bench.pick(quick=20_000, full=200_000)
-    trial = bench.pick(quick=20_000, full=50_000)
+    trial = 20_000
     forms = [form for form in bare.FORMS if not bench.quick or form is bare.AS_SERVICE or form.name in QUICK_FORMS]
     bench.say(f"service against bare limit, backlog of {count:,}")
     tried = {form.name: bare.run(bench, form, trial) for form in forms}
     fastest = max(forms, key=lambda form: tried[form.name])
     drain_copy(bench, bench.backlog(bench.pick(quick=5_000, full=20_000)))  # Python's files come into the cache
-    ratios, rates, limits, alike, outcomes = [], [], [], [], list[bare.Outcome]()
-    for _ in range(bench.rounds(2)):
-        limits.append(bare.run(bench, fastest, count, outcomes))
+    ratios, rates, limits, outcomes = [], [], [], list[bare.Outcome]()
+    for number in range(bench.rounds(2)):
+        limits.append(bare.run(bench, fastest, count, None if number else outcomes))
         with bench.scratch(bench.backlog(count)) as dsn:
             rates.append(drain(dsn).rate)
-            outcomes.append(bare.outcome(dsn))
-        if fastest is bare.AS_SERVICE:
-            alike.append(limits[-1])
-        else:
-            alike.append(bare.run(bench, bare.AS_SERVICE, count))
+            if not number:
+                outcomes.append(bare.outcome(dsn))
         ratios.append(rates[-1] / limits[-1])
+    alike = limits[-1] if fastest is bare.AS_SERVICE else bare.run(bench, bare.AS_SERVICE, trial)
     if any(found != outcomes[0] for found in outcomes):
         raise RuntimeError("the service's rows differ from those of the bare limit")
     bench.facts["peak"] = median(rates)
@@ -72,8 +70,8 @@ def against_bare(bench: Bench) -> None:
         Row(
             key="bare-batches",
             what="service ÷ bare limit in one session that commits every 1,000 events",
-            measured=median([rate / limit for rate, limit in zip(rates, alike, strict=True)]),
-            note=f"{median(rates):,.0f}/s against {median(alike):,.0f}/s",
+            measured=median(rates) / alike,
+            note=f"{median(rates):,.0f}/s against {alike:,.0f}/s",
             details={"bare_per_second": alike},
         )
     )
@@ -154,7 +152,7 @@ def never_analysed(bench: Bench) -> None:
     ratios = pairs(
         lambda: drain_copy(bench, templates[0]).rate,
         lambda: drain_copy(bench, templates[1]).rate,
-        bench.rounds(3),
+        bench.rounds(2),
     )
     bench.add(
         Row(
@@ -271,7 +269,7 @@ def drain_together(bench: Bench, count: int, number: int) -> float:
 
 def replicas(bench: Bench) -> None:
     """Two and four services on one backlog against one."""
-    count = bench.pick(quick=15_000, full=200_000)
+    count = bench.pick(quick=15_000, full=60_000)
     bench.say("replicas")
     rates: dict[int, list[float]] = {1: [], 2: [], 4: []}
     for _ in range(bench.rounds(2)):
