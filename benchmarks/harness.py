@@ -364,7 +364,7 @@ def machine(bench: Bench) -> dict[str, Any]:
         "processor": processor,
         "cpus": os.cpu_count(),
         "memory_gb": round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30, 1),
-        "system": f"{platform.system()} {platform.release()}",
+        "system": f"{platform.system()} {platform.release().partition('-')[0]}",
         "python": platform.python_version(),
         "postgres": postgres,
         "settings": settings,
