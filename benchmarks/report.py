@@ -93,16 +93,17 @@ def plot(result: dict[str, Any], folder: Path, name: str) -> None:
     axes.set_xlim(min(0.1, min(margins, default=1) / 1.5), max(margins, default=1) * 6)
     axes.set_yticks(positions, [row["what"].strip() for row in rows])
     axes.invert_yaxis()
-    axes.set_xlabel("measured ÷ target; for upper limits target ÷ measured: right of the line is met")
+    axes.set_xlabel("measured ÷ target (upper limits: target ÷ measured)\nright of the line is met")
     for position, row, margin in zip(positions, rows, margins, strict=True):
         one = Row(key="", what="", measured=row["measured"], unit=row["unit"], target=row["target"], sense=row["sense"])
         axes.text(margin * 1.06, position, f"{shown(one)}  (target {target_of(one)})", va="center", fontsize=8)
     axes.spines[["top", "right"]].set_visible(False)
     machine = result["machine"]
-    axes.set_title(
+    figure.suptitle(
         f"webhook-router {result['version']}, {result['form']} run, {machine['cpus']} CPUs, "
         f"Postgres {machine['postgres']}",
-        loc="left",
+        x=0.02,
+        ha="left",
     )
     figure.tight_layout()
     for kind in ("png", "svg"):
