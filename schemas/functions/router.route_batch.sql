@@ -3,8 +3,7 @@
 -- takes: bounds on (created_at, id), exclusive, and lane, as router.claim_by_arrival; p_bell 'silence' at the start of a drain keeps
 --   the doorbell from ringing while this session drains, 'arm' lets it ring again before this call looks
 -- returns: as router.route_claimed
--- locks: 'silence' takes a session lock, which a crashed session gives back by itself. Whoever works in a lane has it for
---   itself until its commit: replicas take turns at a backlog instead of meeting at its conversations, see router.take_lane
+-- locks: 'silence' takes a session lock, which a crashed session gives back by itself
 create or replace function router.route_batch(
     p_limit    integer,
     p_after_at timestamptz default '-infinity',
@@ -24,9 +23,6 @@ begin
         perform pg_try_advisory_lock(1920298101, 0);  -- another consumer may hold it: silent is silent
     elsif p_bell = 'arm' then
         perform pg_advisory_unlock_all();
-    end if;
-    if p_lanes > 1 then
-        perform router.take_lane(p_lane, p_lanes);
     end if;
     return router.route_claimed(router.claim_by_arrival(p_limit, p_after_at, p_after_id, p_before, p_lane, p_lanes), p_limit);
 end

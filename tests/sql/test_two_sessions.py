@@ -166,28 +166,3 @@ def test_message_that_comes_meanwhile(inbox: Inbox) -> None:
             assert inbox.count("contacts") == 0
     assert inbox.value("select count(*) from conversations where last_message_at is not null") == 0
     assert inbox.count("messages") == 2
-
-
-def test_a_lane_that_is_taken(any_inbox: Inbox) -> None:
-    """A lane is one session's at a time; if that takes long, since an event hangs say, the others go on beside it."""
-    lane = "select (router.route_batch(1, p_lane => 0, p_lanes => 256)).claimed"
-    lanes_held = "select count(*) from pg_locks where locktype = 'advisory' and classid = 1920298103"
-    people = any_inbox.rows(
-        """
-        select 'p' || i as id from generate_series(1, 10000) i where (hashtext('p' || i) & 2147483647) % 256 = 0
-        order by i limit 2
-        """
-    )
-    for number, person in enumerate(people):
-        any_inbox.insert(f"e{number}", author_id=person["id"])
-    other = any_inbox.another()
-    with any_inbox.connection.transaction(force_rollback=True):
-        assert any_inbox.value(lane) == 1
-        assert any_inbox.value(lanes_held) == 1
-        with other.connection.transaction():
-            other.run("set local lock_timeout = '77s'")
-            assert other.value(lane) == 1
-            assert other.value("show lock_timeout") == "77s"
-    assert any_inbox.value(lanes_held) == 0
-    assert any_inbox.value(lane) == 1
-    assert other.value(lane) == 0
