@@ -6,12 +6,12 @@
 --                  as one text, parted by line feeds, and an empty line is null
 --     p_channels, p_event_ids  which event it is
 --     p_keep       the record may be older than the row (a change record): stored only where there is no row
---   p_untried: park the events instead of routing them, for one that exceeds the time of a call all alone
+--   p_untried: park the events instead of routing them, see router.park_untried
 -- returns: batch: as router.route_claimed, about events that were not routed yet; of the records refused: refused, their
 --   places (from 1), with SQLSTATE and message in codes and reasons; P0002: names an event that is not there
 -- writes: see router.ingest_events and router.route_events. A parked event is left to its next attempt, unless a record names
 --   it or tells something new about it
--- raises: see router.blame_locks, when untried; an error of class 42 as one to wait for: a broken trigger on webhook_events is no record's fault
+-- raises: an error of class 42 as one to wait for: a broken trigger on webhook_events is no record's fault
 -- locks: the events, by channel and event_id; waits for a batch that has claimed one, since its outcome is not known before
 create or replace function router.ingest_and_route(
     p_lines text, p_channels text[], p_event_ids text[], p_keep boolean[], p_untried boolean default false,
@@ -108,12 +108,7 @@ begin
                       where m.channel = lower(btrim(r.channel)) and m.event_id = r.event_id);
     end if;
 
-    batch := router.route_claimed(case when not p_untried then v_events end, cardinality(v_lines) + 1);
-    if p_untried then
-        perform router.blame_locks();
-        select count(*), count(*), count(*) filter (where router.park_event(e, '57014', 'takes too long, even alone'))
-        into batch.claimed, batch.parked, batch.dead
-        from unnest(v_events) e;
-    end if;
+    batch := case when p_untried then router.park_untried(v_events)
+                  else router.route_claimed(v_events, cardinality(v_lines) + 1) end;
 end
 $function$;

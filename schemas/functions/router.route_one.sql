@@ -1,8 +1,7 @@
 -- router.route_one: routes one event, by its id, unless somebody else is at it or has done it. The service uses it when a
 -- batch of one was too slow: no handler inside the database catches that, and by then the next batch may begin elsewhere.
--- takes: p_untried: park the event instead of routing it, for one that exceeds the time of a call all alone
+-- takes: p_untried: park the event instead of routing it, see router.park_untried
 -- returns: as router.route_batch; claimed is 0 when there was nothing to do
--- raises: see router.blame_locks, when untried
 -- locks: the event; if another batch holds it, it is left to that one
 create or replace function router.route_one(p_id uuid, p_untried boolean default false)
 returns router.batch
@@ -25,20 +24,7 @@ declare
             for no key update skip locked
         ) c
     );
-    v_batch  router.batch;
 begin
-    if not p_untried then
-        return router.route_claimed(v_events, 1);
-    end if;
-    perform router.blame_locks();
-    v_batch := router.route_claimed(null, 1);
-    if v_events is not null then
-        v_batch.claimed := 1;
-        v_batch.parked := 1;
-        v_batch.dead := router.park_event(v_events[1], '57014', 'takes too long, even alone')::integer;
-        v_batch.reached_at := (v_events[1]).created_at;
-        v_batch.reached_id := (v_events[1]).id;
-    end if;
-    return v_batch;
+    return case when p_untried then router.park_untried(v_events) else router.route_claimed(v_events, 1) end;
 end
 $function$;
