@@ -5,6 +5,7 @@ import secrets
 from collections.abc import Callable
 
 import psycopg
+from psycopg import sql
 
 from consumer.adapters.postgres.connection import connect, translated
 from consumer.domain.backoff import Backoff
@@ -76,7 +77,7 @@ class Listener:
         connection = await connect(self._conninfo)
         try:
             with translated():
-                await connection.execute(f"listen {CHANNEL}")
+                await connection.execute(sql.SQL("listen {}").format(sql.Identifier(CHANNEL)))
                 if not await self._hears(connection):
                     self._observer(ListenerUnavailable())
                     return TRY_AGAIN_AFTER
