@@ -56,8 +56,8 @@ class Ingester:
         self._clock = clock
         self._settings = settings
         self._size = Size(settings.batch_size)
-        self._alone = False
-        """One lane for the next records: two may have met at an event that came under two keys."""
+        self._works: bool | None = None
+        """Whether the last call of the database did; None before the first."""
 
     async def run(self, stop: asyncio.Event, backoff: Backoff) -> None:
         """Takes records until told to stop; those of the last poll are finished."""
@@ -73,6 +73,9 @@ class Ingester:
         """One poll and what comes of it."""
         records = await self._source.poll(limit=self._size.limit, timeout=self._settings.poll_timeout)
         if not records:
+            if not self._works:  # no records are no sign that they could be routed
+                await self._stores[0].ingest_and_route(())
+                self._works = True
             return
         try:
             letters = await self._store_and_route(records)
@@ -85,9 +88,8 @@ class Ingester:
             return
         except Transient:
             self._source.rewind(_firsts(records))
-            self._alone = True
+            self._works = False
             raise
-        self._alone = False
         self._size.done(len(records), more=True)
         ends = {record.partition: record.offset + 1 for record in records}
         if letters:
@@ -141,7 +143,8 @@ class Ingester:
 
     async def _in_lanes(self, records: Sequence[Record]) -> tuple[list[DeadLetter], int]:
         """As `_call`, several side by side when there are many records: each with those of other people."""
-        lanes = self._stores if len(records) >= WORTH_LANES and not self._alone else self._stores[:1]
+        # One lane after a failure: two may have met at an event that came under two keys.
+        lanes = self._stores if len(records) >= WORTH_LANES and self._works is not False else self._stores[:1]
         shares: list[list[Record]] = [[] for _ in lanes]
         for record in records:
             assert isinstance(record.meaning, Intake)
@@ -181,6 +184,7 @@ class Ingester:
                 await self._call(store, records[middle:]),
             )
             return first + second, fresh + more
+        self._works = True
         if done.batch.claimed:
             self._observer(BatchRouted(path=Path.KAFKA, batch=done.batch))
         refused = [

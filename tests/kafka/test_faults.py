@@ -42,6 +42,17 @@ class TestFaults:
         with psycopg.connect(server.dsn()) as connection:
             assert_one_message_each(connection, 400)
 
+    async def test_a_quiet_topic_and_no_database(self, scene: Scene, private_postgres: StartPostgres) -> None:
+        """Nothing is read, so that nothing has to fail: not ready all the same, as long as the database is away."""
+        server = private_postgres()
+        migrate(server.dsn())
+        server.kill()
+        with running(server.dsn(), env=scene.env) as router:
+            wait_for(lambda: router.metric("webhook_router_loop_failures_total", loop="kafka") >= 3)
+            assert router.get("/readyz")[0] == 503
+            server.restart()
+            router.until_ready()
+
     async def test_the_database_hangs(self, scene: Scene, private_postgres: StartPostgres) -> None:
         """It is there and does not answer: calls are given up, nothing is committed, and it goes on by itself."""
         server = private_postgres()

@@ -128,10 +128,30 @@ async def test_effects_come_before_offsets() -> None:
 
 
 async def test_nothing_read_is_nothing_done() -> None:
-    """A quiet topic costs the database nothing."""
-    parts = Parts([])
+    """A quiet topic costs the database nothing, once it has shown that it is there."""
+    parts = Parts([record(A, 1)], [])
+    await parts.ingester.step()
+    parts.told.clear()
     await parts.ingester.step()
     assert parts.told == []
+
+
+async def test_nothing_read_proves_nothing() -> None:
+    """Before the first call, and after one that has failed, a poll without records asks the database itself."""
+    parts = Parts([], [], [record(A, 1)], [], [], [])
+
+    def away(intakes: Sequence[Intake], untried: bool) -> Iterable[Refusal]:
+        raise Transient("the database is away")
+
+    parts.fails = away
+    for _ in range(4):
+        with pytest.raises(Transient):
+            await parts.ingester.step()
+    parts.fails = lambda intakes, untried: ()
+    for _ in range(2):
+        await parts.ingester.step()
+    assert [what for what, _ in parts.told].count("commit") == 0
+    assert parts.told.count(("store", [])) == 4
 
 
 async def test_what_is_passed_over_is_committed() -> None:
