@@ -242,6 +242,15 @@ class Service:
             time.sleep(0.02)
         raise RuntimeError("the service is not ready")
 
+    def await_listening(self) -> Self:
+        """Returns when notifications arrive."""
+        deadline = time.monotonic() + SERVICE_SECONDS
+        while self.await_ready().series("webhook_router_listener_up") != 1:
+            if time.monotonic() > deadline:
+                raise RuntimeError("the service does not listen")
+            time.sleep(0.02)
+        return self
+
     def check(self) -> None:
         """Raises when the process has ended."""
         if self.process.poll() is not None:

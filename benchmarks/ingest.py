@@ -1,7 +1,5 @@
 """What the doorbell costs those who insert, and how often it rings."""
 
-import time
-
 from benchmarks.harness import Bench, Row, Service, connect, median, value
 from benchmarks.throughput import pairs
 from benchmarks.writers import Writers, write_one
@@ -59,8 +57,7 @@ def notifications(bench: Bench) -> None:
     bench.say("notifications while idle")
     heard = 0
     with bench.scratch() as dsn, Service(dsn) as service, connect(dsn) as listener, connect(dsn) as writer:
-        service.await_ready()
-        time.sleep(1.5)  # it has made sure that it hears, and sleeps
+        service.await_listening()
         listener.execute("listen webhook_router")
         for number in range(count):
             write_one(writer, number + 1)

@@ -21,6 +21,8 @@ from tests.kafka.topics import Topics, unique
 
 PARTITIONS = 6
 BATCH = 1000
+SECONDS = 300.0
+"""Until a drain of the topic is given up."""
 # As text, so that the records carry what the rows have, to the last digit.
 EVENTS = """
     select jsonb_strip_nulls(jsonb_build_object(
@@ -110,9 +112,10 @@ class _Roads:
             }
             with Service(dsn, **settings) as service:
                 service.await_ready()
-                while service.series("webhook_router_events_routed_total") < self._count:
-                    service.check()
-                    await asyncio.sleep(0.1)
+                async with asyncio.timeout(SECONDS):
+                    while service.series("webhook_router_events_routed_total") < self._count:
+                        service.check()
+                        await asyncio.sleep(0.1)
             done: Drain = committed(dsn)
         return done.rate
 

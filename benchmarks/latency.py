@@ -76,8 +76,7 @@ def idle(bench: Bench) -> None:
     bench.say(f"latency at rest, {count} events")
     chance = random.Random(1)
     with bench.scratch() as dsn, Service(dsn) as service:
-        service.await_ready()
-        time.sleep(1.5)
+        service.await_listening()
         warm_up(dsn)
         with connect(dsn) as writer:
             for _ in range(count):
