@@ -22,6 +22,7 @@ from consumer.domain.observations import (
     ListenerLost,
     ListenerUnavailable,
     ListenerUp,
+    Loop,
     LoopFailed,
     LoopRecovered,
     Notified,
@@ -74,6 +75,36 @@ PARKED_EVERY = 10.0
 """Seconds between lines about parked events, at least: a provider that sends nothing but nonsense is one fault."""
 
 
+class _Outages:
+    """One fault stops several loops. The first one that reports a reason speaks for all that fail for it."""
+
+    def __init__(self) -> None:
+        self._reasons: dict[Loop, str] = {}
+        self._speakers: dict[str, Loop] = {}
+
+    def speaker(self, loop: Loop, reason: str) -> Loop:
+        """The loop whose failures for this reason are told, now that this one has failed for it."""
+        if self._reasons.get(loop) != reason:
+            self.left(loop)
+            self._reasons[loop] = reason
+        return self._speakers.setdefault(reason, loop)
+
+    def ended(self, loop: Loop) -> bool:
+        """The loop works again; whether nobody has told that its fault is over."""
+        return self._speakers.pop(self._reasons.pop(loop, ""), None) is not None
+
+    def left(self, loop: Loop) -> None:
+        """The loop no longer fails for its reason; others may, and somebody goes on speaking for them."""
+        reason = self._reasons.pop(loop, None)
+        if reason is None or self._speakers.get(reason) != loop:
+            return
+        others = [other for other, theirs in self._reasons.items() if theirs == reason]
+        if others:
+            self._speakers[reason] = others[0]
+        else:
+            del self._speakers[reason]
+
+
 class Log:
     """An observer that writes lines; `summary_every` seconds between summaries of what was routed."""
 
@@ -86,6 +117,7 @@ class Log:
         self._slowest = 0.0
         self._parked_told = float("-inf")
         self._parked: Counter[str] = Counter()
+        self._outages = _Outages()
 
     def __call__(self, fact: Fact) -> None:  # noqa: C901, PLR0912 - one arm a fact is the point
         if isinstance(fact, KafkaFact):
@@ -106,7 +138,7 @@ class Log:
                 self._summarise(backlog_events=backlog.ready, oldest_seconds=round(backlog.oldest_seconds, 1))
             case LoopFailed(loop=loop, reason=reason, attempt=attempt, delay=delay):
                 # Every failure of a long outage would drown the first; powers of two tell the story.
-                if attempt & (attempt - 1) == 0:
+                if self._outages.speaker(loop, reason) == loop and attempt & (attempt - 1) == 0:
                     log.warning(
                         "cannot go on, will try again",
                         loop=loop,
@@ -115,12 +147,14 @@ class Log:
                         delay_seconds=round(delay, 2),
                     )
             case LoopRecovered(loop=loop, attempts=attempts):
-                log.info("works again", loop=loop, failed_attempts=attempts)
+                if self._outages.ended(loop):
+                    log.info("works again", loop=loop, failed_attempts=attempts)
             case BatchTooSlow(limit=limit):
                 log.warning("a batch took too long, going on with smaller ones", batch_size=limit)
             case EventTooSlow():
                 log.warning("an event took too long all alone and was parked")
             case ListenerUp():
+                self._outages.left(Loop.LISTENER)  # it has a line of its own
                 log.info("listening for notifications")
             case ListenerLost(reason=reason):
                 log.warning("listener lost, polling until it is back", reason=reason)
