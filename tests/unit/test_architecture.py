@@ -48,3 +48,11 @@ def test_the_readme_is_up_to_date() -> None:
         [sys.executable, "docs/tables.py", "--check"], cwd=REPOSITORY, capture_output=True, text=True, check=False
     )
     assert done.returncode == 0, done.stderr
+
+
+def test_the_map_shows_what_is_there() -> None:
+    """Each file and folder that docs/architecture.md names exists."""
+    said = (REPOSITORY / "docs" / "architecture.md").read_text(encoding="utf-8")
+    named = re.findall(r"`((?:consumer|schemas|tests|deploy)/[^`]*)`", said)
+    assert len(named) > 30
+    assert not [name for name in named if not list(REPOSITORY.glob(name.rstrip("/")))]
