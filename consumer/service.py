@@ -125,9 +125,9 @@ class Service:
         )
         self.address = await http.start()
         try:
+            pulse.start()  # before the first line: nobody may be reading the log
             self.observe(Started(address=self.address, source=settings.source))
             async with asyncio.TaskGroup() as group:
-                pulse.start()
                 aside = [
                     group.create_task(watchdog.run(), name="watchdog"),
                     *(group.create_task(listen(backoff), name="listener") for listen in trigger.listen),
