@@ -2,6 +2,17 @@
 -- bare.prepare() works the rows out, ids included; bare.whole(), bare.steps() and bare.batches(n) write them.
 create schema bare;
 
+-- Keys of the same kind as those of the service, which makes them at one moment for all of a batch.
+create function bare.key_of(p_kind integer, p_number bigint)
+returns uuid
+language sql
+immutable
+as $function$
+    select overlay(overlay(lpad(to_hex(1780000000000 + p_number / 1000), 12, '0')
+                           || substr(encode(sha256(int4send(p_kind) || int8send(p_number)), 'hex'), 1, 20)
+                           placing '7' from 13) placing '8' from 17)::uuid
+$function$;
+
 create procedure bare.prepare()
 language plpgsql
 as $procedure$
@@ -18,7 +29,7 @@ begin
     where w.routed_at is null;
 
     create table bare.contact as
-    select min(e.n) as n, gen_random_uuid() as id, gen_random_uuid() as channel_id, e.channel, e.author_id,
+    select min(e.n) as n, bare.key_of(1, min(e.n)) as id, bare.key_of(2, min(e.n)) as channel_id, e.channel, e.author_id,
            max(e.author_name) as author_name, max(e.sent_at) filter (where e.author_name is not null) as named_at
     from bare.event e
     where e.author_id is not null
@@ -26,18 +37,15 @@ begin
     order by 1;
 
     create table bare.conversation as
-    select min(e.n) as n, gen_random_uuid() as id, c.id as contact_id, e.channel, e.thread, max(e.sent_at) as last_message_at
+    select min(e.n) as n, bare.key_of(3, min(e.n)) as id, c.id as contact_id, e.channel, e.thread,
+           max(e.sent_at) as last_message_at
     from bare.event e
     left join bare.contact c on c.channel = e.channel and c.author_id = e.author_id
     group by c.id, e.channel, e.thread
     order by 1;
 
     create table bare.message as
-    select e.n,
-           -- Keys of the same kind: a batch of the service makes them at one moment.
-           overlay(overlay(lpad(to_hex(1780000000000 + e.n / 1000), 12, '0') || substr(encode(sha256(int8send(e.n)), 'hex'), 1, 20)
-                           placing '7' from 13) placing '8' from 17)::uuid as id,
-           e.id as webhook_event_id, v.id as conversation_id, v.contact_id, e.channel,
+    select e.n, bare.key_of(4, e.n) as id, e.id as webhook_event_id, v.id as conversation_id, v.contact_id, e.channel,
            e.content, e.event_id, e.sent_at, e.metadata
     from bare.event e
     left join bare.contact c on c.channel = e.channel and c.author_id = e.author_id

@@ -15,18 +15,13 @@ set enable_seqscan = off
 set jit = off
 as $function$
 declare
-    -- Keys are UUIDs of version 7 (RFC 9562): ordered by time, so that those of a batch lie side by side in their index, and
-    -- otherwise as hard to guess as this seed. One seed serves a batch, since drawing from the system's source of randomness
-    -- costs several times as much as a hash.
-    v_seed  constant bytea := uuid_send(gen_random_uuid()) || uuid_send(gen_random_uuid());
-    v_time  constant text := encode(substring(int8send((extract(epoch from clock_timestamp()) * 1000)::bigint) from 3), 'hex');
+    v_seed  constant bytea := router.seed();
     v_count integer;
 begin
     -- No "on conflict": looking first and inserting speculatively costs every message what nearly none of them needs.
     insert into public.messages (id, conversation_id, contact_id, channel, direction, content_text, provider_message_id,
                                  sent_at, metadata)
-    select overlay(overlay(v_time || substr(encode(sha256(v_seed || int8send(e.place)), 'hex'), 1, 20)
-                           placing '7' from 13) placing '8' from 17)::uuid,
+    select router.key_of(v_seed, e.place),
            e.conversation_id, e.contact_id, e.channel, 'inbound', w.content, e.event_id, e.sent_at,
            case when e.type = 'comment' then jsonb_strip_nulls(jsonb_build_object('type', e.type, 'post_id', e.post_id))
                 else '{}' end

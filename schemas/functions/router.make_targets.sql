@@ -5,7 +5,7 @@
 -- raises: a conversation has to be made and the transaction is not "read committed": it would not see what others made
 -- raises: RW002 when another batch has made renamings of ours out of what were none: start again
 -- writes: contacts, contact_channels, conversations
--- locks: new channels in the order of their key, contacts by id, thread stripes by number
+-- locks: new channels in the order of their key, contacts by id, threads by their hash
 create or replace function router.make_targets(p_events router.event[])
 returns router.event[]
 language plpgsql
@@ -18,9 +18,11 @@ set jit = off
 as $function$
 declare
     -- Those that have all they need are not looked up again.
-    v_events router.event[] := array(select e from unnest(p_events) e where router.needs_making(e));
-    v_rest   router.event[] := array(select e from unnest(p_events) e where not router.needs_making(e));
-    v_locked uuid[];
+    v_events  router.event[] := array(select e from unnest(p_events) e where router.needs_making(e));
+    v_rest    router.event[] := array(select e from unnest(p_events) e where not router.needs_making(e));
+    v_locked  uuid[];
+    v_threads integer[];
+    v_seed    constant bytea := router.seed();
 begin
     -- New people. The channel comes first: its key decides between two batches, and only the winner's contact is made.
     -- (Foreign keys are checked at the end of the statement.)
@@ -29,7 +31,7 @@ begin
             select distinct on (e.channel collate "C", e.author_id collate "C")
                 e.channel, e.author_id, e.author_name,
                 case when e.author_name is not null then e.sent_at end as named_at,
-                gen_random_uuid() as contact_id
+                router.key_of(v_seed, row_number() over ()) as contact_id
             from unnest(v_events) e
             where e.contact_id is null and e.author_id is not null
             order by e.channel collate "C", e.author_id collate "C", (e.author_name is null), e.sent_at desc,
@@ -61,14 +63,19 @@ begin
     from unnest(v_locked) s (contact_id)
     cross join lateral (select from public.contacts c where c.id = s.contact_id limit 1 for no key update) c;
 
-    -- The same for threads, by 64 advisory locks: one for each post could exhaust the server's lock table.
-    perform pg_advisory_xact_lock(1920298102, s.stripe)
-    from (
-        select distinct hashtext(e.channel || ' ' || router.thread_of(e.type, e.post_id, e.event_id)) & 63 as stripe
+    -- The same for threads, by an advisory lock for each; for many, by one for all, since the server's lock table is small.
+    v_threads := array(
+        select distinct hashtext(e.channel || ' ' || router.thread_of(e.type, e.post_id, e.event_id)) as thread
         from unnest(v_events) e
         where e.conversation_id is null and e.author_id is null and e.type = 'comment'
-        order by 1
-    ) s;
+        order by thread
+    );
+    if cardinality(v_threads) > 64 then
+        perform pg_advisory_xact_lock(1920298104, 0);
+    elsif cardinality(v_threads) > 0 then
+        perform pg_advisory_xact_lock_shared(1920298104, 0);
+        perform pg_advisory_xact_lock(1920298102, t.thread) from unnest(v_threads) t (thread);
+    end if;
 
     -- While this one waited, another batch may have made the conversations and changed the names.
     v_events := router.find_targets(v_events, p_again => true);
@@ -81,13 +88,17 @@ begin
                 using errcode = 'invalid_transaction_state',
                       hint = 'Two of them could make the same one. Call this in a "read committed" transaction.';
         end if;
-        insert into public.conversations (contact_id, channel, channel_conversation_id, status, last_message_at)
-        select e.contact_id, e.channel,
-               case when e.author_id is null then router.thread_of(e.type, e.post_id, e.event_id) end,
-               'open', max(e.sent_at)
-        from unnest(v_events) e
-        where e.conversation_id is null
-        group by 1, 2, 3;
+        insert into public.conversations (id, contact_id, channel, channel_conversation_id, status, last_message_at)
+        select router.key_of(v_seed, -row_number() over ()),  -- below zero: contacts have the others
+               n.contact_id, n.channel, n.thread, 'open', n.sent_at
+        from (
+            select e.contact_id, e.channel,
+                   case when e.author_id is null then router.thread_of(e.type, e.post_id, e.event_id) end as thread,
+                   max(e.sent_at) as sent_at
+            from unnest(v_events) e
+            where e.conversation_id is null
+            group by 1, 2, 3
+        ) n;
         v_events := router.find_targets(v_events);
     end if;
     return v_rest || v_events;

@@ -3,7 +3,7 @@
 -- takes: events whose rows the caller has locked, their targets not looked up yet
 -- returns: the number of messages made; the other events had theirs already and were only marked
 -- writes: contacts, contact_channels, conversations, messages, webhook_events, router.parked_events
--- locks: in one order in every batch (new channels by key, contacts by id, thread stripes, channels by key, conversations
+-- locks: in one order in every batch (new channels by key, contacts by id, threads, channels by key, conversations
 --   by id), and all of them before the application's triggers on messages run. Batches that share contacts may wait for
 --   each other but do not deadlock
 create or replace function router.route_events(p_events router.event[])

@@ -136,7 +136,9 @@ def test_an_upgrade_ends_where_a_fresh_installation_does(application_server: Emb
     with empty_on(application_server) as fresh, brownfield_on(application_server, events=100) as old:
         migrate.migrate(fresh.owned)
         migrate.migrate(old.owned if migrator == "owner" else old.admin)
-        assert catalogue(old) == catalogue(fresh)
+        # Tables that were there before go on giving random keys.
+        ours = {tuple(str(part).replace("uuidv7()", "gen_random_uuid()") for part in row) for row in catalogue(fresh)}
+        assert {tuple(map(str, row)) for row in catalogue(old)} == ours
 
 
 def test_columns_and_tables_that_are_missing_come_in(brownfield: Database) -> None:

@@ -85,6 +85,33 @@ def test_comments_in_two_sessions(any_inbox: Inbox) -> None:
     assert any_inbox.count("conversations") == 1
 
 
+def test_comments_of_other_posts(any_inbox: Inbox) -> None:
+    """New conversations of different posts do not wait for each other, unless a batch has very many."""
+    for number in range(300):
+        any_inbox.ingest(f"c{number}", type_="comment", author_id=None, post_id=f"p{number}")
+    other = any_inbox.another()
+    with ThreadPoolExecutor(1) as pool:
+        with any_inbox.transaction():
+            assert any_inbox.batch(60).inserted == 60
+            other.run("set lock_timeout = '60s'")
+            assert other.batch(60).inserted == 60
+            # More than the server's lock table has room for in each session: they come one after the other.
+            rest = pool.submit(other.batch, 180)
+            any_inbox.another().wait_until_blocked(other)
+        assert rest.result(timeout=90).inserted == 180
+    assert any_inbox.count("conversations") == 300
+
+
+def test_locks_of_many_posts(inbox: Inbox) -> None:
+    """A batch of new posts takes a bounded number of advisory locks, since the server's lock table is shared by all."""
+    for number in range(200):
+        inbox.ingest(f"c{number}", type_="comment", author_id=None, post_id=f"p{number}")
+    with inbox.transaction():
+        assert inbox.batch(200).inserted == 200
+        held = inbox.value("select count(*) from pg_locks where locktype = 'advisory' and pid = pg_backend_pid()")
+    assert held == 1
+
+
 def test_names_in_two_sessions(inbox: Inbox) -> None:
     """A later name wins over one that another session is just writing, whichever of the two commits last."""
     inbox.ingest("e0", author_name="Al")
