@@ -27,7 +27,6 @@ FORMS = (
     Form(name="one transaction", call="call bare.steps()"),
     AS_SERVICE,
     Form(name="batches of 5,000", call="call bare.batches(5000, {}, {})"),
-    Form(name="batches of 20,000", call="call bare.batches(20000, {}, {})"),
     Form(name="batches of 1,000 in two sessions", call="call bare.batches(1000, {}, {})", sessions=2),
     Form(name="batches of 5,000 in two sessions", call="call bare.batches(5000, {}, {})", sessions=2),
     Form(name="two transactions side by side", call="call bare.steps({}, {})", sessions=2),

@@ -10,7 +10,7 @@ NO_TRIGGER = "drop trigger webhook_router_doorbell on public.webhook_events"
 
 def tax(bench: Bench) -> None:
     """32 writers with the trigger against 32 writers without; a consumer is busy in both, and polls in the second."""
-    seconds = bench.pick(quick=3, full=4)
+    seconds = bench.pick(quick=2, full=4)
     bench.say(f"ingest tax, {WRITERS} writers")
     rates: dict[bool, list[float]] = {True: [], False: []}
     routed: dict[bool, list[int]] = {True: [], False: []}

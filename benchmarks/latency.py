@@ -129,7 +129,7 @@ def live_peak(bench: Bench) -> float:
     with bench.scratch() as dsn, Service(dsn) as service:
         service.await_ready()
         begun = time.perf_counter()
-        written = Writers(bench, dsn, clients=CLIENTS, seconds=bench.pick(quick=3, full=8)).finish()
+        written = Writers(bench, dsn, clients=CLIENTS, seconds=bench.pick(quick=2, full=8)).finish()
         await_routed(dsn, service)
         return written.events / (time.perf_counter() - begun)
 
@@ -157,7 +157,7 @@ def under_load(bench: Bench, rate: float, seconds: float) -> dict[str, float]:
 
 def loaded(bench: Bench) -> None:
     """Half of the peak: of what this machine inserts, one a commit, and routes."""
-    seconds = bench.pick(quick=6, full=60)
+    seconds = bench.pick(quick=4, full=60)
     bench.say("latency under load")
     peak = live_peak(bench)
     found = under_load(bench, peak / 2, seconds)

@@ -10,7 +10,7 @@ SAMPLE_EVERY = 0.25
 
 def flat(bench: Bench) -> None:
     """One service routes a long backlog; its memory is sampled beside the number of events it has routed."""
-    count = bench.pick(quick=60_000, full=1_000_000)
+    count = bench.pick(quick=40_000, full=1_000_000)
     bench.say(f"memory over {count:,} events")
     samples: list[tuple[float, int]] = []
     with bench.scratch(bench.backlog(count)) as dsn, Service(dsn) as service:

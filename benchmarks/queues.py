@@ -53,7 +53,6 @@ CONTENDERS = (
         choices=[
             {"batch_size": 1000, "connections": 10},
             {"batch_size": 1000, "connections": 4},
-            {"batch_size": 200, "connections": 10},
             {"batch_size": 2500, "connections": 4},
         ],
         expected=1000,
@@ -74,7 +73,6 @@ CONTENDERS = (
         choices=[
             {"concurrency": 4, "connections": 10, "queue": 16, "events_a_job": 100},
             {"concurrency": 8, "connections": 10, "queue": 500, "events_a_job": 1},
-            {"concurrency": 24, "connections": 24, "queue": 500, "events_a_job": 1},
             {"concurrency": 2, "connections": 10, "queue": 16, "events_a_job": 100},
         ],
         expected=1500,

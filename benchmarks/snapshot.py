@@ -79,8 +79,8 @@ class Claims:
 def old_snapshot(bench: Bench) -> None:
     """A transaction stays open for minutes while events arrive: nothing that was routed since can be cleaned away."""
     rate = 800
-    calm = bench.pick(quick=5, full=20)
-    held = bench.pick(quick=20, full=600)
+    calm = bench.pick(quick=4, full=20)
+    held = bench.pick(quick=8, full=600)
     bench.say(f"REPEATABLE READ snapshot held for {held} s at {rate} events/s")
     with bench.scratch() as dsn:
         log = CallLog(bench, dsn)
