@@ -44,13 +44,15 @@ begin
     group by c.id, e.channel, e.thread
     order by 1;
 
+    analyze bare.event, bare.contact, bare.conversation;
     create table bare.message as
-    select e.n, bare.key_of(4, e.n) as id, e.id as webhook_event_id, v.id as conversation_id, v.contact_id, e.channel,
-           e.content, e.event_id, e.sent_at, e.metadata
+    select e.n, bare.key_of(4, e.n) as id, e.id as webhook_event_id, coalesce(v.id, t.id) as conversation_id, v.contact_id,
+           e.channel, e.content, e.event_id, e.sent_at, e.metadata
     from bare.event e
     left join bare.contact c on c.channel = e.channel and c.author_id = e.author_id
-    join bare.conversation v on v.channel = e.channel
-                            and (v.contact_id = c.id or c.id is null and v.contact_id is null and v.thread = e.thread)
+    left join bare.conversation v on v.contact_id = c.id
+    left join bare.conversation t on e.author_id is null and t.contact_id is null and t.channel = e.channel
+                                 and t.thread = e.thread
     order by e.n;
 
     create unique index on bare.contact (n, id);
