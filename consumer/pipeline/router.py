@@ -100,7 +100,8 @@ class HotPath:
             if self._lanes[0].full:
                 total += await self._drain_lanes(Window(after=batch.reached, lanes=len(self._lanes)), stop)
             if batch.claimed:
-                bell = Bell.SILENCE if self._doorbell_works and not self._silent else None
+                # Each time: a writer that was just looking at the lock may have kept it from this consumer.
+                bell = Bell.SILENCE if self._doorbell_works else None
             elif self._silent:
                 bell = Bell.ARM  # nothing left; one more look with the bell armed, since a writer may just have looked
             else:

@@ -3,16 +3,17 @@
 -- holds an advisory lock; trying it costs a microsecond, and shared mode keeps writers from excluding each other.
 -- When some listener sits in a transaction the queue of notifications fills, and once it is full every transaction with a
 -- NOTIFY fails at its commit: long before that the bell falls silent, and the poll does its work.
+-- Names are written out in place of a pinned search_path, since to set one and to set it back makes every insert of the
+-- session look its own names up anew: that alone cost busy writers a twelfth of their rate.
 -- locks: a session lock for the length of the look: a transaction's would be held until a slow writer commits
 create or replace function router.ring_doorbell()
 returns trigger
 language plpgsql
-set search_path = pg_catalog, pg_temp
 as $function$
 begin
-    if pg_try_advisory_lock_shared(1920298101, 0) then
-        perform pg_advisory_unlock_shared(1920298101, 0);
-        if pg_notification_queue_usage() < 0.5 then
+    if pg_catalog.pg_try_advisory_lock_shared(1920298101, 0) then
+        perform pg_catalog.pg_advisory_unlock_shared(1920298101, 0);
+        if pg_catalog.pg_notification_queue_usage() operator(pg_catalog.<) 0.5 then
             notify webhook_router;
         end if;
     end if;

@@ -1,6 +1,6 @@
 -- router.route_batch: one call of the service: routes up to p_limit ready events in the order of their arrival, in one
 -- transaction. Calling it again is harmless.
--- takes: bounds on (created_at, id), exclusive, and lane, as router.claim_by_arrival; p_bell 'silence' at the start of a drain keeps
+-- takes: bounds on (created_at, id), exclusive, and lane, as router.claim_by_arrival; p_bell 'silence' in each call of a drain keeps
 --   the doorbell from ringing while this session drains, 'arm' lets it ring again before this call looks
 -- returns: as router.route_claimed
 -- locks: 'silence' takes a session lock, which a crashed session gives back by itself
@@ -20,7 +20,8 @@ set search_path = pg_catalog, pg_temp
 as $function$
 begin
     if p_bell = 'silence' then
-        perform pg_try_advisory_lock(1920298101, 0);  -- another consumer may hold it: silent is silent
+        -- Another consumer may hold it: silent is silent. So may a writer, for the length of its look: the next call tries again.
+        perform pg_try_advisory_lock(1920298101, 0);
     elsif p_bell = 'arm' then
         perform pg_advisory_unlock_all();
     end if;
