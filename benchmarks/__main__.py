@@ -77,7 +77,7 @@ def main() -> int:
         "--profile", action="store_true", help="where the time of a batch goes, and what each index costs"
     )
     parser.add_argument("--only", action="append", choices=sorted(MEASUREMENTS), help="only this one; may be repeated")
-    parser.add_argument("--json", type=Path, help="where the figures go instead of benchmarks/results/")
+    parser.add_argument("--json", type=Path, help="where the results go instead of benchmarks/results/")
     arguments = parser.parse_args()
     console = Console(width=None if sys.stdout.isatty() else 200)
     if arguments.profile:

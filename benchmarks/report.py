@@ -90,6 +90,8 @@ def plot(result: dict[str, Any], folder: Path, name: str) -> None:
     axes.barh(positions, margins, color=["#2a9d5c" if margin >= 1 else "#c8553d" for margin in margins], height=0.62)
     axes.axvline(1.0, color="black", linewidth=1)
     axes.set_xscale("log")
+    axes.xaxis.set_major_formatter("{x:g}")
+    axes.xaxis.set_minor_formatter("")  # its labels would overlap
     axes.set_xlim(min(0.1, min(margins, default=1) / 1.5), max(margins, default=1) * 6)
     axes.set_yticks(positions, [row["what"].strip() for row in rows])
     axes.invert_yaxis()
@@ -116,16 +118,16 @@ def write(rows: list[Row], about: dict[str, Any], *, console: Console, json_path
     console.print()
     console.print(table(rows))
     result = as_json(rows, about)
-    folder = ROOT / "benchmarks" / "results"
-    folder.mkdir(exist_ok=True)
     name = about["form"]
-    target = json_path or folder / f"{name}.json"
+    target = json_path or ROOT / "benchmarks" / "results" / f"{name}.json"
+    folder, name = target.parent, target.stem
+    folder.mkdir(exist_ok=True)
     target.write_text(json.dumps(result, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
     (folder / f"{name}.md").write_text(markdown(result), encoding="utf-8")
     plot(result, folder, name)
     if complete and about["form"] == "full":
         write_figures(markdown(result), BEGIN, END)
-    console.print(f"\nwritten: {target}, and {name}.md, {name}.png, {name}.svg in {folder}", highlight=False)
+    console.print(f"\nwritten: {target}, and {name}.md, {name}.png, {name}.svg beside it", highlight=False)
 
 
 def write_figures(text: str, begin: str, end: str) -> None:
