@@ -90,9 +90,8 @@ class HotPath:
         """Routes until nothing is pending, the doorbell silent meanwhile; returns the number of events."""
         total = 0
         # A look that nobody has asked for nearly always finds nothing, and leaves the bell as it is.
-        bell = Bell.SILENCE if self._doorbell_works and self._rung else None
+        bell = self._hush() if self._rung else None
         while not stop.is_set():
-            self._silent = self._silent or bell is Bell.SILENCE
             batch = await self._lanes[0].route(self._window(), bell)
             self._silent = self._silent and bell is not Bell.ARM
             self._watermark.cursor = batch.reached
@@ -100,8 +99,7 @@ class HotPath:
             if self._lanes[0].full:
                 total += await self._drain_lanes(Window(after=batch.reached, lanes=len(self._lanes)), stop)
             if batch.claimed:
-                # Each time: a writer that was just looking at the lock may have kept it from this consumer.
-                bell = Bell.SILENCE if self._doorbell_works else None
+                bell = self._hush()
             elif self._silent:
                 bell = Bell.ARM  # nothing left; one more look with the bell armed, since a writer may just have looked
             else:
@@ -115,7 +113,7 @@ class HotPath:
         async def drain_lane(number: int, calls: SizedCalls) -> int:
             total, here = 0, replace(window, lane=number)
             while not stop.is_set():
-                batch = await calls.route(here)
+                batch = await calls.route(here, None if number else self._hush())
                 total += batch.claimed
                 if not calls.full:
                     first_end.append(batch.reached)
@@ -134,6 +132,16 @@ class HotPath:
         if first_end:
             self._watermark.cursor = first_end[0]
         return sum(outcome for outcome in totals if isinstance(outcome, int))
+
+    def _hush(self) -> Bell | None:
+        """What each call of a drain asks of the bell, by the first store's session.
+
+        Each, since a writer that was just looking at the lock may have kept it from the last one.
+        """
+        if not self._doorbell_works:
+            return None
+        self._silent = True
+        return Bell.SILENCE
 
     def _window(self) -> Window:
         if self._watermark.cursor is None:

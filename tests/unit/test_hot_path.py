@@ -122,6 +122,24 @@ async def test_a_drain_silences_the_bell_and_arms_it_again() -> None:
     assert not table.silent
 
 
+async def test_a_backlog_is_drained_in_silence() -> None:
+    """Also one that nobody has rung for, and in the calls of its lane, of which there may be hundreds."""
+    table = Table()
+    table.pending = 1
+
+    def before() -> None:
+        if table.bells[-1:] == [Bell.ARM] and table.bells.count(Bell.ARM) == 1:  # the look that follows a drain
+            table.pending = 45
+
+    table.before = before
+    async with Running(table, after_drain=(0.001,)) as running:
+        await running.until(lambda: table.bells.count(Bell.ARM) == 2)
+    first, second = (number for number, bell in enumerate(table.bells) if bell is Bell.ARM)
+    # Ten in a call, and the one that finds nothing.
+    assert table.bells[first + 1 : second] == [None, *[Bell.SILENCE] * 5]
+    assert table.pending == 0
+
+
 async def test_what_comes_with_the_last_look_is_drained() -> None:
     """An event that the armed look finds silences the bell anew."""
     table = Table()
