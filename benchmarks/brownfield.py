@@ -6,7 +6,7 @@ from pathlib import Path
 from benchmarks import events, history
 from benchmarks.harness import Bench, Row, connect, median
 from benchmarks.throughput import drain_copy, pairs
-from consumer.adapters.postgres import migrate
+from consumer.adapters.postgres.migrations import migrator
 
 TABLES = Path(__file__).resolve().parent.parent / "tests" / "sql" / "brownfield.sql"
 # Without names, which everybody chooses for himself.
@@ -50,7 +50,7 @@ def compare(bench: Bench) -> None:
                 "create role anon nologin; create role authenticated nologin; end if; end $$"
             )
             connection.execute(TABLES.read_text(encoding="utf-8"))
-            migrate.migrate(dsn)
+            migrator.migrate(dsn)
 
     def fill(dsn: str) -> None:
         with connect(dsn) as connection:

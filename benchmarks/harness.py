@@ -20,8 +20,8 @@ from psycopg import sql
 from rich.console import Console
 
 from benchmarks import events
-from consumer.adapters.postgres import migrate
-from consumer.adapters.postgres.embedded import EmbeddedPostgres, all_binaries
+from consumer.adapters.postgres.migrations import migrator
+from consumer.embedded_postgres.server import EmbeddedPostgres, all_binaries
 
 SETTINGS = {
     "fsync": "on",
@@ -155,7 +155,7 @@ class Bench:
             name = f"template_{key}".lower()
             self.admin(sql.SQL("create database {} template {}").format(sql.Identifier(name), sql.Identifier(source)))
             if key == "schema":
-                migrate.migrate(self.dsn(name))
+                migrator.migrate(self.dsn(name))
             fill(self.dsn(name))
             self._templates[key] = name
         return self._templates[key]

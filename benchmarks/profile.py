@@ -19,7 +19,7 @@ from rich.table import Table
 
 from benchmarks import report
 from benchmarks.harness import SETTINGS, Bench, connect, machine, median, percentile, value
-from consumer.adapters.postgres.embedded import EmbeddedPostgres, all_binaries
+from consumer.embedded_postgres.server import EmbeddedPostgres, all_binaries
 
 BEGIN, END = "<!-- profile: written by python -m benchmarks --profile -->", "<!-- end of profile -->"
 CALL = """

@@ -13,7 +13,7 @@ from pathlib import Path
 import psycopg
 
 from benchmarks.harness import Bench
-from consumer.adapters.postgres.embedded import all_binaries
+from consumer.embedded_postgres.server import all_binaries
 
 # post_id carries the inserting transaction's id, by which its commit timestamp is found later.
 INSERT = """

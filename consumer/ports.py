@@ -3,10 +3,11 @@
 from collections.abc import Mapping, Sequence
 from typing import Protocol
 
-from consumer.domain.events import Backlog, Batch, Bell, Window
+from consumer.domain.facts import Fact
 from consumer.domain.lag import Partition
-from consumer.domain.observations import Fact
-from consumer.domain.records import DeadLetter, Ingested, Intake, Record
+from consumer.domain.records import DeadLetter, Ingested, Record
+from consumer.domain.routing import Backlog, Batch, Bell, Window
+from consumer.domain.webhook import Intake
 
 
 class Observer(Protocol):

@@ -8,25 +8,25 @@ from dataclasses import dataclass
 from typing import Any, NoReturn, Protocol
 
 from consumer.adapters.clock import SystemClock
-from consumer.adapters.http import HttpServer
 from consumer.adapters.kafka.source import KafkaSource
-from consumer.adapters.logs import Log
 from consumer.adapters.postgres.connection import with_defaults
 from consumer.adapters.postgres.listener import Listener
 from consumer.adapters.postgres.record_store import PostgresRecordStore
 from consumer.adapters.postgres.store import PostgresStore
-from consumer.adapters.prometheus import Metrics
 from consumer.adapters.pulse import Pulse
+from consumer.adapters.telemetry.log import Log
+from consumer.adapters.telemetry.metrics import Metrics
+from consumer.adapters.web.server import HttpServer
 from consumer.config import Settings
 from consumer.domain.backoff import Backoff
 from consumer.domain.errors import Fatal
-from consumer.domain.events import NOW
-from consumer.domain.observations import Fact, Loop, Started, Stopped, Stopping
+from consumer.domain.facts import Fact, Loop, Started, Stopped, Stopping
+from consumer.domain.routing import NOW
 from consumer.pipeline.health import Health
-from consumer.pipeline.ingester import Ingester, IngesterSettings
+from consumer.pipeline.hot_path import HotPath, HotPathSettings
+from consumer.pipeline.kafka_loop import KafkaLoop, KafkaLoopSettings
 from consumer.pipeline.pacing import Signal, Watermark
 from consumer.pipeline.reconciler import Reconciler, ReconcilerSettings
-from consumer.pipeline.router import HotPath, HotPathSettings
 from consumer.pipeline.sampler import Sampler
 from consumer.pipeline.watchdog import Watchdog
 from consumer.ports import Observer
@@ -199,14 +199,14 @@ class Service:
         connection, options = settings.kafka()
         source = KafkaSource(connection, options, observer=self.observe, clock=self._clock)
         stores = [PostgresRecordStore(conninfo, call_timeout=settings.call_timeout) for _ in range(settings.lanes)]
-        ingester = Ingester(
+        kafka_loop = KafkaLoop(
             source=source,
             stores=stores,
             observer=self.observe,
             clock=self._clock,
-            settings=IngesterSettings(batch_size=settings.kafka_batch_size, poll_timeout=settings.kafka_poll_timeout),
+            settings=KafkaLoopSettings(batch_size=settings.kafka_batch_size, poll_timeout=settings.kafka_poll_timeout),
         )
-        return Trigger(loop=Loop.KAFKA, rest=settings.kafka_poll_timeout, run=ingester.run, closing=[source, *stores])
+        return Trigger(loop=Loop.KAFKA, rest=settings.kafka_poll_timeout, run=kafka_loop.run, closing=[source, *stores])
 
 
 def end_at_once(message: str) -> NoReturn:

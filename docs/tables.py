@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 
 from consumer import config
-from consumer.adapters.prometheus import Metrics
+from consumer.adapters.telemetry.metrics import Metrics
 
 README = Path(__file__).parent.parent / "README.md"
 

@@ -9,8 +9,8 @@ import psycopg
 import pytest
 from hypothesis import settings
 
-from consumer.adapters.postgres import migrate
-from consumer.adapters.postgres.embedded import Binaries, EmbeddedPostgres
+from consumer.adapters.postgres.migrations import migrator
+from consumer.embedded_postgres.server import Binaries, EmbeddedPostgres
 from tests.servers import (
     TEST_SETTINGS,
     empty_database_on,
@@ -112,7 +112,7 @@ def schema_template(postgres_server: EmbeddedPostgres) -> str:
     name = "schema_template"
     with psycopg.connect(postgres_server.dsn(), autocommit=True) as connection:
         connection.execute("create database schema_template")
-    migrate.migrate(postgres_server.dsn(name))
+    migrator.migrate(postgres_server.dsn(name))
     return name
 
 

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 import psycopg
 from psycopg import sql
 
-from consumer.adapters.postgres.embedded import Binaries, EmbeddedPostgres, all_binaries, find_binaries
+from consumer.embedded_postgres.server import Binaries, EmbeddedPostgres, all_binaries, find_binaries
 
 TEST_SETTINGS = {"fsync": "off", "max_connections": "200"}
 """Fast rather than durable: what a crash of the machine would lose is a test's data."""

@@ -14,7 +14,7 @@ import orjson
 from jsonschema import Draft202012Validator, FormatChecker
 from jsonschema.exceptions import ValidationError
 
-from consumer.adapters.postgres import schemas
+from consumer.adapters.shipped_files import schemas_folder
 
 _DATE_TIME: Final = re.compile(
     r"""
@@ -112,7 +112,7 @@ class EventSchema:
 @cache
 def event_schema() -> EventSchema:
     """The schema that belongs to this version."""
-    text = schemas.schemas_folder().joinpath("events", "webhook_event.v1.schema.json").read_text(encoding="utf-8")
+    text = schemas_folder().joinpath("events", "webhook_event.v1.schema.json").read_text(encoding="utf-8")
     return EventSchema(orjson.loads(text))
 
 

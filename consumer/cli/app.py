@@ -10,7 +10,7 @@ from typing import Annotated
 
 import typer
 
-from consumer.cli import kafka, operations, service
+from consumer.cli import operations, produce, service
 from consumer.domain.errors import ConsumerError, Misconfigured
 
 app = typer.Typer(
@@ -24,7 +24,7 @@ app = typer.Typer(
 )
 service.register(app)
 operations.register(app)
-kafka.register(app)
+produce.register(app)
 
 
 def _version(wanted: bool) -> None:  # noqa: FBT001 - typer's callback

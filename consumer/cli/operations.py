@@ -6,13 +6,13 @@ from typing import Annotated
 import orjson
 import typer
 
-from consumer.adapters.postgres import audit as readiness
-from consumer.adapters.postgres import migrate as migrator
-from consumer.adapters.postgres import migration_script
 from consumer.adapters.postgres.blocking import session
-from consumer.adapters.postgres.status import Status
-from consumer.adapters.postgres.status import status as look
-from consumer.cli import dead_letters, ingest, sql
+from consumer.adapters.postgres.migrations import migrator
+from consumer.adapters.postgres.migrations import psql_script as migration_script
+from consumer.adapters.postgres.operating import audit as readiness
+from consumer.adapters.postgres.operating.status import Status
+from consumer.adapters.postgres.operating.status import status as look
+from consumer.cli import ingest, parked, sql
 from consumer.cli.database import AsJson, DatabaseUrl, database
 from consumer.cli.tables import duration, pairs, show
 
@@ -23,7 +23,7 @@ def register(app: typer.Typer) -> None:
     app.command()(audit)
     app.command()(ingest.ingest)
     app.command("sql")(sql.run)
-    app.add_typer(dead_letters.commands, name="dead-letters")
+    app.add_typer(parked.commands, name="dead-letters")
     app.command()(status)
 
 

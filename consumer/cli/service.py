@@ -12,10 +12,10 @@ import typer
 from rich.console import Console
 
 from consumer import config
-from consumer.adapters import logs
 from consumer.adapters.clock import SystemClock
 from consumer.adapters.postgres.store import PostgresStore
-from consumer.adapters.systemd import Systemd
+from consumer.adapters.telemetry import log as logs
+from consumer.adapters.telemetry.systemd import Systemd
 from consumer.cli.database import AsJson, DatabaseUrl
 from consumer.cli.tables import show
 from consumer.demo.run import Demo, DemoOptions

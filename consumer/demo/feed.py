@@ -1,9 +1,10 @@
-"""Sample deliveries: a few channels, returning and new people, duplicates, now and then one that cannot be routed."""
+"""Sample events: a few channels, returning and new people, duplicates, now and then one that cannot be routed."""
 
 import random
 from collections import deque
 from collections.abc import Iterator
-from dataclasses import dataclass
+
+from consumer.domain.webhook import WebhookEvent
 
 CHANNELS = ("instagram", "whatsapp", "facebook", "tiktok", "youtube")
 WEIGHTS = (40, 30, 15, 10, 5)
@@ -40,52 +41,37 @@ BROKEN = 0.0005
 COMMENT = 0.15
 ANONYMOUS_COMMENT = 0.2
 REMEMBERED = 200
-"""Recent deliveries that a duplicate may repeat; providers repeat within seconds."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Delivery:
-    """One row for webhook_events."""
-
-    channel: str
-    type: str
-    event_id: str
-    author_id: str | None
-    author_name: str | None
-    content: str
-    event_date: str
-    """A time as Postgres reads it; 'infinity' in a broken one, which is parked."""
-    post_id: str | None
+"""Recent events that a duplicate may repeat; providers repeat within seconds."""
 
 
 class SampleFeed:
-    """An endless, seeded stream of deliveries. Counts what it has handed out."""
+    """An endless, seeded stream of events. Counts what it has handed out."""
 
     def __init__(self, seed: int) -> None:
         self._random = random.Random(seed)  # noqa: S311 - sample data
         self._people: list[tuple[str, str, str | None]] = []
-        self._recent: deque[Delivery] = deque(maxlen=REMEMBERED)
+        self._recent: deque[WebhookEvent] = deque(maxlen=REMEMBERED)
         self._serial = 0
 
-    def __iter__(self) -> Iterator[Delivery]:
+    def __iter__(self) -> Iterator[WebhookEvent]:
         return self
 
-    def __next__(self) -> Delivery:
+    def __next__(self) -> WebhookEvent:
         chance = self._random
         if self._recent and chance.random() < DUPLICATE:
             return chance.choice(self._recent)
-        delivery = self._new()
-        self._recent.append(delivery)
-        return delivery
+        event = self._new()
+        self._recent.append(event)
+        return event
 
-    def _new(self) -> Delivery:
+    def _new(self) -> WebhookEvent:
         chance = self._random
         self._serial += 1
         channel, author, name = self._person()
         comment = channel != "whatsapp" and chance.random() < COMMENT
         if comment and chance.random() < ANONYMOUS_COMMENT:
             author = name = None
-        return Delivery(
+        return WebhookEvent(
             channel=channel,
             type="comment" if comment else "message",
             event_id=f"demo-{self._serial}",

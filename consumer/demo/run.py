@@ -14,13 +14,14 @@ from rich.console import Console
 from rich.live import Live
 from rich.table import Table
 
-from consumer.adapters.postgres import migrate
 from consumer.adapters.postgres.connection import connect, translated
-from consumer.adapters.postgres.embedded import EmbeddedPostgres, EmbeddedPostgresError
+from consumer.adapters.postgres.migrations import migrator
 from consumer.config import Settings
-from consumer.demo.feed import Delivery, SampleFeed
+from consumer.demo.feed import SampleFeed
 from consumer.domain.errors import Fatal
-from consumer.domain.observations import BacklogSampled, BatchRouted, Fact
+from consumer.domain.facts import BacklogSampled, BatchRouted, Fact
+from consumer.domain.webhook import WebhookEvent
+from consumer.embedded_postgres.server import EmbeddedPostgres, EmbeddedPostgresError
 from consumer.service import Service
 
 LIVE_RATE = 200.0
@@ -111,7 +112,7 @@ class Demo:
             raise Fatal(str(error)) from error
         try:
             conninfo = server.dsn()
-            await asyncio.to_thread(migrate.migrate, conninfo)
+            await asyncio.to_thread(migrator.migrate, conninfo)
             with translated():
                 return await self._serve(conninfo, f"Postgres {server.major}")
         finally:
@@ -192,13 +193,13 @@ class Demo:
             await connection.close()
         return began
 
-    async def _insert(self, connection: psycopg.AsyncConnection, deliveries: list[Delivery]) -> None:
+    async def _insert(self, connection: psycopg.AsyncConnection, events: list[WebhookEvent]) -> None:
         columns = [
-            [getattr(delivery, name) for delivery in deliveries]
+            [getattr(event, name) for event in events]
             for name in ("channel", "type", "event_id", "author_id", "author_name", "content", "event_date", "post_id")
         ]
         cursor = await connection.execute(INSERT, columns)
-        self._sent += len(deliveries)
+        self._sent += len(events)
         self._accepted += cursor.rowcount
 
     def _panel(self, rate: float) -> Table:

@@ -12,8 +12,9 @@ from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from typing import Any
 
-from consumer.domain.events import Batch
 from consumer.domain.lag import Partition
+from consumer.domain.routing import Batch
+from consumer.domain.webhook import Intake
 
 Headers = Sequence[tuple[str, bytes | None]]
 
@@ -42,18 +43,6 @@ class Skip(StrEnum):
     """An event was deleted, or the table truncated: what was routed stays."""
     NOTHING_TO_ROUTE = "nothing_to_route"
     """A change of an event that is routed already, or parked: our own mark, mostly."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Intake:
-    """An event for the database."""
-
-    channel: str
-    event_id: str
-    line: str | None
-    """The event as a JSON object without line feeds; None when the record only names it."""
-    keep: bool = False
-    """The row, where there is one, is at least as new as the record."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -152,12 +141,6 @@ def interpret(value: bytes | None, headers: Headers, codec: Codec, *, largest: i
     except _Broken as broken:
         return broken.flawed, trace
     return meaning, trace or inner_trace
-
-
-def key_of(event: Mapping[str, Any]) -> str:
-    """The key of an event's record: what belongs into one conversation goes to one partition, and stays in order."""
-    about = event.get("author_id") or event.get("post_id") or event.get("event_id")
-    return f"{str(event.get('channel')).strip().lower()}:{about}"
 
 
 class _Broken(Exception):

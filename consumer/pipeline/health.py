@@ -2,8 +2,8 @@
 
 from collections.abc import Mapping
 
-from consumer.domain.events import Path
-from consumer.domain.observations import BatchRouted, BatchTooSlow, EventTooSlow, Fact, Loop, Progress
+from consumer.domain.facts import BatchRouted, BatchTooSlow, EventTooSlow, Fact, Loop, Progress
+from consumer.domain.routing import Path
 from consumer.ports import Clock
 
 LOOP_OF_PATH = {Path.HOT: Loop.HOT, Path.SWEEP: Loop.SWEEP, Path.KAFKA: Loop.KAFKA}

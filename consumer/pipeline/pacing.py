@@ -7,8 +7,8 @@ from typing import TypeVar
 
 from consumer.domain.backoff import Backoff
 from consumer.domain.errors import Fatal, Transient
-from consumer.domain.events import Cursor
-from consumer.domain.observations import Loop, LoopFailed, LoopRecovered, Progress
+from consumer.domain.facts import Loop, LoopFailed, LoopRecovered, Progress
+from consumer.domain.routing import Cursor
 from consumer.ports import Clock, Observer
 
 Result = TypeVar("Result")

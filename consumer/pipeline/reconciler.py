@@ -4,8 +4,8 @@ import asyncio
 from dataclasses import dataclass
 
 from consumer.domain.backoff import Backoff
-from consumer.domain.events import Path, Window
-from consumer.domain.observations import Loop, SweepFinished
+from consumer.domain.facts import Loop, SweepFinished
+from consumer.domain.routing import Path, Window
 from consumer.pipeline.pacing import Signal, Watermark, keep_going
 from consumer.pipeline.sizing import SizedCalls
 from consumer.ports import Clock, Observer, Store

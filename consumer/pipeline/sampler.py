@@ -3,7 +3,7 @@
 import asyncio
 
 from consumer.domain.backoff import Backoff
-from consumer.domain.observations import BacklogSampled, Loop
+from consumer.domain.facts import BacklogSampled, Loop
 from consumer.pipeline.pacing import keep_going, pause
 from consumer.ports import Clock, Observer, Store
 

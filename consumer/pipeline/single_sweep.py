@@ -1,8 +1,8 @@
 """One sweep of everything that is unrouted, for a scheduler instead of the service."""
 
 from consumer.domain.errors import TooSlow
-from consumer.domain.events import Batch, Path, Window
-from consumer.domain.observations import Fact
+from consumer.domain.facts import Fact
+from consumer.domain.routing import Batch, Path, Window
 from consumer.pipeline.sizing import SizedCalls
 from consumer.ports import SweepStore
 

@@ -3,8 +3,8 @@
 from collections.abc import Awaitable, Callable
 
 from consumer.domain.errors import TooSlow
-from consumer.domain.events import Batch, Bell, Path, Window
-from consumer.domain.observations import BatchRouted, BatchTooSlow, EventTooSlow
+from consumer.domain.facts import BatchRouted, BatchTooSlow, EventTooSlow
+from consumer.domain.routing import Batch, Bell, Path, Window
 from consumer.ports import Observer, Store
 
 FEWER = 32

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 import psycopg
 import pytest
 
-from consumer.adapters.postgres.embedded import EmbeddedPostgres
+from consumer.embedded_postgres.server import EmbeddedPostgres
 from tests.conftest import StartPostgres
 from tests.processes import running
 from tests.waiting import wait_for
@@ -283,10 +283,10 @@ def test_all_sessions_terminated(database: str, db: psycopg.Connection) -> None:
 
 def test_the_database_goes_away_and_comes_back(private_postgres: StartPostgres) -> None:
     """Killed and restarted under the service: alive, not ready, then ready again, listening again, nothing lost."""
-    from consumer.adapters.postgres import migrate
+    from consumer.adapters.postgres.migrations import migrator
 
     server: EmbeddedPostgres = private_postgres(settings={"fsync": "on"})
-    migrate.migrate(server.dsn())
+    migrator.migrate(server.dsn())
     with running(server.dsn()) as router:
         router.until_listening()
         with psycopg.connect(server.dsn(), autocommit=True) as db:
@@ -307,10 +307,10 @@ def test_the_database_goes_away_and_comes_back(private_postgres: StartPostgres) 
 
 def test_starts_before_its_database(private_postgres: StartPostgres) -> None:
     """A database that is not there yet is waited for: alive, not ready, then routing."""
-    from consumer.adapters.postgres import migrate
+    from consumer.adapters.postgres.migrations import migrator
 
     server = private_postgres()
-    migrate.migrate(server.dsn())
+    migrator.migrate(server.dsn())
     server.kill()
     with running(server.dsn()) as router:
         assert router.get("/readyz")[0] == 503

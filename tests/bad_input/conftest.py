@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import psycopg
 import pytest
 
-from consumer.adapters.postgres.embedded import EmbeddedPostgres
+from consumer.embedded_postgres.server import EmbeddedPostgres
 from tests.processes import Router, running
 from tests.servers import empty_database_on
 from tests.waiting import wait_for

@@ -13,7 +13,7 @@ from aiokafka.admin import AIOKafkaAdminClient, RecordsToDelete
 
 from consumer.adapters.kafka.client import make_consumer
 from consumer.adapters.kafka.options import KafkaConnection, KafkaOptions
-from consumer.domain.records import key_of
+from consumer.domain.webhook import key_of
 from tests.chaos.events import Event
 from tests.chaos.ledger import Ledger
 from tests.kafka.broker import Broker, Cluster

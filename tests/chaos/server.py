@@ -10,8 +10,8 @@ import psycopg
 from psycopg import sql
 from psycopg.conninfo import make_conninfo
 
-from consumer.adapters.postgres import migrate
-from consumer.adapters.postgres.embedded import EmbeddedPostgres
+from consumer.adapters.postgres.migrations import migrator
+from consumer.embedded_postgres.server import EmbeddedPostgres
 from tests.chaos.ledger import WITNESSES
 from tests.chaos.link import Link
 from tests.servers import newest_binaries
@@ -126,7 +126,7 @@ def prepare(server: EmbeddedPostgres, name: str) -> None:
     """Makes a database with the schema, the witnesses and the application's rights."""
     with psycopg.connect(server.dsn(), autocommit=True) as connection:
         connection.execute(sql.SQL("create database {}").format(sql.Identifier(name)))
-    migrate.migrate(server.dsn(name))
+    migrator.migrate(server.dsn(name))
     with psycopg.connect(server.dsn(name), autocommit=True) as connection:
         connection.execute(sql.SQL(WITNESSES))
         connection.execute(

@@ -7,10 +7,10 @@ from functools import partial
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
-from consumer.adapters.prometheus import Metrics
-from consumer.domain import events
-from consumer.domain.events import Backlog, Batch, Cursor
-from consumer.domain.kafka_observations import (
+from consumer.adapters.telemetry.metrics import Metrics
+from consumer.domain import routing as events
+from consumer.domain.facts import BacklogSampled, BatchRouted, Fact, ListenerUp, Loop, Progress, Started
+from consumer.domain.kafka_facts import (
     LagSampled,
     OffsetsCommitted,
     PartitionsAssigned,
@@ -19,7 +19,7 @@ from consumer.domain.kafka_observations import (
     RecordsRead,
 )
 from consumer.domain.lag import Partition, PartitionLag
-from consumer.domain.observations import BacklogSampled, BatchRouted, Fact, ListenerUp, Loop, Progress, Started
+from consumer.domain.routing import Backlog, Batch, Cursor
 from tests.deploy.dashboard import DASHBOARD, dashboard, evaluable, metrics_in, panels
 from tests.deploy.prometheus import Prometheus
 from tests.deploy.tools import DEPLOY, load_yaml, run, tool

@@ -11,9 +11,8 @@ from typing import Any
 import psycopg
 import pytest
 
-from consumer.adapters import logs
-from consumer.domain.events import Backlog, Batch, Cursor, Path
-from consumer.domain.observations import (
+from consumer.adapters.telemetry import log as logs
+from consumer.domain.facts import (
     BacklogSampled,
     BatchRouted,
     Fact,
@@ -25,6 +24,7 @@ from consumer.domain.observations import (
     Stopped,
     SweepFinished,
 )
+from consumer.domain.routing import Backlog, Batch, Cursor, Path
 from tests.deploy import service_login
 from tests.processes import command, running
 from tests.waiting import wait_for

@@ -101,9 +101,7 @@ class TestContents:
 class TestInstalled:
     def test_is_not_the_checkout(self, installed: Path, tmp_path: Path) -> None:
         """Code, SQL and types come from the installation."""
-        program = (
-            "import consumer, consumer.adapters.postgres.schemas as s; print(consumer.__file__, s.schemas_folder())"
-        )
+        program = "import consumer, consumer.adapters.shipped_files as s; print(consumer.__file__, s.schemas_folder())"
         places = run([installed / "bin" / "python", "-I", "-c", program], cwd=tmp_path).stdout.split()
         assert all(place.startswith(str(installed)) for place in places), places
         assert (Path(places[0]).parent / "py.typed").exists()

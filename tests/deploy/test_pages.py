@@ -13,9 +13,9 @@ import pytest
 import typer.main
 from typer.core import TyperGroup
 
-from consumer.adapters.postgres import migrate
-from consumer.adapters.postgres.embedded import Binaries, all_binaries
+from consumer.adapters.postgres.migrations import migrator
 from consumer.cli.app import app
+from consumer.embedded_postgres.server import Binaries, all_binaries
 from tests.conftest import StartPostgres
 from tests.deploy.tools import DEPLOY, DOCS, ROOT, lacking, load_yaml, run, tool
 from tests.migrations.databases import Database, brownfield_on, make_application_roles, make_brownfield
@@ -117,7 +117,7 @@ def test_pg_cron_routes_each_minute(private_postgres: StartPostgres) -> None:
         database.run(f"alter {statement} owner to {database.owner}")
     database.run("create extension pg_cron")
     make_brownfield(database, events=EVENTS)
-    migrate.migrate(database.owned)
+    migrator.migrate(database.owned)
     usage, schedule = sql_blocks("reconciliation-only.md")
     database.run(usage.replace("app_owner", database.owner))
     database.run(schedule, role=database.owner)

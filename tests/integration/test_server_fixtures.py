@@ -3,7 +3,7 @@
 import psycopg
 import pytest
 
-from consumer.adapters.postgres.embedded import EmbeddedPostgres
+from consumer.embedded_postgres.server import EmbeddedPostgres
 from tests.servers import empty_database_on
 from tests.waiting import await_for, wait_for
 

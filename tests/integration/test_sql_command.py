@@ -6,9 +6,9 @@ from pathlib import Path
 import psycopg
 import pytest
 
-from consumer.adapters.postgres import schemas
-from consumer.adapters.postgres.embedded import EmbeddedPostgres
+from consumer.adapters.shipped_files import schemas_folder
 from consumer.domain.errors import Fatal, Misconfigured
+from consumer.embedded_postgres.server import EmbeddedPostgres
 from tests.cli import Ran, run
 from tests.processes import command
 
@@ -164,7 +164,7 @@ def test_as_a_command(empty_database: str) -> None:
 @pytest.mark.parametrize("folder", ["audit", "tests"])
 def test_what_we_ship_runs(database: str, folder: str) -> None:
     """The audit and the SQL tests, twice in a row."""
-    files = sorted(str(entry) for entry in (schemas.schemas_folder() / folder).iterdir() if entry.name.endswith(".sql"))
+    files = sorted(str(entry) for entry in (schemas_folder() / folder).iterdir() if entry.name.endswith(".sql"))
     assert files
     for _ in range(2):
         done = run(database, "sql", *files)

@@ -9,10 +9,10 @@ import socket
 import sys
 from pathlib import Path
 
-from consumer.adapters.postgres import migrate
-from consumer.adapters.postgres.embedded import EmbeddedPostgres
+from consumer.adapters.postgres.migrations import migrator
 from consumer.cli.service import run
 from consumer.domain.errors import ConsumerError
+from consumer.embedded_postgres.server import EmbeddedPostgres
 from tests.kafka import broker
 from tests.kafka.topics import Topics
 
@@ -41,7 +41,7 @@ def main() -> int:
         for topic, partitions in ((TOPIC, 6), (f"{TOPIC}.dead-letters", 1)):
             asyncio.run(Topics(cluster.bootstrap).create(topic, partitions=partitions))
         server = stack.enter_context(EmbeddedPostgres.start())
-        migrate.migrate(server.dsn())
+        migrator.migrate(server.dsn())
         stack.callback(URL.unlink, missing_ok=True)
         URL.touch(mode=0o600)
         URL.write_text(server.dsn())

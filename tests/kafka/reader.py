@@ -10,9 +10,9 @@ from consumer.adapters.clock import SystemClock
 from consumer.adapters.kafka.options import KafkaConnection, KafkaOptions
 from consumer.adapters.kafka.source import KafkaSource
 from consumer.domain.errors import Transient
-from consumer.domain.kafka_observations import LagSampled, PartitionsAssigned, RecordsRead
+from consumer.domain.facts import Fact
+from consumer.domain.kafka_facts import LagSampled, PartitionsAssigned, RecordsRead
 from consumer.domain.lag import Partition
-from consumer.domain.observations import Fact
 from consumer.domain.records import Record
 
 F = TypeVar("F")

@@ -11,8 +11,8 @@ import orjson
 import psycopg
 import pytest
 
-from consumer.adapters.postgres.embedded import EmbeddedPostgres
 from consumer.domain.records import Flaw, Headers
+from consumer.embedded_postgres.server import EmbeddedPostgres
 from tests.kafka.broker import Cluster
 from tests.kafka.inbox import assert_one_message_each, until_messages
 from tests.kafka.scene import kafka_env

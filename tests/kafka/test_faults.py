@@ -5,7 +5,7 @@ import signal
 
 import psycopg
 
-from consumer.adapters.postgres.migrate import migrate
+from consumer.adapters.postgres.migrations.migrator import migrate
 from tests.conftest import StartPostgres
 from tests.kafka.broker import Cluster
 from tests.kafka.inbox import assert_one_message_each, until_messages, value

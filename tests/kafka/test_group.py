@@ -11,7 +11,7 @@ from aiokafka.coordinator.assignors.range import RangePartitionAssignor
 
 from consumer.adapters.kafka import client, source
 from consumer.domain.errors import Transient
-from consumer.domain.kafka_observations import (
+from consumer.domain.kafka_facts import (
     CommitFailed,
     CommitFailure,
     ConsumerReplaced,

@@ -11,7 +11,8 @@ import pytest_asyncio
 
 from consumer.adapters.postgres.record_store import PostgresRecordStore
 from consumer.domain.errors import TooSlow, Transient
-from consumer.domain.records import Ingested, Intake
+from consumer.domain.records import Ingested
+from consumer.domain.webhook import Intake
 from tests.kafka.topics import event
 from tests.waiting import wait_for
 

@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from consumer.adapters.postgres.embedded import EmbeddedPostgres
-from consumer.adapters.postgres.migrate import migrate
+from consumer.adapters.postgres.migrations.migrator import migrate
+from consumer.embedded_postgres.server import EmbeddedPostgres
 from tests.kafka.topics import event
 from tests.servers import empty_database_on
 from tests.sql.inbox import Inbox

@@ -8,7 +8,7 @@ import pytest
 from aiokafka import AIOKafkaProducer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient, RecordsToDelete
 
-from consumer.domain.kafka_observations import OffsetsCommitted, PartitionsAssigned, RecordsExpired
+from consumer.domain.kafka_facts import OffsetsCommitted, PartitionsAssigned, RecordsExpired
 from consumer.domain.lag import Partition
 from tests.kafka.reader import ends, firsts, ids, lag, reading, sizes
 from tests.kafka.scene import Scene

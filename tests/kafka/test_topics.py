@@ -5,7 +5,7 @@ import time
 import pytest
 
 from consumer.adapters.kafka import client
-from consumer.domain.kafka_observations import LagSampled, TopicsMissing
+from consumer.domain.kafka_facts import LagSampled, TopicsMissing
 from consumer.domain.lag import Partition, PartitionLag
 from tests.kafka.reader import Reader, lag, reading, sizes
 from tests.kafka.scene import Scene

@@ -12,7 +12,8 @@ from aiokafka.admin import AIOKafkaAdminClient, NewPartitions, NewTopic
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 from aiokafka.errors import GroupCoordinatorNotAvailableError
 
-from consumer.domain.records import Headers, key_of
+from consumer.domain.records import Headers
+from consumer.domain.webhook import key_of
 
 
 def unique(prefix: str) -> str:

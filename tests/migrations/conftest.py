@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from consumer.adapters.postgres.embedded import EmbeddedPostgres, find_binaries
+from consumer.embedded_postgres.server import EmbeddedPostgres, find_binaries
 from tests.migrations.databases import Database, brownfield_on, empty_on, make_application_roles
 from tests.servers import TEST_SETTINGS, tested_majors
 

@@ -6,12 +6,12 @@ import psycopg
 import pytest
 from psycopg.rows import class_row
 
-from consumer.adapters.postgres import migrate, schemas
-from consumer.adapters.postgres.audit import Audit, AuditRow, audit
-from consumer.adapters.postgres.embedded import EmbeddedPostgres
+from consumer.adapters.postgres.migrations import migrator, sql_files
+from consumer.adapters.postgres.operating.audit import Audit, AuditRow, audit
+from consumer.embedded_postgres.server import EmbeddedPostgres
 from tests.migrations.databases import TABLES, Database, brownfield_on
 
-AUDIT = schemas.sql_file("audit", "audit_phase9_readiness.sql").text.encode()
+AUDIT = sql_files.sql_file("audit", "audit_phase9_readiness.sql").text.encode()
 
 
 def found(report: Audit, kind: str, part: str) -> AuditRow:
@@ -43,7 +43,7 @@ def test_a_database_of_the_wild_has_tables_and_functions(brownfield: Database) -
 
 def test_a_migrated_database_is_ready(brownfield: Database) -> None:
     """Every row is ok, again and again."""
-    migrate.migrate(brownfield.owned)
+    migrator.migrate(brownfield.owned)
     reports = [audit(brownfield.owned) for _ in range(2)]
     assert reports[0] == reports[1]
     assert all(row.ok for row in reports[0].rows), [row for row in reports[0].rows if not row.ok]
@@ -97,7 +97,7 @@ def test_damage_is_found(damaged: psycopg.Connection, damage: str, kind: str, pa
 @pytest.fixture(scope="module")
 def ready(newest_server: EmbeddedPostgres) -> Iterator[Database]:
     with brownfield_on(newest_server) as database:
-        migrate.migrate(database.owned)
+        migrator.migrate(database.owned)
         yield database
 
 
@@ -111,7 +111,7 @@ def damaged(ready: Database) -> Iterator[psycopg.Connection]:
 
 def test_what_only_informs_is_told(brownfield_newest: Database) -> None:
     """Triggers of the application, columns that routing does not fill, row security that holds for the owner too."""
-    migrate.migrate(brownfield_newest.owned)
+    migrator.migrate(brownfield_newest.owned)
     brownfield_newest.run(
         "create function noop() returns trigger language plpgsql as 'begin return null; end'",
         "create trigger leads after insert on messages for each row execute function noop()",
@@ -131,7 +131,7 @@ def test_what_only_informs_is_told(brownfield_newest: Database) -> None:
 
 def test_who_may_not_read_still_gets_an_answer(brownfield_newest: Database) -> None:
     """The count is unknown then, and nothing else."""
-    migrate.migrate(brownfield_newest.owned)
+    migrator.migrate(brownfield_newest.owned)
     with psycopg.connect(brownfield_newest.admin) as connection:
         connection.execute("set role anon")
         rows = connection.execute(AUDIT).fetchall()
@@ -140,7 +140,7 @@ def test_who_may_not_read_still_gets_an_answer(brownfield_newest: Database) -> N
 
 def test_the_audit_knows_all_indexes_of_the_migrations(fresh_newest: Database) -> None:
     """A migration that adds one must add it here."""
-    migrate.migrate(fresh_newest.owned)
+    migrator.migrate(fresh_newest.owned)
     names = fresh_newest.rows(
         "select 'public.' || indexname from pg_indexes where indexname like 'router\\_%' order by 1"
     )

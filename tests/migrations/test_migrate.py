@@ -11,8 +11,9 @@ from pathlib import Path
 import psycopg
 import pytest
 
-from consumer.adapters.postgres import migrate, schemas
-from consumer.adapters.postgres.migration_script import script
+from consumer.adapters.postgres.migrations import migrator, sql_files
+from consumer.adapters.postgres.migrations.psql_script import script
+from consumer.adapters.shipped_files import schemas_folder
 from consumer.domain.errors import ConsumerError, Fatal, Transient
 from tests.migrations.databases import Database
 from tests.waiting import PATIENCE, wait_for
@@ -22,39 +23,41 @@ OPEN_AND_WRITE = "insert into webhook_events (channel, type, event_id) values ('
 
 def test_an_empty_database_gets_everything(fresh: Database) -> None:
     """What check announces is what migrate does; then there is nothing left to do."""
-    names = [migration.name for migration in schemas.migrations()]
-    announced = migrate.check(fresh.owned)
+    names = [migration.name for migration in sql_files.migrations()]
+    announced = migrator.check(fresh.owned)
     assert announced[: len(names)] == [f"migration {name} is pending" for name in names]
     lines: list[str] = []
-    done = migrate.migrate(fresh.owned, report=lines.append)
+    done = migrator.migrate(fresh.owned, report=lines.append)
     assert list(done.migrations) == names
-    assert done.functions == len(schemas.functions())
+    assert done.functions == len(sql_files.functions())
     assert lines[: len(names)] == [f"applying {name}" for name in names]
-    assert migrate.check(fresh.owned) == []
+    assert migrator.check(fresh.owned) == []
 
 
 def test_the_second_run_does_nothing(fresh: Database) -> None:
     """It only confirms the rights."""
-    assert migrate.migrate(fresh.owned).changed
-    assert not migrate.migrate(fresh.owned).changed
-    assert migrate.migrate(fresh.owned, reapply=True).functions == len(schemas.functions())
+    assert migrator.migrate(fresh.owned).changed
+    assert not migrator.migrate(fresh.owned).changed
+    assert migrator.migrate(fresh.owned, reapply=True).functions == len(sql_files.functions())
 
 
 def test_many_at_the_same_time(fresh: Database) -> None:
     """One of them does the work, the others wait for it and find it done."""
     with ThreadPoolExecutor(4) as pool:
-        reports = list(pool.map(lambda _: migrate.migrate(fresh.owned), range(4)))
-    assert sorted(len(report.migrations) for report in reports) == [0, 0, 0, len(schemas.migrations())]
-    assert migrate.check(fresh.owned) == []
+        reports = list(pool.map(lambda _: migrator.migrate(fresh.owned), range(4)))
+    assert sorted(len(report.migrations) for report in reports) == [0, 0, 0, len(sql_files.migrations())]
+    assert migrator.check(fresh.owned) == []
 
 
 def test_a_waiting_migrator_stands_in_no_index_builds_way(fresh_newest: Database) -> None:
     """It asks for the lock again and again; to sit in pg_advisory_lock would keep a snapshot all the time."""
-    migrate.migrate(fresh_newest.owned)
+    migrator.migrate(fresh_newest.owned)
     lines: list[str] = []
     with fresh_newest.session() as busy:
-        busy.execute("select pg_advisory_lock(%s, %s)", migrate.LOCK)
-        migration = threading.Thread(target=migrate.migrate, args=[fresh_newest.owned], kwargs={"report": lines.append})
+        busy.execute("select pg_advisory_lock(%s, %s)", migrator.LOCK)
+        migration = threading.Thread(
+            target=migrator.migrate, args=[fresh_newest.owned], kwargs={"report": lines.append}
+        )
         migration.start()
         wait_for(lambda: lines, what="the migrator's report that it waits")
         busy.execute("set statement_timeout = '90s'")
@@ -69,19 +72,19 @@ def test_a_long_transaction_delays_the_migration_alone(
     brownfield_newest: Database, monkeypatch: pytest.MonkeyPatch, finish: Callable[[psycopg.Connection], None]
 ) -> None:
     """It steps back from the exclusive lock, so that others get through, and says whom it waits for."""
-    monkeypatch.setattr(migrate, "_LOCK_TIMEOUT", "set local lock_timeout = '50ms'")
+    monkeypatch.setattr(migrator, "_LOCK_TIMEOUT", "set local lock_timeout = '50ms'")
     lines: list[str] = []
     with psycopg.connect(brownfield_newest.admin, application_name="a long report") as long:
         long.execute(OPEN_AND_WRITE)
         migration = threading.Thread(
-            target=migrate.migrate, args=[brownfield_newest.owned], kwargs={"report": lines.append}
+            target=migrator.migrate, args=[brownfield_newest.owned], kwargs={"report": lines.append}
         )
         migration.start()
         wait_for(lambda: [line for line in lines if "waiting for a lock" in line], what="the migrator's report")
         brownfield_newest.run("set lock_timeout = '60s'", OPEN_AND_WRITE.replace("held", "other"))
         finish(long)
     migration.join(PATIENCE)
-    assert migrate.check(brownfield_newest.owned) == []
+    assert migrator.check(brownfield_newest.owned) == []
     waiting = next(line for line in lines if "waiting for a lock" in line)
     assert "event_columns.sql" in waiting
     assert "(a long report)" in waiting
@@ -89,17 +92,17 @@ def test_a_long_transaction_delays_the_migration_alone(
 
 def test_patience_ends(brownfield_newest: Database, monkeypatch: pytest.MonkeyPatch) -> None:
     """The error says who is in the way, and nothing of the step remains."""
-    monkeypatch.setattr(migrate, "_LOCK_TIMEOUT", "set local lock_timeout = '50ms'")
+    monkeypatch.setattr(migrator, "_LOCK_TIMEOUT", "set local lock_timeout = '50ms'")
     with psycopg.connect(brownfield_newest.admin, application_name="a long report") as long:
         long.execute(OPEN_AND_WRITE)
         with pytest.raises(Transient, match=r"event_columns\.sql.*lock timeout.*\(a long report\).*again later"):
-            migrate.migrate(brownfield_newest.owned, patience=0)
-    assert any("event_columns" in finding for finding in migrate.check(brownfield_newest.owned))
+            migrator.migrate(brownfield_newest.owned, patience=0)
+    assert any("event_columns" in finding for finding in migrator.check(brownfield_newest.owned))
 
 
 def test_an_interrupted_index_build_is_repaired(fresh: Database) -> None:
     """It leaves an invalid index behind, which the next run drops and builds again."""
-    migrate.migrate(fresh.owned)
+    migrator.migrate(fresh.owned)
     fresh.run("drop index router_ready_by_arrival")
     with psycopg.connect(fresh.admin) as old, fresh.session() as building, ThreadPoolExecutor(1) as pool:
         old.execute(OPEN_AND_WRITE)
@@ -112,12 +115,12 @@ def test_an_interrupted_index_build_is_repaired(fresh: Database) -> None:
         fresh.value(f"select pg_cancel_backend({pid})")
         with pytest.raises(psycopg.errors.QueryCanceled):
             build.result(PATIENCE)
-    assert migrate.check(fresh.owned) == ["index public.router_ready_by_arrival is invalid"]
+    assert migrator.check(fresh.owned) == ["index public.router_ready_by_arrival is invalid"]
     lines: list[str] = []
-    report = migrate.migrate(fresh.owned, report=lines.append)
+    report = migrator.migrate(fresh.owned, report=lines.append)
     assert report.repaired == ("public.router_ready_by_arrival",)
     assert any("router_ready_by_arrival" in line for line in lines)
-    assert migrate.check(fresh.owned) == []
+    assert migrator.check(fresh.owned) == []
     definition = fresh.value("select pg_get_indexdef('router_ready_by_arrival'::regclass)")
     assert "WHERE ((routed_at IS NULL)" in str(definition)
 
@@ -150,14 +153,14 @@ ACCIDENTS = [
 
 def test_functions_are_put_in_force_again(fresh_newest: Database) -> None:
     """Whatever the catalogue has become, the files are what holds; private functions without a file go."""
-    migrate.migrate(fresh_newest.owned)
+    migrator.migrate(fresh_newest.owned)
     before = functions(fresh_newest)
     for accident, finding in ACCIDENTS:
         fresh_newest.run(accident, role="app_owner")
-        assert any(found.startswith(finding) for found in migrate.check(fresh_newest.owned)), accident
-        assert migrate.migrate(fresh_newest.owned).functions == len(schemas.functions())
+        assert any(found.startswith(finding) for found in migrator.check(fresh_newest.owned)), accident
+        assert migrator.migrate(fresh_newest.owned).functions == len(sql_files.functions())
         assert functions(fresh_newest) == before, accident
-    assert migrate.check(fresh_newest.owned) == []
+    assert migrator.check(fresh_newest.owned) == []
 
 
 def functions(database: Database) -> list[tuple[object, ...]]:
@@ -169,35 +172,35 @@ def functions(database: Database) -> list[tuple[object, ...]]:
 
 def test_an_older_release_does_not_take_a_newer_one_back(fresh_newest: Database) -> None:
     """A replica with the old image that restarts in the middle of a roll-out must leave everything as it is."""
-    migrate.migrate(fresh_newest.owned)
+    migrator.migrate(fresh_newest.owned)
     fresh_newest.run(
         "insert into router.schema_migrations (version, name) values ('29990101000000', 'from the future')",
         "drop function public.auto_reply_stub(uuid)",
     )
     with pytest.raises(Fatal, match="newer release"):
-        migrate.migrate(fresh_newest.owned)
+        migrator.migrate(fresh_newest.owned)
     assert fresh_newest.value("select to_regproc('public.auto_reply_stub')") is None
-    assert "migration 29990101000000 belongs to a newer release" in migrate.check(fresh_newest.owned)
+    assert "migration 29990101000000 belongs to a newer release" in migrator.check(fresh_newest.owned)
 
 
 def test_an_error_names_its_place(fresh_newest: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """File, line and the database's words; nothing of the file stays, and a corrected one goes on."""
-    folder = Path(str(schemas.schemas_folder()))
+    folder = Path(str(schemas_folder()))
     shutil.copytree(folder, tmp_path / "schemas")
-    monkeypatch.setattr(schemas, "schemas_folder", lambda: tmp_path / "schemas")
+    monkeypatch.setattr(sql_files, "schemas_folder", lambda: tmp_path / "schemas")
     broken = tmp_path / "schemas" / "migrations" / "20991231235958_broken.sql"
     broken.write_text("create table router.half (id integer);\n\nselect nonsense\nfrom router.half;\n")
     with pytest.raises(Fatal, match=r'20991231235958_broken\.sql, line 3: column "nonsense" does not exist \(42703\)'):
-        migrate.migrate(fresh_newest.owned)
+        migrator.migrate(fresh_newest.owned)
     assert fresh_newest.value("select to_regclass('router.half')") is None
-    assert migrate.check(fresh_newest.owned)[0] == f"migration {broken.name} is pending"
+    assert migrator.check(fresh_newest.owned)[0] == f"migration {broken.name} is pending"
 
-    broken.write_text(f"{schemas.NO_TRANSACTION}\nselect 1;\n\n  -- a comment\n  select nonsense;\n")
+    broken.write_text(f"{sql_files.NO_TRANSACTION}\nselect 1;\n\n  -- a comment\n  select nonsense;\n")
     with pytest.raises(Fatal, match=r'20991231235958_broken\.sql, line 5: column "nonsense" does not exist'):
-        migrate.migrate(fresh_newest.owned)
+        migrator.migrate(fresh_newest.owned)
 
     broken.write_text("create table router.half (id integer);")
-    assert migrate.migrate(fresh_newest.owned).migrations == (broken.name,)
+    assert migrator.migrate(fresh_newest.owned).migrations == (broken.name,)
 
 
 OBSTACLES = [
@@ -237,26 +240,26 @@ def test_obstacles_are_found_before_anything_is_changed(brownfield_newest: Datab
     for obstacle, _ in OBSTACLES:
         brownfield_newest.run(obstacle, role=None if "owner to" in obstacle else "app_owner")
     with pytest.raises(Fatal, match="nothing was changed") as error:
-        migrate.migrate(brownfield_newest.owned)
+        migrator.migrate(brownfield_newest.owned)
     assert brownfield_newest.value("select to_regnamespace('router')") is None
     lines = str(error.value).splitlines()[1:]
     problems, remedies = lines[::2], lines[1::2]
     assert len(problems) == len(OBSTACLES)
     for _, problem in OBSTACLES:
         assert any(re.search(problem, line) for line in problems), problem
-        assert any(re.search(problem, finding) for finding in migrate.check(brownfield_newest.owned)), problem
+        assert any(re.search(problem, finding) for finding in migrator.check(brownfield_newest.owned)), problem
     for remedy in remedies:
         assert remedy.endswith(";")
         brownfield_newest.run(remedy.rpartition(", or: ")[2])
-    migrate.migrate(brownfield_newest.owned)
-    assert migrate.check(brownfield_newest.owned) == []
+    migrator.migrate(brownfield_newest.owned)
+    assert migrator.check(brownfield_newest.owned) == []
 
 
 def test_everybody_may_create_in_public(brownfield_newest: Database) -> None:
     """As it was by default before Postgres 15: nobody needs to be given that right."""
     brownfield_newest.run("alter schema public owner to postgres; grant create on schema public to public")
-    migrate.migrate(brownfield_newest.owned)
-    assert migrate.check(brownfield_newest.owned) == []
+    migrator.migrate(brownfield_newest.owned)
+    assert migrator.check(brownfield_newest.owned) == []
 
 
 def test_another_kind_of_table_is_refused(brownfield_newest: Database) -> None:
@@ -265,7 +268,7 @@ def test_another_kind_of_table_is_refused(brownfield_newest: Database) -> None:
         "alter table message_analysis rename to analysis_table; create view message_analysis as select 1"
     )
     with pytest.raises(Fatal, match=r"public\.message_analysis is not an ordinary table"):
-        migrate.migrate(brownfield_newest.owned)
+        migrator.migrate(brownfield_newest.owned)
 
 
 @pytest.mark.parametrize(
@@ -278,20 +281,20 @@ def test_another_kind_of_table_is_refused(brownfield_newest: Database) -> None:
 def test_no_connection(conninfo: str, kind: type[Exception], message: str) -> None:
     """An address that is none is wrong for good; a server that is away may come."""
     with pytest.raises(kind, match=message):
-        migrate.migrate(conninfo)
+        migrator.migrate(conninfo)
 
 
 def test_a_wrong_password_is_for_good(fresh_newest: Database) -> None:
     """It will be as wrong the next time."""
     with pytest.raises(Fatal):
-        migrate.check(fresh_newest.admin.replace(fresh_newest.server.password, "wrong"))
+        migrator.check(fresh_newest.admin.replace(fresh_newest.server.password, "wrong"))
 
 
 def test_an_old_server_is_refused(fresh_newest: Database, monkeypatch: pytest.MonkeyPatch) -> None:
     """Before anything is tried there."""
-    monkeypatch.setattr(migrate, "MINIMUM_MAJOR", 99)
+    monkeypatch.setattr(migrator, "MINIMUM_MAJOR", 99)
     with pytest.raises(Fatal, match="needs 99 or newer"):
-        migrate.migrate(fresh_newest.admin)
+        migrator.migrate(fresh_newest.admin)
 
 
 def test_the_script_for_psql_does_the_same(fresh: Database) -> None:
@@ -309,5 +312,5 @@ def test_the_script_for_psql_does_the_same(fresh: Database) -> None:
             check=False,
         )
         assert (run.returncode, run.stderr) == (0, "")
-    assert migrate.check(fresh.owned) == []
-    assert not migrate.migrate(fresh.owned).changed
+    assert migrator.check(fresh.owned) == []
+    assert not migrator.migrate(fresh.owned).changed

@@ -7,8 +7,8 @@ import threading
 import psycopg
 import pytest
 
-from consumer.adapters.postgres import migrate, schemas
-from consumer.adapters.postgres.statements import split_statements
+from consumer.adapters.postgres.migrations import migrator, sql_files
+from consumer.adapters.postgres.scripts.statements import split_statements
 from tests.migrations.databases import Database
 
 NAMES = ("test_phase9_tables_only", "test_phase9_basic", "test_phase9_implementation")
@@ -25,7 +25,7 @@ def run(database: Database, name: str) -> list[list[tuple[object, ...]]]:
     """Runs a script as psql does, statement by statement; returns its result sets."""
     results = []
     with psycopg.connect(database.owned, autocommit=True) as connection:
-        for statement in split_statements(schemas.sql_file("tests", f"{name}.sql").text):
+        for statement in split_statements(sql_files.sql_file("tests", f"{name}.sql").text):
             cursor = connection.execute(statement.text.encode())
             if cursor.description is not None:
                 results.append(cursor.fetchall())
@@ -35,7 +35,7 @@ def run(database: Database, name: str) -> list[list[tuple[object, ...]]]:
 @pytest.mark.parametrize("name", NAMES)
 def test_it_passes_again_and_again(brownfield: Database, name: str) -> None:
     """Each run removes what the last one left, and nothing else is left over."""
-    migrate.migrate(brownfield.owned)
+    migrator.migrate(brownfield.owned)
     counts = []
     for _ in range(3):
         assert run(brownfield, name)[-1] == [(name, "passed")]
@@ -46,7 +46,7 @@ def test_it_passes_again_and_again(brownfield: Database, name: str) -> None:
 @pytest.mark.parametrize("name", NAMES)
 def test_a_backlog_is_no_obstacle(fresh_newest: Database, name: str) -> None:
     """Thousands of events wait, some with dates of long ago; no more of them are routed than one call takes."""
-    migrate.migrate(fresh_newest.owned)
+    migrator.migrate(fresh_newest.owned)
     fresh_newest.run(BACKLOG)
     assert run(fresh_newest, name)[-1] == [(name, "passed")]
     routed = fresh_newest.value(
@@ -57,7 +57,7 @@ def test_a_backlog_is_no_obstacle(fresh_newest: Database, name: str) -> None:
 
 def test_events_before_all_time_are_no_obstacle(fresh_newest: Database) -> None:
     """They come before the test's own, and cannot be routed: they are parked, as any call would do."""
-    migrate.migrate(fresh_newest.owned)
+    migrator.migrate(fresh_newest.owned)
     fresh_newest.run(BACKLOG.replace("'0001-01-01 BC'", "'-infinity'"))
     assert run(fresh_newest, NAMES[2])[-1] == [(NAMES[2], "passed")]
     assert fresh_newest.value("select count(*) from router.parked_events") == 500
@@ -65,7 +65,7 @@ def test_events_before_all_time_are_no_obstacle(fresh_newest: Database) -> None:
 
 def test_beside_a_running_service(fresh_newest: Database) -> None:
     """Somebody routes all the time, and does not get hold of the test's events."""
-    migrate.migrate(fresh_newest.owned)
+    migrator.migrate(fresh_newest.owned)
     done = threading.Event()
 
     def serve() -> None:
@@ -109,7 +109,7 @@ def test_beside_a_running_service(fresh_newest: Database) -> None:
 )
 def test_it_fails_when_something_is_wrong(fresh_newest: Database, name: str, damage: str, message: str) -> None:
     """With an exception, so that psql -v ON_ERROR_STOP=1 fails, and without any row left behind."""
-    migrate.migrate(fresh_newest.owned)
+    migrator.migrate(fresh_newest.owned)
     fresh_newest.run(damage)
     with pytest.raises(psycopg.errors.RaiseException, match=message):
         run(fresh_newest, name)
@@ -125,7 +125,7 @@ def test_psql_runs_them(fresh_newest: Database) -> None:
     def exit_code(*path: str) -> int:
         return subprocess.run(
             [psql, "--no-psqlrc", "--quiet", "--set=ON_ERROR_STOP=1", "--file=-", fresh_newest.owned],
-            input=schemas.sql_file(*path).text,
+            input=sql_files.sql_file(*path).text,
             capture_output=True,
             text=True,
             check=False,
@@ -133,6 +133,6 @@ def test_psql_runs_them(fresh_newest: Database) -> None:
 
     assert exit_code("tests", "test_phase9_tables_only.sql") == 3
     assert exit_code("audit", "audit_phase9_readiness.sql") == 0
-    migrate.migrate(fresh_newest.owned)
+    migrator.migrate(fresh_newest.owned)
     assert [exit_code("tests", f"{name}.sql") for name in NAMES] == [0, 0, 0]
     assert exit_code("audit", "audit_phase9_readiness.sql") == 0

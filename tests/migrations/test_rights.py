@@ -8,10 +8,10 @@ import psycopg
 import pytest
 from psycopg import sql
 
-from consumer.adapters.postgres import migrate
-from consumer.adapters.postgres.audit import audit
-from consumer.adapters.postgres.embedded import EmbeddedPostgres, all_binaries
+from consumer.adapters.postgres.migrations import migrator
+from consumer.adapters.postgres.operating.audit import audit
 from consumer.domain.errors import Fatal
+from consumer.embedded_postgres.server import EmbeddedPostgres, all_binaries
 from tests.conftest import StartPostgres
 from tests.migrations.databases import TABLES, Database, brownfield_on, empty_on, make_brownfield, make_role
 
@@ -60,7 +60,7 @@ FUNCTIONS = """
 def migrated(application_server: EmbeddedPostgres) -> Iterator[Database]:
     """A fresh installation by app_owner, who is no superuser, beside anon and authenticated; tests only add rows."""
     with empty_on(application_server) as database:
-        migrate.migrate(database.owned)
+        migrator.migrate(database.owned)
         yield database
 
 
@@ -155,7 +155,7 @@ def test_rights_by_default_are_taken_back(newest_server: EmbeddedPostgres) -> No
             "alter default privileges in schema public grant all on functions to anon, authenticated",
             role="app_owner",
         )
-        migrate.migrate(database.owned)
+        migrator.migrate(database.owned)
         assert table_rights(database, "anon") == set()
         assert {right for _, right in table_rights(database, "authenticated")} == {"select"}
 
@@ -200,8 +200,8 @@ def test_jobs_of_the_former_owner_go_on(brownfield: Database) -> None:
     """A role that owned a function and not the tables could call it without any grant, and still can."""
     make_role(brownfield.server, "jobs", "login")
     brownfield.run("alter function route_unrouted_events(text, integer) owner to jobs")
-    migrate.migrate(brownfield.admin)
-    migrate.migrate(brownfield.admin)
+    migrator.migrate(brownfield.admin)
+    migrator.migrate(brownfield.admin)
     assert brownfield.value("select route_unrouted_events()", role="jobs") == 10
     assert brownfield.value("select route_unrouted_events()", role="app_owner") == 0
 
@@ -229,28 +229,28 @@ def test_an_owner_who_is_no_superuser(bare_server: EmbeddedPostgres) -> None:
     make_role(bare_server, "authenticated", "nologin")
     database = own_database(bare_server, "hosted", "postgres-like")  # a name that must be quoted
     make_brownfield(database)
-    migrate.migrate(database.owned)
-    assert not migrate.migrate(database.owned).changed
-    assert migrate.migrate(database.owned, reapply=True).functions
+    migrator.migrate(database.owned)
+    assert not migrator.migrate(database.owned).changed
+    assert migrator.migrate(database.owned, reapply=True).functions
     assert audit(database.owned).ok
-    assert migrate.check(database.owned) == []
+    assert migrator.check(database.owned) == []
     database.run(
         "select ingest_webhook_event('tiktok', 'message', 'a', 'b', 'c', 'd', null, null, null, null)", role="anon"
     )
     assert database.value("select route_unrouted_events()", role="postgres-like") == 1
 
     # The superuser may take over, and the owner again after him.
-    assert migrate.migrate(database.admin, reapply=True).functions
-    assert migrate.migrate(database.owned, reapply=True).functions
+    assert migrator.migrate(database.admin, reapply=True).functions
+    assert migrator.migrate(database.owned, reapply=True).functions
     assert audit(database.owned).ok
 
     # Another owner's database on the same server: the role that owns the public functions is there, but not his.
     other = own_database(bare_server, "other", "newcomer")
     if bare_server.major >= 16:
         with pytest.raises(Fatal, match='"newcomer" may not act as role "webhook_router_api"') as error:
-            migrate.migrate(other.owned)
+            migrator.migrate(other.owned)
         other.run(str(error.value).splitlines()[-1])
-    migrate.migrate(other.owned)
+    migrator.migrate(other.owned)
     assert audit(other.owned).ok
 
 
@@ -260,9 +260,9 @@ def test_roles_that_are_there_first(private_postgres: StartPostgres) -> None:
     database = own_database(server, "hosted", "modest")
     database.run("alter role modest nocreaterole", ROLES_SQL, ROLES_SQL)
     with pytest.raises(Fatal, match='"modest" may not make roles') as error:
-        migrate.migrate(database.owned)
+        migrator.migrate(database.owned)
     database.run(str(error.value).splitlines()[-1])
-    migrate.migrate(database.owned)
+    migrator.migrate(database.owned)
     assert audit(database.owned).ok
     check_service(database)
 
@@ -270,20 +270,20 @@ def test_roles_that_are_there_first(private_postgres: StartPostgres) -> None:
 def test_roles_that_come_after_the_schema(private_postgres: StartPostgres) -> None:
     """The next run gives them what they would have got; what has been decided meanwhile stays."""
     database = own_database(private_postgres(), "hosted", "app_owner")
-    migrate.migrate(database.owned)
+    migrator.migrate(database.owned)
     database.run(ROLES_SQL, role="app_owner")
     check_service(database)
 
     make_role(database.server, "anon", "nologin")
     make_role(database.server, "authenticated", "nologin")
-    migrate.migrate(database.owned)
+    migrator.migrate(database.owned)
     assert database.value("select route_unrouted_events()", role="anon") == 0
     assert database.value("select count(*) from messages", role="authenticated") == 1
     assert table_rights(database, "anon") == set()
     check_service(database)
 
     database.run("drop policy messages_select_authenticated on messages; revoke select on messages from authenticated")
-    migrate.migrate(database.owned)
+    migrator.migrate(database.owned)
     assert ("messages", "select") not in table_rights(database, "authenticated")
 
 
@@ -311,7 +311,7 @@ def check_service(database: Database) -> None:
 def test_an_upgrade_by_a_superuser_of_an_owner_without_rights(application_server: EmbeddedPostgres) -> None:
     """Routing writes as the owner of the tables, whoever migrates."""
     with brownfield_on(application_server, events=100) as database:
-        migrate.migrate(database.admin)
+        migrator.migrate(database.admin)
         owners = database.rows(
             "select distinct proowner::regrole::text from pg_proc where pronamespace = 'router'::regnamespace"
         )
@@ -323,9 +323,9 @@ def test_an_upgrade_by_a_member_of_the_owner(brownfield: Database) -> None:
     """A login for deployments migrates with the owner's rights, and what it makes belongs to the owner."""
     make_role(brownfield.server, "deployer", "login in role app_owner")
     deployer = brownfield.server.dsn(brownfield.name, user="deployer")
-    migrate.migrate(deployer)
-    assert migrate.check(deployer) == []
+    migrator.migrate(deployer)
+    assert migrator.check(deployer) == []
     assert audit(deployer).ok
     assert brownfield.value("select count(*) from pg_class where relowner = 'deployer'::regrole") == 0
-    assert not migrate.migrate(brownfield.owned).changed
-    assert migrate.migrate(deployer, reapply=True).functions
+    assert not migrator.migrate(brownfield.owned).changed
+    assert migrator.migrate(deployer, reapply=True).functions

@@ -9,8 +9,8 @@ from typing import Self
 import psycopg
 import pytest
 
-from consumer.adapters.postgres import migrate
-from consumer.adapters.postgres.embedded import EmbeddedPostgres
+from consumer.adapters.postgres.migrations import migrator
+from consumer.embedded_postgres.server import EmbeddedPostgres
 from tests.migrations.databases import TABLES, WILD, Database, brownfield_on, catalogue, empty_on
 from tests.waiting import PATIENCE, wait_for
 
@@ -62,8 +62,8 @@ def test_a_large_database_is_upgraded_in_place(large: Database) -> None:
     """No table is rewritten, no row changed; indexes are built under a lock that lets writers through, others never."""
     before = fingerprint(large)
     with LockSampler(large) as sampler:
-        migrate.migrate(large.owned)
-    assert migrate.check(large.owned) == []
+        migrator.migrate(large.owned)
+    assert migrator.check(large.owned) == []
     assert fingerprint(large) == before
     builds = {mode for what, name, mode in sampler.seen if what == "index build" and name.endswith("webhook_events")}
     assert builds, "the builds over the large table take long enough to be seen"
@@ -96,7 +96,7 @@ def test_writers_go_on_while_an_index_build_waits(brownfield_newest: Database) -
             old.execute("insert into webhook_events (channel, type, event_id) values ('tiktok', 'message', 'old')")
             waiting.set()
 
-    migration = threading.Thread(target=migrate.migrate, args=[brownfield_newest.owned], kwargs={"report": report})
+    migration = threading.Thread(target=migrator.migrate, args=[brownfield_newest.owned], kwargs={"report": report})
     migration.start()
     try:
         assert waiting.wait(PATIENCE)
@@ -127,15 +127,15 @@ def test_writers_go_on_while_an_index_build_waits(brownfield_newest: Database) -
         old.commit()
         old.close()
         migration.join(PATIENCE)
-    assert migrate.check(brownfield_newest.owned) == []
+    assert migrator.check(brownfield_newest.owned) == []
 
 
-@pytest.mark.parametrize("migrator", ["owner", "superuser"])
-def test_an_upgrade_ends_where_a_fresh_installation_does(application_server: EmbeddedPostgres, migrator: str) -> None:
+@pytest.mark.parametrize("migrating", ["owner", "superuser"])
+def test_an_upgrade_ends_where_a_fresh_installation_does(application_server: EmbeddedPostgres, migrating: str) -> None:
     """Columns, keys, indexes, functions, triggers, policies, owners and grants are the same ones."""
     with empty_on(application_server) as fresh, brownfield_on(application_server, events=100) as old:
-        migrate.migrate(fresh.owned)
-        migrate.migrate(old.owned if migrator == "owner" else old.admin)
+        migrator.migrate(fresh.owned)
+        migrator.migrate(old.owned if migrating == "owner" else old.admin)
         # Tables that were there before go on giving random keys.
         ours = {tuple(str(part).replace("uuidv7()", "gen_random_uuid()") for part in row) for row in catalogue(fresh)}
         assert {tuple(map(str, row)) for row in catalogue(old)} == ours
@@ -148,15 +148,15 @@ def test_columns_and_tables_that_are_missing_come_in(brownfield: Database) -> No
         "drop table message_analysis cascade",
         "drop function auto_reply_stub(uuid), route_unrouted_events(text, integer)",
     )
-    migrate.migrate(brownfield.admin)
-    assert migrate.check(brownfield.admin) == []
+    migrator.migrate(brownfield.admin)
+    assert migrator.check(brownfield.admin) == []
     owners = brownfield.rows("select distinct tableowner::text from pg_tables where schemaname in ('public', 'router')")
     assert owners == [("app_owner",)]
 
 
 def test_the_backlog_is_routed_after_the_upgrade(brownfield: Database) -> None:
     """The old functions' backlog goes where they would have put it: the newest of two open conversations."""
-    migrate.migrate(brownfield.admin)
+    migrator.migrate(brownfield.admin)
     assert brownfield.value("select route_unrouted_events(null, 500)", role="authenticated") == 10
     misplaced = """
         select count(*)
@@ -193,7 +193,7 @@ def test_triggers_of_the_application_keep_working(brownfield: Database, schema: 
         """,
         role="app_owner",
     )
-    migrate.migrate(brownfield.admin)
+    migrator.migrate(brownfield.admin)
     assert brownfield.value("select route_unrouted_events()", role="anon") == 10
     assert brownfield.value("select count(*) from leads") == 10
     assert brownfield.value("select count(*) from message_analysis") == 10
@@ -205,14 +205,14 @@ def test_look_up_indexes_are_built_only_where_they_are_missing(brownfield: Datab
     built = (
         "select indexname::text from pg_indexes where indexname ~ '^router_.*_by_(contact|conversation)$' order by 1"
     )
-    migrate.migrate(brownfield.admin)
+    migrator.migrate(brownfield.admin)
     assert brownfield.rows(built) == []
     brownfield.run(
         "drop index idx_conv_contact, idx_messages_conv_sent, idx_cc_contact",
         "create index on contact_channels (channel, contact_id)",
         "delete from router.schema_migrations where name like '%lookup_indexes%'",
     )
-    migrate.migrate(brownfield.admin)
+    migrator.migrate(brownfield.admin)
     assert [name for (name,) in brownfield.rows(built)] == [
         "router_channels_by_contact",
         "router_conversations_by_contact",

@@ -6,8 +6,8 @@ import psycopg
 import pytest
 from psycopg import sql
 
-from consumer.adapters.postgres.embedded import EmbeddedPostgres
-from consumer.adapters.postgres.migrate import migrate
+from consumer.adapters.postgres.migrations.migrator import migrate
+from consumer.embedded_postgres.server import EmbeddedPostgres
 from tests.servers import TEST_SETTINGS, empty_database_on, newest_binaries, oldest_binaries, tested_majors
 
 COUNTING = {

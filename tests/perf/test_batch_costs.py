@@ -9,10 +9,10 @@ from pathlib import Path
 import psycopg
 import pytest
 
-from consumer.adapters.postgres.embedded import EmbeddedPostgres
 from consumer.adapters.postgres.store import PostgresStore
 from consumer.domain.errors import Transient
-from consumer.domain.events import BEGINNING, Batch, Window
+from consumer.domain.routing import BEGINNING, Batch, Window
+from consumer.embedded_postgres.server import EmbeddedPostgres
 from tests.perf.backlog import load
 
 RECORDED = Path(__file__).parent / "wal_bytes.json"

@@ -13,7 +13,7 @@ from uuid import UUID
 
 import pytest
 
-from consumer.adapters.postgres.embedded import EmbeddedPostgres
+from consumer.embedded_postgres.server import EmbeddedPostgres
 from tests.servers import empty_database_on
 from tests.sql.conftest import DatabaseOn
 from tests.sql.inbox import Inbox

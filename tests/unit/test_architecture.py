@@ -31,7 +31,7 @@ def test_the_environment_is_read_in_one_place() -> None:
     reasons = {
         "config.py",
         "cli/app.py",  # --debug
-        "adapters/postgres/embedded_binaries.py",  # PATH, and the environment of a child process
+        "embedded_postgres/binaries.py",  # PATH, and the environment of a child process
         "cli/service.py",  # hands NOTIFY_SOCKET to the adapter
     }
     readers = {

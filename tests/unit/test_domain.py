@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from consumer.domain.backoff import Backoff
-from consumer.domain.events import BEGINNING, Batch
+from consumer.domain.routing import BEGINNING, Batch
 
 
 @given(attempt=st.integers(1, 10**9), jitter=st.floats(0, 1, exclude_max=True))

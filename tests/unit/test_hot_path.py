@@ -6,10 +6,10 @@ from typing import Self
 
 from consumer.domain.backoff import Backoff
 from consumer.domain.errors import Transient
-from consumer.domain.events import BEGINNING, Backlog, Batch, Bell, Window
-from consumer.domain.observations import Fact
+from consumer.domain.facts import Fact
+from consumer.domain.routing import BEGINNING, Backlog, Batch, Bell, Window
+from consumer.pipeline.hot_path import HotPath, HotPathSettings
 from consumer.pipeline.pacing import Signal, Watermark
-from consumer.pipeline.router import HotPath, HotPathSettings
 from tests.waiting import await_for
 
 

@@ -5,8 +5,8 @@ from typing import Any
 import pytest
 from structlog.testing import capture_logs
 
-from consumer.adapters.logs import Log
-from consumer.domain.observations import Fact, ListenerUp, Loop, LoopFailed, LoopRecovered
+from consumer.adapters.telemetry.log import Log
+from consumer.domain.facts import Fact, ListenerUp, Loop, LoopFailed, LoopRecovered
 
 REFUSED, STARTING = "connection refused", "the database system is starting up"
 

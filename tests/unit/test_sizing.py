@@ -7,8 +7,8 @@ import pytest
 
 from consumer.domain.backoff import Backoff
 from consumer.domain.errors import TooSlow
-from consumer.domain.events import BEGINNING, Backlog, Batch, Bell, Cursor, Path, Window
-from consumer.domain.observations import BatchTooSlow, EventTooSlow, Fact, SweepFinished
+from consumer.domain.facts import BatchTooSlow, EventTooSlow, Fact, SweepFinished
+from consumer.domain.routing import BEGINNING, Backlog, Batch, Bell, Cursor, Path, Window
 from consumer.pipeline.pacing import Signal, Watermark
 from consumer.pipeline.reconciler import Reconciler, ReconcilerSettings
 from consumer.pipeline.single_sweep import SingleSweep

@@ -8,7 +8,7 @@ import typer
 from hypothesis import given
 from hypothesis import strategies as st
 
-from consumer.cli.dead_letters import parse_duration
+from consumer.cli.parked import parse_duration
 from consumer.cli.tables import duration, pairs, printable, table
 
 

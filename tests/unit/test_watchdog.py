@@ -11,8 +11,8 @@ import pytest
 from consumer.adapters import pulse
 from consumer.adapters.pulse import Pulse
 from consumer.domain.errors import Fatal
-from consumer.domain.events import Path
-from consumer.domain.observations import BatchTooSlow, EventTooSlow, Loop, Progress
+from consumer.domain.facts import BatchTooSlow, EventTooSlow, Loop, Progress
+from consumer.domain.routing import Path
 from consumer.pipeline import watchdog
 from consumer.pipeline.health import Health
 from consumer.pipeline.watchdog import LOOKS, Watchdog

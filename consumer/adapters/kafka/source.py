@@ -12,7 +12,7 @@ from consumer.adapters.kafka.decoding import codec
 from consumer.adapters.kafka.options import KafkaConnection, KafkaOptions
 from consumer.adapters.kafka.writer import TopicWriter, as_message
 from consumer.domain.errors import Fatal, Transient
-from consumer.domain.kafka_observations import (
+from consumer.domain.kafka_facts import (
     BrokersAnswer,
     CommitFailed,
     CommitFailure,

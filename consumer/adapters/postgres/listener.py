@@ -10,7 +10,7 @@ from psycopg import sql
 from consumer.adapters.postgres.connection import connect, translated
 from consumer.domain.backoff import Backoff
 from consumer.domain.errors import Fatal, Transient
-from consumer.domain.observations import (
+from consumer.domain.facts import (
     ListenerLost,
     ListenerUnavailable,
     ListenerUp,

@@ -5,7 +5,8 @@ from collections.abc import Sequence
 
 from consumer.adapters.postgres.connection import Session
 from consumer.adapters.postgres.store import batch_of
-from consumer.domain.records import Ingested, Intake, Refusal
+from consumer.domain.records import Ingested, Refusal
+from consumer.domain.webhook import Intake
 
 INGEST_AND_ROUTE = """
     select (r.batch).claimed, (r.batch).inserted, (r.batch).parked, (r.batch).dead, (r.batch).channels, (r.batch).ages,

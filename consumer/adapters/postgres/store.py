@@ -5,7 +5,7 @@ import time
 from psycopg.rows import TupleRow
 
 from consumer.adapters.postgres.connection import Session
-from consumer.domain.events import Backlog, Batch, Bell, Cursor, Window
+from consumer.domain.routing import Backlog, Batch, Bell, Cursor, Window
 
 BOUNDS = """
     case when %(rewind)s > 0 then least(%(after_at)s::timestamptz, now()) - make_interval(secs => %(rewind)s)

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 
-from consumer.adapters.postgres import migrate
+from consumer.adapters.postgres.migrations import migrator
 from tests.chaos.faults.courses import meanwhile
 from tests.chaos.faults.fault import fault
 from tests.chaos.scene import Scene
@@ -32,7 +32,7 @@ LATER = {
 
 @fault("migrated-while-serving", "the schema is applied again, over and over, under traffic")
 def migrated(scene: Scene) -> Iterator[None]:
-    with meanwhile(lambda: migrate.migrate(scene.database.dsn, reapply=True, patience=20), every=0.1):
+    with meanwhile(lambda: migrator.migrate(scene.database.dsn, reapply=True, patience=20), every=0.1):
         yield
 
 
@@ -58,4 +58,4 @@ def release_before(scene: Scene) -> Iterator[None]:
            end $$"""
     )
     yield
-    migrate.migrate(scene.database.dsn)
+    migrator.migrate(scene.database.dsn)

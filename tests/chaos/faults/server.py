@@ -5,7 +5,7 @@ import os
 import signal
 from collections.abc import Iterator
 
-from consumer.adapters.postgres import embedded_process
+from consumer.embedded_postgres import process
 from tests.chaos.faults.fault import fault
 from tests.chaos.scene import Scene
 from tests.waiting import wait_for
@@ -42,7 +42,7 @@ def killed(scene: Scene) -> Iterator[None]:
     alone=True,
 )
 def frozen(scene: Scene) -> Iterator[None]:
-    family = [scene.server.pid, *embedded_process._children(scene.server.pid)]
+    family = [scene.server.pid, *process._children(scene.server.pid)]
     for pid in family:
         with contextlib.suppress(ProcessLookupError):
             os.kill(pid, signal.SIGSTOP)

@@ -11,9 +11,8 @@ from typing import Literal, assert_never
 
 import structlog
 
-from consumer.adapters.kafka.lines import KafkaLines
-from consumer.domain.kafka_observations import KafkaFact
-from consumer.domain.observations import (
+from consumer.adapters.telemetry.kafka_log import KafkaLog
+from consumer.domain.facts import (
     BacklogSampled,
     BatchRouted,
     BatchTooSlow,
@@ -32,6 +31,7 @@ from consumer.domain.observations import (
     Stopping,
     SweepFinished,
 )
+from consumer.domain.kafka_facts import KafkaFact
 
 
 def configure(*, format: Literal["auto", "json", "text"], level: str) -> None:  # noqa: A002 - the setting's name
@@ -110,7 +110,7 @@ class Log:
 
     def __init__(self, *, summary_every: float) -> None:
         self._log = structlog.get_logger()
-        self._kafka = KafkaLines(self._log)
+        self._kafka = KafkaLog(self._log)
         self._summary_every = summary_every
         self._since = time.monotonic()
         self._tally: Counter[str] = Counter()

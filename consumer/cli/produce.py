@@ -10,14 +10,14 @@ import orjson
 import typer
 
 from consumer import config
-from consumer.adapters import logs
 from consumer.adapters.event_schema import event_schema
 from consumer.adapters.kafka.writer import Message, TopicWriter
 from consumer.adapters.ndjson import Line, LineReader, RejectedLines, Rejection, open_source
+from consumer.adapters.telemetry import log as logs
 from consumer.cli.database import AsJson
 from consumer.cli.ingest import rejected_file
 from consumer.cli.service import run_async
-from consumer.domain.records import key_of
+from consumer.domain.webhook import key_of
 
 AT_ONCE = 5000
 WRITE_WITHIN = 120.0

@@ -6,7 +6,7 @@ from typing import Protocol, assert_never
 
 from prometheus_client import Counter, Gauge
 
-from consumer.domain.kafka_observations import (
+from consumer.domain.kafka_facts import (
     BrokersAnswer,
     CommitFailed,
     CommitFailure,
@@ -33,7 +33,7 @@ class ManyAtOnce(Protocol):
         ...
 
 
-class KafkaSeries:
+class KafkaMetrics:
     """The series of one Kafka source; `counter`, `gauge` and `histogram` register one, given name, text and labels."""
 
     def __init__(

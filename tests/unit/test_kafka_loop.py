@@ -7,22 +7,13 @@ import pytest
 
 from consumer.domain.backoff import Backoff
 from consumer.domain.errors import Rejected, TooSlow, Transient
-from consumer.domain.events import BEGINNING, Batch
-from consumer.domain.kafka_observations import RecordDeadLettered, RecordsDone
+from consumer.domain.facts import BatchTooSlow, EventTooSlow, Fact
+from consumer.domain.kafka_facts import RecordDeadLettered, RecordsDone
 from consumer.domain.lag import Partition
-from consumer.domain.observations import BatchTooSlow, EventTooSlow, Fact
-from consumer.domain.records import (
-    DeadLetter,
-    Flaw,
-    Flawed,
-    Ingested,
-    Intake,
-    Meaning,
-    Record,
-    Refusal,
-    Skip,
-)
-from consumer.pipeline.ingester import Ingester, IngesterSettings
+from consumer.domain.records import DeadLetter, Flaw, Flawed, Ingested, Meaning, Record, Refusal, Skip
+from consumer.domain.routing import BEGINNING, Batch
+from consumer.domain.webhook import Intake
+from consumer.pipeline.kafka_loop import KafkaLoop, KafkaLoopSettings
 
 A, B = Partition("events", 0), Partition("events", 1)
 BAD = Flawed(flaw=Flaw.NOT_JSON, reason="not JSON")
@@ -53,12 +44,12 @@ class Parts:
         self.facts: list[Fact] = []
         self.fails: Callable[[Sequence[Intake], bool], Iterable[Refusal]] = lambda intakes, untried: ()
         self.dead_letter_fails = False
-        self.ingester = Ingester(
+        self.kafka_loop = KafkaLoop(
             source=self,
             stores=[self] * lanes,
             observer=self.facts.append,
             clock=self,
-            settings=IngesterSettings(batch_size=1000),
+            settings=KafkaLoopSettings(batch_size=1000),
         )
 
     def monotonic(self) -> float:
@@ -118,7 +109,7 @@ def seen(parts: Parts, kind: type[Fact]) -> int:
 async def test_effects_come_before_offsets() -> None:
     """Store, dead letters, commit; in this order, and one offset a partition."""
     parts = Parts([record(A, 7), record(B, 1), record(A, 8, BAD), record(A, 9, Skip.TOMBSTONE)])
-    await parts.ingester.step()
+    await parts.kafka_loop.step()
     assert parts.told == [
         ("store", ["0-7", "1-1"]),
         ("dead", [(A, 8)]),
@@ -130,9 +121,9 @@ async def test_effects_come_before_offsets() -> None:
 async def test_nothing_read_is_nothing_done() -> None:
     """A quiet topic costs the database nothing, once it has shown that it is there."""
     parts = Parts([record(A, 1)], [])
-    await parts.ingester.step()
+    await parts.kafka_loop.step()
     parts.told.clear()
-    await parts.ingester.step()
+    await parts.kafka_loop.step()
     assert parts.told == []
 
 
@@ -146,10 +137,10 @@ async def test_nothing_read_proves_nothing() -> None:
     parts.fails = away
     for _ in range(4):
         with pytest.raises(Transient):
-            await parts.ingester.step()
+            await parts.kafka_loop.step()
     parts.fails = lambda intakes, untried: ()
     for _ in range(2):
-        await parts.ingester.step()
+        await parts.kafka_loop.step()
     assert [what for what, _ in parts.told].count("commit") == 0
     assert parts.told.count(("store", [])) == 4
 
@@ -157,7 +148,7 @@ async def test_nothing_read_proves_nothing() -> None:
 async def test_what_is_passed_over_is_committed() -> None:
     """Without a call of the database."""
     parts = Parts([record(A, 1, Skip.DELETE)])
-    await parts.ingester.step()
+    await parts.kafka_loop.step()
     assert parts.told == [("commit", {A: 2})]
     assert seen(parts, RecordsDone) == 1
 
@@ -171,7 +162,7 @@ async def test_a_failure_gives_everything_back() -> None:
 
     parts.fails = away
     with pytest.raises(Transient):
-        await parts.ingester.step()
+        await parts.kafka_loop.step()
     assert parts.told == [("store", ["1-5", "1-6"]), ("rewind", {A: 3, B: 5})]
 
 
@@ -180,7 +171,7 @@ async def test_dead_letters_that_are_not_safe_stop_their_offset() -> None:
     parts = Parts([record(A, 1), record(A, 2, BAD), record(A, 3), record(A, 4, BAD), record(B, 9)])
     parts.dead_letter_fails = True
     with pytest.raises(Transient):
-        await parts.ingester.step()
+        await parts.kafka_loop.step()
     assert parts.told[-2:] == [("rewind", {A: 2}), ("commit", {A: 2, B: 10})]
     assert seen(parts, RecordDeadLettered) == 0
 
@@ -192,7 +183,7 @@ async def test_what_the_database_refuses_is_set_aside() -> None:
         Refusal(place=0, code="23514", reason="check"),
         Refusal(place=2, code="P0002", reason="event not found"),
     ]
-    await parts.ingester.step()
+    await parts.kafka_loop.step()
     assert parts.told[1:] == [("dead", [(A, 1), (A, 3)]), ("commit", {A: 4})]
     flaws = [(fact.flawed.flaw, fact.flawed.code) for fact in parts.facts if isinstance(fact, RecordDeadLettered)]
     assert flaws == [(Flaw.REFUSED, "23514"), (Flaw.NOT_FOUND, "P0002")]
@@ -208,7 +199,7 @@ async def test_what_cannot_even_be_sent_is_found_by_halving() -> None:
         return ()
 
     parts.fails = unsendable
-    await parts.ingester.step()
+    await parts.kafka_loop.step()
     assert parts.told[-2:] == [("dead", [(A, 5)]), ("commit", {A: 8})]
     (done,) = [fact for fact in parts.facts if isinstance(fact, RecordsDone)]
     assert done.repeated == 0
@@ -227,7 +218,7 @@ class TestTooSlow:
 
         parts.fails = slow
         for _ in range(6):
-            await parts.ingester.step()
+            await parts.kafka_loop.step()
         assert parts.limits == [1000, 3, 3, 3, 6, 12]
         assert ("rewind", {A: 0}) in parts.told
         assert seen(parts, BatchTooSlow) == 1
@@ -242,7 +233,7 @@ class TestTooSlow:
             return ()
 
         parts.fails = slow
-        await parts.ingester.step()
+        await parts.kafka_loop.step()
         assert parts.told == [("store", ["0-3"]), ("store", ["0-3"]), ("park", ["0-3"]), ("commit", {A: 4})]
         assert seen(parts, EventTooSlow) == 1
 
@@ -257,7 +248,7 @@ class TestTooSlow:
             return ()
 
         parts.fails = slow
-        await parts.ingester.step()
+        await parts.kafka_loop.step()
         assert parts.told == [("store", ["0-3"]), ("store", ["0-3"]), ("commit", {A: 4})]
         assert seen(parts, EventTooSlow) == 0
 
@@ -270,7 +261,7 @@ class TestTooSlow:
 
         parts.fails = hangs
         with pytest.raises(Transient):
-            await parts.ingester.step()
+            await parts.kafka_loop.step()
         assert parts.told[-1] == ("rewind", {A: 3})
         assert seen(parts, EventTooSlow) == 0
 
@@ -280,7 +271,7 @@ class TestLanes:
         """Two calls side by side, and each key in one of them."""
         records = [record(A, number) for number in range(200)]
         parts = Parts(records, lanes=2)
-        await parts.ingester.step()
+        await parts.kafka_loop.step()
         shares = [set(ids) for what, ids in parts.told if what == "store" and isinstance(ids, list)]
         assert len(shares) == 2
         assert not shares[0] & shares[1]
@@ -301,11 +292,11 @@ class TestLanes:
 
         parts.fails = first_fails
         with pytest.raises(Transient):
-            await parts.ingester.step()
+            await parts.kafka_loop.step()
         assert len(ended) == 2
-        await parts.ingester.step()
+        await parts.kafka_loop.step()
         assert ended[2:] == [200]
-        await parts.ingester.step()
+        await parts.kafka_loop.step()
         assert len(ended[3:]) == 2
 
 
@@ -319,5 +310,5 @@ async def test_it_ends_between_two_polls() -> None:
         return ()
 
     parts.fails = told
-    await parts.ingester.run(stop, Backoff())
+    await parts.kafka_loop.run(stop, Backoff())
     assert parts.told == [("store", ["0-1"]), ("commit", {A: 2})]

@@ -3,12 +3,9 @@
 import hashlib
 import re
 from dataclasses import dataclass
-from importlib import resources
-from importlib.resources.abc import Traversable
-from pathlib import Path
 from typing import Final
 
-import consumer
+from consumer.adapters.shipped_files import schemas_folder
 
 NO_TRANSACTION: Final = "-- webhook-router: no transaction"
 """First line of a migration whose statements commit one by one, as concurrent index builds must."""
@@ -39,14 +36,6 @@ class Migration(SqlFile):
     def transactional(self) -> bool:
         """Whether all of it commits together with its entry in router.schema_migrations."""
         return not self.text.startswith(NO_TRANSACTION)
-
-
-def schemas_folder() -> Traversable:
-    """`consumer/schemas` of an installed wheel, or `schemas/` beside the package in a checkout."""
-    packaged = resources.files(consumer) / "schemas"
-    if packaged.is_dir():
-        return packaged
-    return Path(consumer.__file__).resolve().parent.parent / "schemas"
 
 
 def sql_file(*path: str) -> SqlFile:

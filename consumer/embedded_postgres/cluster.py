@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from consumer.adapters.postgres.embedded_binaries import Binaries, EmbeddedPostgresError, Identity
+from consumer.embedded_postgres.binaries import Binaries, EmbeddedPostgresError, Identity
 
 SUPERUSER: Final = "postgres"
 LOG_LINES: Final = 15

@@ -6,8 +6,8 @@ from typing import Any
 import pytest
 
 from consumer.adapters.kafka.decoding import codec
-from consumer.adapters.kafka.lines import DEAD_LETTERS_A_MINUTE, KafkaLines
-from consumer.domain.kafka_observations import RecordDeadLettered
+from consumer.adapters.telemetry.kafka_log import DEAD_LETTERS_A_MINUTE, KafkaLog
+from consumer.domain.kafka_facts import RecordDeadLettered
 from consumer.domain.lag import Partition
 from consumer.domain.records import Flaw, Flawed, interpret
 
@@ -45,7 +45,7 @@ def test_the_reason_is_told_without_what_it_quotes(value: bytes, reason: str) ->
     log = Log()
     flawed, _ = interpret(value, (), codec(), largest=1000)
     assert isinstance(flawed, Flawed)
-    KafkaLines(log)(dead_lettered(flawed))
+    KafkaLog(log)(dead_lettered(flawed))
     (line,) = log.lines
     assert line["reason"].startswith(reason), line
     assert (line["error"], line["topic"], line["partition"], line["offset"]) == ("not_an_event", "events", 3, 7)
@@ -56,7 +56,7 @@ def test_the_reason_is_told_without_what_it_quotes(value: bytes, reason: str) ->
 def test_what_the_database_says_is_told_by_its_code() -> None:
     """Its message quotes the row."""
     log = Log()
-    KafkaLines(log)(dead_lettered(Flawed(flaw=Flaw.REFUSED, reason="Failing row contains (Ana)", code="23514")))
+    KafkaLog(log)(dead_lettered(Flawed(flaw=Flaw.REFUSED, reason="Failing row contains (Ana)", code="23514")))
     (line,) = log.lines
     assert line["code"] == "23514"
     assert "Ana" not in str(line)
@@ -65,9 +65,9 @@ def test_what_the_database_says_is_told_by_its_code() -> None:
 def test_a_topic_full_of_garbage_does_not_fill_the_disk(monkeypatch: pytest.MonkeyPatch) -> None:
     """So many lines a minute, and then how many were left out."""
     now = 1000.0
-    monkeypatch.setattr("consumer.adapters.kafka.lines.time", SimpleNamespace(monotonic=lambda: now))
+    monkeypatch.setattr("consumer.adapters.telemetry.kafka_log.time", SimpleNamespace(monotonic=lambda: now))
     log = Log()
-    tell = KafkaLines(log)
+    tell = KafkaLog(log)
     bad = dead_lettered(Flawed(flaw=Flaw.NOT_JSON, reason="not JSON"))
     for _ in range(DEAD_LETTERS_A_MINUTE + 5):
         tell(bad)

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from prometheus_client import CollectorRegistry, Histogram, generate_latest
 
-from consumer.adapters.prometheus import LATENCY_BUCKETS, BatchHistogram, Metrics
+from consumer.adapters.telemetry.metrics import LATENCY_BUCKETS, BatchHistogram, Metrics
 from tests.deploy.tools import tool
 
 seconds = st.lists(st.floats(0, 100, allow_nan=False), max_size=50)

@@ -1,7 +1,7 @@
 """A private Postgres server on the loopback interface, for the demo and the tests.
 
 It needs installed binaries, no container, no service and no root; as root it works too, although Postgres itself
-refuses to. The server ends with the process that started it, even if that one is killed: see `embedded_process`.
+refuses to. The server ends with the process that started it, even if that one is killed: see `process`.
 Everything here blocks; call it from a thread in asyncio code.
 """
 
@@ -22,8 +22,8 @@ from types import TracebackType
 from typing import Final, Literal, Self
 from urllib.parse import quote
 
-from consumer.adapters.postgres import embedded_process
-from consumer.adapters.postgres.embedded_binaries import (
+from consumer.embedded_postgres import process
+from consumer.embedded_postgres.binaries import (
     Binaries,
     EmbeddedPostgresError,
     Identity,
@@ -33,7 +33,7 @@ from consumer.adapters.postgres.embedded_binaries import (
     find_binaries,
     reachable,
 )
-from consumer.adapters.postgres.embedded_cluster import LOG_LINES, SUPERUSER, Cluster
+from consumer.embedded_postgres.cluster import LOG_LINES, SUPERUSER, Cluster
 
 __all__ = ["Binaries", "EmbeddedPostgres", "EmbeddedPostgresError", "StopMode", "all_binaries", "find_binaries"]
 
@@ -266,7 +266,7 @@ class EmbeddedPostgres:
         """Waits for the server of a parent that died a moment ago; clears what a killed one left."""
         deadline = time.monotonic() + _PREDECESSOR_SECONDS
         stopping_deadline = time.monotonic() + _STOP_SECONDS
-        while (pid := embedded_process.live_postmaster(self._cluster.data)) is not None:
+        while (pid := process.live_postmaster(self._cluster.data)) is not None:
             stopping = self._cluster.status()[1] == "stopping"
             if time.monotonic() > (stopping_deadline if stopping else deadline):
                 raise EmbeddedPostgresError(
@@ -280,7 +280,7 @@ class EmbeddedPostgres:
 
     def _attempt(self, wanted: tuple[str, ...] = ("ready",)) -> None:
         """One start, which returns in one of the wanted states; `_StartError` when it does not get there."""
-        leash: embedded_process.Leash = {
+        leash: process.Leash = {
             "parent": os.getpid(),
             "command": [
                 *self._identity.prefix,
@@ -295,7 +295,7 @@ class EmbeddedPostgres:
         try:
             self._supervisor = subprocess.Popen(  # noqa: S603  # our own script, without a shell
                 # Isolated and without site-packages: it needs neither, and starts in half the time.
-                [sys.executable, "-I", "-S", embedded_process.__file__, json.dumps(leash)],
+                [sys.executable, "-I", "-S", process.__file__, json.dumps(leash)],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=log_fd,
@@ -329,7 +329,7 @@ class EmbeddedPostgres:
             return
         assert supervisor.stdin is not None
         assert supervisor.stdout is not None
-        steps = [(embedded_process.KILL, _STOP_SECONDS)]
+        steps = [(process.KILL, _STOP_SECONDS)]
         if mode != "kill":
             steps = [(_ORDERS[mode], _STOP_SECONDS), (_ORDERS["immediate"], _STOP_SECONDS / 6), *steps]
         for order, seconds in steps:
@@ -343,8 +343,8 @@ class EmbeddedPostgres:
         supervisor.stdin.close()
         supervisor.stdout.close()
         # Somebody may have killed the supervisor alone; nobody else would end the server now.
-        if self._pid and embedded_process.live_postmaster(self._cluster.data) == self._pid:
-            embedded_process.kill_family(self._pid)
+        if self._pid and process.live_postmaster(self._cluster.data) == self._pid:
+            process.kill_family(self._pid)
 
     def _release_shared_memory(self) -> None:
         # A killed server leaves 1 MB of /dev/shm and a System V segment, of which macOS has 32, to be found through

@@ -12,10 +12,8 @@ from prometheus_client.platform_collector import PlatformCollector
 from prometheus_client.process_collector import ProcessCollector
 from prometheus_client.registry import Collector
 
-from consumer.adapters.kafka.series import KafkaSeries
-from consumer.domain.events import Path
-from consumer.domain.kafka_observations import KafkaFact
-from consumer.domain.observations import (
+from consumer.adapters.telemetry.kafka_metrics import KafkaMetrics
+from consumer.domain.facts import (
     BacklogSampled,
     BatchRouted,
     BatchTooSlow,
@@ -34,6 +32,8 @@ from consumer.domain.observations import (
     Stopping,
     SweepFinished,
 )
+from consumer.domain.kafka_facts import KafkaFact
+from consumer.domain.routing import Path
 
 LATENCY_BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0)
 """Seconds: the range from a doorbell's answer to a minute's outage."""
@@ -127,7 +127,7 @@ class Metrics:
         self._sweeps = counter("sweeps_total", "Sweeps finished.")
         self._success = gauge("last_success_timestamp_seconds", "Unix time of a loop's last good round.", "loop")
         self._info = gauge("info", "1; the labels tell what runs.", "source")
-        self._kafka = KafkaSeries(counter=counter, gauge=gauge, histogram=latency)
+        self._kafka = KafkaMetrics(counter=counter, gauge=gauge, histogram=latency)
         # Series that exist from the start can be alerted on before the first event of their kind.
         for path in Path:
             self._already.labels(path)

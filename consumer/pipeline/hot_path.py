@@ -5,8 +5,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
 from consumer.domain.backoff import Backoff
-from consumer.domain.events import Bell, Cursor, Path, Window
-from consumer.domain.observations import Loop
+from consumer.domain.facts import Loop
+from consumer.domain.routing import Bell, Cursor, Path, Window
 from consumer.pipeline.pacing import Signal, Watermark, keep_going
 from consumer.pipeline.sizing import SizedCalls
 from consumer.ports import Clock, Observer, Store

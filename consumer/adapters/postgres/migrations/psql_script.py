@@ -4,8 +4,8 @@ from typing import Final
 
 from psycopg import sql
 
-from consumer.adapters.postgres import schemas
-from consumer.adapters.postgres.schemas import Migration, SqlFile
+from consumer.adapters.postgres.migrations import sql_files
+from consumer.adapters.postgres.migrations.sql_files import Migration, SqlFile
 
 _HEAD: Final = r"""-- webhook-router: everything that `webhook-router migrate` applies, for psql:
 --   psql --no-psqlrc --file <this file> <connection string>
@@ -66,9 +66,9 @@ def script() -> str:
     """The script, ready for `psql -f`."""
     parts = [
         _HEAD,
-        _PREFLIGHT.format(query=schemas.sql_file("migrator", "preflight.sql").text),
-        _in_transaction(schemas.sql_file("migrator", "bookkeeping.sql").text),
-        *(_migration(migration) for migration in schemas.migrations()),
+        _PREFLIGHT.format(query=sql_files.sql_file("migrator", "preflight.sql").text),
+        _in_transaction(sql_files.sql_file("migrator", "bookkeeping.sql").text),
+        *(_migration(migration) for migration in sql_files.migrations()),
         _in_transaction(_functions()),
         _TAIL,
     ]
@@ -89,18 +89,18 @@ def _migration(migration: Migration) -> str:
     if migration.transactional:
         text = _in_transaction(text)
     else:
-        text = _DROP_INVALID.format(query=schemas.sql_file("migrator", "invalid_indexes.sql").text) + text
+        text = _DROP_INVALID.format(query=sql_files.sql_file("migrator", "invalid_indexes.sql").text) + text
     return f"{pending.as_string()}\\if :pending\n{text}\\endif\n"
 
 
 def _functions() -> str:
-    files = [*schemas.functions(), schemas.rights()]
+    files = [*sql_files.functions(), sql_files.rights()]
     return "\n".join(
         [
-            schemas.sql_file("migrator", "functions_begin.sql").text,
-            *(file.text for file in schemas.functions()),
-            schemas.sql_file("migrator", "functions_end.sql").text,
-            schemas.rights().text,
+            sql_files.sql_file("migrator", "functions_begin.sql").text,
+            *(file.text for file in sql_files.functions()),
+            sql_files.sql_file("migrator", "functions_end.sql").text,
+            sql_files.rights().text,
             *(_checksum(file) for file in files),
         ]
     )

@@ -9,11 +9,12 @@ from zlib import crc32
 
 from consumer.domain.backoff import Backoff
 from consumer.domain.errors import Rejected, TooSlow, Transient
-from consumer.domain.events import Path
-from consumer.domain.kafka_observations import RecordDeadLettered, RecordsDone
+from consumer.domain.facts import BatchRouted, BatchTooSlow, EventTooSlow, Loop
+from consumer.domain.kafka_facts import RecordDeadLettered, RecordsDone
 from consumer.domain.lag import Partition
-from consumer.domain.observations import BatchRouted, BatchTooSlow, EventTooSlow, Loop
-from consumer.domain.records import DeadLetter, Flaw, Flawed, Intake, Record, Skip
+from consumer.domain.records import DeadLetter, Flaw, Flawed, Record, Skip
+from consumer.domain.routing import Path
+from consumer.domain.webhook import Intake
 from consumer.pipeline.pacing import keep_going
 from consumer.pipeline.sizing import Size
 from consumer.ports import Clock, Observer, RecordStore, Source
@@ -24,7 +25,7 @@ WORTH_LANES = 100
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class IngesterSettings:
+class KafkaLoopSettings:
     """Times in seconds."""
 
     batch_size: int = 1000
@@ -33,7 +34,7 @@ class IngesterSettings:
     """How long a poll waits for the first record; a stop waits for it too."""
 
 
-class Ingester:
+class KafkaLoop:
     """Brings records into the database and commits their offsets after it, never before.
 
     When the database is away, what was read is given back, and the next attempt reads it again: nothing is held in
@@ -48,7 +49,7 @@ class Ingester:
         stores: Sequence[RecordStore],
         observer: Observer,
         clock: Clock,
-        settings: IngesterSettings,
+        settings: KafkaLoopSettings,
     ) -> None:
         self._source = source
         self._stores = stores

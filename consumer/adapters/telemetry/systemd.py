@@ -5,7 +5,7 @@ import socket
 from collections.abc import Callable, Mapping
 from typing import Self
 
-from consumer.domain.observations import (
+from consumer.domain.facts import (
     BacklogSampled,
     BatchRouted,
     Fact,

@@ -8,7 +8,7 @@ from typing import Final
 import psycopg
 
 from consumer.adapters.postgres.blocking import Connection, session
-from consumer.adapters.postgres.statements import Statement, split_statements
+from consumer.adapters.postgres.scripts.statements import Statement, split_statements
 from consumer.domain.errors import Fatal
 
 # At the beginning of a statement; where psql itself would not send them either.

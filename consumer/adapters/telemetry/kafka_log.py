@@ -5,7 +5,7 @@ import time
 from collections import Counter
 from typing import Any, assert_never
 
-from consumer.domain.kafka_observations import (
+from consumer.domain.kafka_facts import (
     BrokersAnswer,
     CommitFailed,
     CommitFailure,
@@ -27,7 +27,7 @@ DEAD_LETTERS_A_MINUTE = 20
 QUOTED = re.compile(r"""['"].*['"]""", re.DOTALL)
 
 
-class KafkaLines:
+class KafkaLog:
     """Writes the lines of one Kafka source to a structlog logger."""
 
     def __init__(self, log: Any) -> None:  # noqa: ANN401 - structlog's loggers have no type of their own

@@ -9,9 +9,9 @@ from uuid import UUID
 import orjson
 import typer
 
-from consumer.adapters.postgres import dead_letters as store
 from consumer.adapters.postgres.blocking import Connection, session
-from consumer.adapters.postgres.dead_letters import Letter, Outcome, Selection, State
+from consumer.adapters.postgres.operating import parked as store
+from consumer.adapters.postgres.operating.parked import Letter, Outcome, Selection, State
 from consumer.cli.database import AsJson, DatabaseUrl, database
 from consumer.cli.tables import duration, pairs, printable, table
 from consumer.domain.errors import ConsumerError

@@ -1,4 +1,4 @@
-"""Facts that the Kafka source and its loop report; part of the closed union in consumer.domain.observations."""
+"""Facts that the Kafka source and its loop report; part of the closed union in consumer.domain.facts."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass

@@ -3,8 +3,8 @@
 from dataclasses import dataclass
 from enum import StrEnum
 
-from consumer.domain.events import Backlog, Batch, Path
-from consumer.domain.kafka_observations import KafkaFact
+from consumer.domain.kafka_facts import KafkaFact
+from consumer.domain.routing import Backlog, Batch, Path
 
 
 class Loop(StrEnum):

@@ -14,10 +14,10 @@ from typing import Final, TypeVar
 import psycopg
 from psycopg import errors, sql
 
-from consumer.adapters.postgres import schemas
 from consumer.adapters.postgres.blocking import Connection, session
-from consumer.adapters.postgres.schemas import Migration, SqlFile
-from consumer.adapters.postgres.statements import split_statements
+from consumer.adapters.postgres.migrations import sql_files
+from consumer.adapters.postgres.migrations.sql_files import Migration, SqlFile
+from consumer.adapters.postgres.scripts.statements import split_statements
 from consumer.domain.errors import Fatal, Transient
 
 MINIMUM_MAJOR: Final = 14
@@ -108,7 +108,7 @@ def check(conninfo: str) -> list[str]:
         applied = _applied(connection)
         return [
             *(f"{problem}; run: {remedy}" for problem, remedy in _problems(connection)),
-            *(f"migration {file.name} is pending" for file in schemas.migrations() if file.version not in applied),
+            *(f"migration {file.name} is pending" for file in sql_files.migrations() if file.version not in applied),
             *(f"migration {version} belongs to a newer release" for version in _newer(applied)),
             *_outdated_functions(connection),
             *(f"index {schema}.{index} is invalid" for schema, index in _invalid_indexes(connection)),
@@ -133,10 +133,10 @@ class _Run:
         applied = _applied(self._connection)
         if newer := _newer(applied):
             raise Fatal(f"a newer release has migrated this database ({', '.join(newer)}): use that release")
-        self._patiently("bookkeeping", lambda: self._commit(schemas.sql_file("migrator", "bookkeeping.sql")))
+        self._patiently("bookkeeping", lambda: self._commit(sql_files.sql_file("migrator", "bookkeeping.sql")))
         broken = _invalid_indexes(self._connection)
         done = []
-        for migration in schemas.migrations():
+        for migration in sql_files.migrations():
             if migration.version not in applied:
                 self._report(f"applying {migration.name}")
                 self._apply(migration)
@@ -147,8 +147,8 @@ class _Run:
         if reapply or done or _outdated_functions(self._connection):
             functions = self._apply_functions()
         else:
-            begin = schemas.sql_file("migrator", "functions_begin.sql")
-            self._patiently("rights", lambda: self._commit(begin, schemas.rights()))
+            begin = sql_files.sql_file("migrator", "functions_begin.sql")
+            self._patiently("rights", lambda: self._commit(begin, sql_files.rights()))
         return MigrationReport(
             migrations=tuple(done), functions=functions, repaired=tuple(f"{s}.{index}" for s, index in broken)
         )
@@ -186,19 +186,19 @@ class _Run:
 
     def _apply_functions(self) -> int:
         self._report("applying functions and rights")
-        files = schemas.functions()
+        files = sql_files.functions()
         drop_first: set[str] = set()
 
         def once() -> None:
             with self._transaction():
-                self._send(schemas.sql_file("migrator", "functions_begin.sql"))
+                self._send(sql_files.sql_file("migrator", "functions_begin.sql"))
                 for file in files:
                     if file.name in drop_first:
                         self._drop_routines(file)
                     self._send(file)
-                self._send(schemas.sql_file("migrator", "functions_end.sql"))
-                self._send(schemas.rights())
-                self._note_checksums([*files, schemas.rights()])
+                self._send(sql_files.sql_file("migrator", "functions_end.sql"))
+                self._send(sql_files.rights())
+                self._note_checksums([*files, sql_files.rights()])
 
         def until_replaced() -> None:
             while True:
@@ -234,7 +234,7 @@ class _Run:
             [names, checksums],
         )
         for (name,) in self._connection.execute(
-            "select file from router.schema_functions where signature is null and file <> %s", [schemas.rights().name]
+            "select file from router.schema_functions where signature is null and file <> %s", [sql_files.rights().name]
         ):
             raise Fatal(f"{name} does not define the function that it is named after")
 
@@ -337,7 +337,7 @@ def _truth(connection: Connection, statement: str) -> bool:
 
 
 def _problems(connection: Connection) -> list[tuple[str, str]]:
-    rows = connection.execute(schemas.sql_file("migrator", "preflight.sql").text.encode()).fetchall()
+    rows = connection.execute(sql_files.sql_file("migrator", "preflight.sql").text.encode()).fetchall()
     return [(str(problem), str(remedy)) for problem, remedy in rows]
 
 
@@ -353,17 +353,17 @@ def _applied(connection: Connection) -> set[str]:
 
 
 def _newer(applied: set[str]) -> list[str]:
-    newest = max(migration.version for migration in schemas.migrations())
+    newest = max(migration.version for migration in sql_files.migrations())
     return sorted(version for version in applied if version > newest)
 
 
 def _invalid_indexes(connection: Connection) -> list[tuple[str, str]]:
-    rows = connection.execute(schemas.sql_file("migrator", "invalid_indexes.sql").text.encode()).fetchall()
+    rows = connection.execute(sql_files.sql_file("migrator", "invalid_indexes.sql").text.encode()).fetchall()
     return [(str(schema), str(name)) for schema, name in rows]
 
 
 def _outdated_functions(connection: Connection) -> list[str]:
-    wanted = {file.name: file.checksum for file in [*schemas.functions(), schemas.rights()]}
+    wanted = {file.name: file.checksum for file in [*sql_files.functions(), sql_files.rights()]}
     if not _exists(connection, "router.schema_functions") or not _exists(connection, "router.function_fingerprints"):
         return [f"{len(wanted)} files of functions and rights are not applied"]
     rows = connection.execute(

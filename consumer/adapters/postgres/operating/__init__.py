@@ -1,0 +1,1 @@
+"""Calls that an operator makes: status, audit, parked events, loading in bulk."""

@@ -1,0 +1,1 @@
+"""Running SQL scripts without psql."""

@@ -1,0 +1,1 @@
+"""Sinks of facts: the log, metrics, systemd."""
