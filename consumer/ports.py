@@ -5,7 +5,7 @@ from typing import Protocol
 
 from consumer.domain.facts import Fact
 from consumer.domain.lag import Partition
-from consumer.domain.records import DeadLetter, Ingested, Record
+from consumer.domain.records import DeadLetter, IntakeOutcome, Record
 from consumer.domain.routing import Backlog, Batch, Bell, Window
 from consumer.domain.webhook import Intake
 
@@ -39,16 +39,20 @@ class Store(Protocol):
         """Routes up to `limit` ready events of the window, oldest arrival first."""
         ...
 
-    async def retry(self, *, limit: int) -> Batch:
+    async def route_due(self, *, limit: int) -> Batch:
         """Routes up to `limit` parked events whose next attempt is due."""
         ...
 
     async def next_event(self, *, window: Window | None) -> str | None:
-        """The id of the event that `route` (`retry`, when None) would take alone; None when there is none."""
+        """The id of the event that `route` (`route_due`, without a window) would take first; None: there is none."""
         ...
 
-    async def route_one(self, *, event: str, untried: bool = False) -> Batch:
-        """Routes the event unless somebody else is at it; `untried` parks it instead: alone it takes too long."""
+    async def route_one(self, event: str) -> Batch:
+        """Routes the event, unless another session is working on it."""
+        ...
+
+    async def park_one(self, event: str) -> Batch:
+        """Parks the event without trying to route it, unless another session is working on it."""
         ...
 
     async def backlog(self) -> Backlog:
@@ -71,13 +75,16 @@ class SweepStore(Store, Protocol):
 class RecordStore(Protocol):
     """Storing and routing what records hold. Raises and works as `Store`, and `Rejected` when no record got through."""
 
-    async def ingest_and_route(self, intakes: Sequence[Intake], *, untried: bool = False) -> Ingested:
-        """Stores and routes in one transaction; waits for others that are at the same events.
+    async def ingest_and_route(self, intakes: Sequence[Intake]) -> IntakeOutcome:
+        """Stores and routes in one transaction; waits for other sessions that are working on the same events.
 
         Args:
-            intakes: may repeat each other, and what earlier calls had.
-            untried: parks the events instead of routing them, for one that takes too long all alone.
+            intakes: may repeat each other, and those of earlier calls.
         """
+        ...
+
+    async def ingest_and_park(self, intakes: Sequence[Intake]) -> IntakeOutcome:
+        """As `ingest_and_route`, but parks the events without trying to route them."""
         ...
 
     async def close(self) -> None:

@@ -31,8 +31,8 @@ class SweepFinished:
 
     found: int
     """Events that the hot path had missed, re-opened ones among them; 0 on a healthy day."""
-    retried: int
-    """Parked events that were due."""
+    due: int
+    """Parked events that were due for another attempt."""
     seconds: float
 
 

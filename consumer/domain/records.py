@@ -94,8 +94,8 @@ class Refusal:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Ingested:
-    """Outcome of one committed call: what is not refused is routed, was routed before, or is parked."""
+class IntakeOutcome:
+    """What became of the intakes of one committed call: those not refused are routed, were so before, or are parked."""
 
     batch: Batch
     """About events that were not done with before."""

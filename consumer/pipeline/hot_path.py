@@ -92,11 +92,11 @@ class HotPath:
         # A look that nobody has asked for nearly always finds nothing, and leaves the bell as it is.
         bell = self._hush() if self._rung else None
         while not stop.is_set():
-            batch = await self._lanes[0].route(self._window(), bell)
+            batch, more = await self._lanes[0].route(self._window(), bell)
             self._silent = self._silent and bell is not Bell.ARM
             self._watermark.cursor = batch.reached
             total += batch.claimed
-            if self._lanes[0].full:
+            if more:
                 total += await self._drain_lanes(Window(after=batch.reached, lanes=len(self._lanes)), stop)
             if batch.claimed:
                 bell = self._hush()
@@ -113,9 +113,9 @@ class HotPath:
         async def drain_lane(number: int, calls: SizedCalls) -> int:
             total, here = 0, replace(window, lane=number)
             while not stop.is_set():
-                batch = await calls.route(here, None if number else self._hush())
+                batch, more = await calls.route(here, None if number else self._hush())
                 total += batch.claimed
-                if not calls.full:
+                if not more:
                     first_end.append(batch.reached)
                     break
                 # Straight on: what was routed just now is not looked at again.

@@ -173,7 +173,7 @@ class KafkaLoop:
             try:
                 done = await store.ingest_and_route(intakes)  # once may be the fault of a database that was busy
             except TooSlow:
-                done = await store.ingest_and_route(intakes, untried=True)
+                done = await store.ingest_and_park(intakes)
                 self._observer(EventTooSlow(path=Path.KAFKA))
         except Rejected as error:
             # The function sets aside by itself what Postgres refuses; this is something that cannot even be sent.

@@ -70,20 +70,19 @@ class Reconciler:
         those that were missed.
         """
         started = self._clock.monotonic()
-        found = retried = 0
+        found = due = 0
         if self._watermark.cursor is not None:
             window = Window(until=self._watermark.cursor, margin=self._settings.margin)
             more = True
             while more and not stop.is_set():
-                batch = await self._missed.route(window)
+                batch, more = await self._missed.route(window)
                 found += batch.claimed
-                more = self._missed.full
                 window = Window(after=batch.reached, until=window.until, margin=window.margin)
         more, began = True, self._clock.monotonic()
         while more and not stop.is_set():
-            retried += (await self._due.retry()).claimed
-            more = self._due.full
+            batch, more = await self._due.route_due()
+            due += batch.claimed
             if self._clock.monotonic() - began > self._settings.interval:
                 break
-        self._observer(SweepFinished(found=found, retried=retried, seconds=self._clock.monotonic() - started))
+        self._observer(SweepFinished(found=found, due=due, seconds=self._clock.monotonic() - started))
         return more

@@ -42,14 +42,14 @@ class SingleSweep:
             """Whoever waits for the end of a command needs no news."""
 
         calls = SizedCalls(store=self._store, path=Path.SWEEP, batch_size=self._batch_size, observer=unobserved)
-        while size := self._left():
-            self._count(await calls.route(Window(), at_most=size))
-            if not calls.full:
-                break
-        while size := self._left():
-            self._count(await calls.retry(at_most=size))
-            if not calls.full:
-                break
+        more = True
+        while more and (size := self._left()):
+            batch, more = await calls.route(Window(), at_most=size)
+            self._count(batch)
+        more = True
+        while more and (size := self._left()):
+            batch, more = await calls.route_due(at_most=size)
+            self._count(batch)
 
     def _left(self) -> int:
         """Events of the next call at most; 0 when it is enough."""

@@ -1,6 +1,7 @@
 """Routing calls that adapt their size when the database gives up on them."""
 
 from collections.abc import Awaitable, Callable
+from typing import NamedTuple
 
 from consumer.domain.errors import TooSlow
 from consumer.domain.facts import BatchRouted, BatchTooSlow, EventTooSlow
@@ -35,6 +36,14 @@ class Size:
             self.limit = min(self._most, self.limit * 2)
 
 
+class Call(NamedTuple):
+    """A call that has committed."""
+
+    batch: Batch
+    more: bool
+    """Whether it took as many events as it could: there may be more."""
+
+
 class SizedCalls:
     """Routing calls of one loop. A call that is too slow is made again with fewer events.
 
@@ -47,22 +56,20 @@ class SizedCalls:
         self._path = path
         self._observer = observer
         self._size = Size(batch_size)
-        self.full = False
-        """Whether the last call took as many events as it could: there may be more."""
 
-    async def route(self, window: Window, bell: Bell | None = None, *, at_most: int | None = None) -> Batch:
+    async def route(self, window: Window, bell: Bell | None = None, *, at_most: int | None = None) -> Call:
         """As `Store.route`, with the size that works."""
         return await self._sized(
             lambda limit: self._store.route(limit=limit, window=window, bell=bell), window, at_most=at_most
         )
 
-    async def retry(self, *, at_most: int | None = None) -> Batch:
-        """As `Store.retry`, with the size that works."""
-        return await self._sized(lambda limit: self._store.retry(limit=limit), None, at_most=at_most)
+    async def route_due(self, *, at_most: int | None = None) -> Call:
+        """As `Store.route_due`, with the size that works."""
+        return await self._sized(lambda limit: self._store.route_due(limit=limit), None, at_most=at_most)
 
     async def _sized(
         self, call: Callable[[int], Awaitable[Batch]], window: Window | None, *, at_most: int | None
-    ) -> Batch:
+    ) -> Call:
         while True:
             limit = min(self._size.limit, at_most or self._size.limit)
             try:
@@ -76,9 +83,9 @@ class SizedCalls:
                     break
         if batch.claimed:
             self._observer(BatchRouted(path=self._path, batch=batch))
-        self.full = batch.claimed >= limit
-        self._size.done(batch.claimed, more=self.full)
-        return batch
+        more = batch.claimed >= limit
+        self._size.done(batch.claimed, more=more)
+        return Call(batch, more)
 
     async def _second_chance(self, window: Window | None) -> Batch | None:
         """What becomes of an event that was too slow all alone; None when somebody else has taken it.
@@ -90,9 +97,9 @@ class SizedCalls:
         if event is None:
             return None
         try:
-            batch = await self._store.route_one(event=event)
+            batch = await self._store.route_one(event)
         except TooSlow:
-            batch = await self._store.route_one(event=event, untried=True)
+            batch = await self._store.park_one(event)
             if batch.claimed:
                 self._observer(EventTooSlow(path=self._path))
         return batch if batch.claimed else None

@@ -211,7 +211,7 @@ class TestLines:
             batch(routed=1, parked=2, dead=1),
             ListenerLost(reason="gone"),
             LoopFailed(loop=Loop.SWEEP, reason="refused", attempt=1, delay=1),
-            SweepFinished(found=3, retried=0, seconds=0.1),
+            SweepFinished(found=3, due=0, seconds=0.1),
             Stopped(),
         ]
         levels = {line["event"]: line["level"] for line in written(*facts)}

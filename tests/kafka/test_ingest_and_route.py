@@ -11,7 +11,7 @@ import pytest_asyncio
 
 from consumer.adapters.postgres.record_store import PostgresRecordStore
 from consumer.domain.errors import TooSlow, Transient
-from consumer.domain.records import Ingested
+from consumer.domain.records import IntakeOutcome
 from consumer.domain.webhook import Intake
 from tests.kafka.topics import event
 from tests.waiting import wait_for
@@ -43,7 +43,7 @@ def named(event_id: str, channel: str = "instagram") -> Intake:
     return Intake(channel=channel, event_id=event_id, line=None)
 
 
-def refused(outcome: Ingested) -> list[tuple[int, str]]:
+def refused(outcome: IntakeOutcome) -> list[tuple[int, str]]:
     """Place and SQLSTATE."""
     return [(refusal.place, refusal.code) for refusal in outcome.refusals]
 
@@ -135,7 +135,7 @@ async def test_one_that_takes_too_long_can_be_parked_untried(
     store: PostgresRecordStore, db: psycopg.Connection
 ) -> None:
     """Stored, and left to the sweep."""
-    outcome = await store.ingest_and_route([told(event(1))], untried=True)
+    outcome = await store.ingest_and_park([told(event(1))])
     assert (outcome.batch.claimed, outcome.batch.parked) == (1, 1)
     assert column(db, "select error_code from router.parked_events") == ["57014"]
 

@@ -7,13 +7,13 @@ import pytest
 
 from consumer.domain.backoff import Backoff
 from consumer.domain.errors import Rejected, TooSlow, Transient
-from consumer.domain.facts import BatchTooSlow, EventTooSlow, Fact
+from consumer.domain.facts import BatchTooSlow, EventTooSlow
 from consumer.domain.kafka_facts import RecordDeadLettered, RecordsDone
 from consumer.domain.lag import Partition
-from consumer.domain.records import DeadLetter, Flaw, Flawed, Ingested, Meaning, Record, Refusal, Skip
-from consumer.domain.routing import BEGINNING, Batch
+from consumer.domain.records import DeadLetter, Flaw, Flawed, IntakeOutcome, Meaning, Record, Refusal, Skip
 from consumer.domain.webhook import Intake
 from consumer.pipeline.kafka_loop import KafkaLoop, KafkaLoopSettings
+from tests.fakes import Facts, HandClock, batch
 
 A, B = Partition("events", 0), Partition("events", 1)
 BAD = Flawed(flaw=Flaw.NOT_JSON, reason="not JSON")
@@ -41,47 +41,36 @@ class Parts:
         self.polls = list(polls)
         self.told: list[tuple[str, object]] = []
         self.limits: list[int] = []
-        self.facts: list[Fact] = []
-        self.fails: Callable[[Sequence[Intake], bool], Iterable[Refusal]] = lambda intakes, untried: ()
+        self.facts = Facts()
+        self.fails: Callable[[Sequence[Intake]], Iterable[Refusal]] = lambda intakes: ()
+        self.parking_fails = False
         self.dead_letter_fails = False
         self.kafka_loop = KafkaLoop(
             source=self,
             stores=[self] * lanes,
-            observer=self.facts.append,
-            clock=self,
+            observer=self.facts,
+            clock=HandClock(),
             settings=KafkaLoopSettings(batch_size=1000),
         )
-
-    def monotonic(self) -> float:
-        """Time stands still."""
-        return 0.0
-
-    def jitter(self) -> float:
-        """No chance."""
-        return 0.0
 
     async def poll(self, *, limit: int, timeout: float) -> Sequence[Record]:
         """The next batch of the script, what was given back included."""
         self.limits.append(limit)
         return self.polls.pop(0) if self.polls else ()
 
-    async def ingest_and_route(self, intakes: Sequence[Intake], *, untried: bool = False) -> Ingested:
+    async def ingest_and_route(self, intakes: Sequence[Intake]) -> IntakeOutcome:
         """All new, unless `fails` says otherwise."""
         ids = [intake.event_id for intake in intakes]
-        self.told.append(("park" if untried else "store", ids))
-        refusals = tuple(self.fails(intakes, untried))
-        count = len(ids) - len(refusals)
-        batch = Batch(
-            claimed=count,
-            inserted=count,
-            parked=0,
-            dead=0,
-            channels=("x",) * count,
-            ages=(0.0,) * count,
-            reached=BEGINNING,
-            seconds=0.0,
-        )
-        return Ingested(batch=batch, refusals=refusals)
+        self.told.append(("store", ids))
+        refusals = tuple(self.fails(intakes))
+        return IntakeOutcome(batch=batch(len(ids) - len(refusals)), refusals=refusals)
+
+    async def ingest_and_park(self, intakes: Sequence[Intake]) -> IntakeOutcome:
+        """Works, unless `parking_fails`."""
+        self.told.append(("park", [intake.event_id for intake in intakes]))
+        if self.parking_fails:
+            raise TooSlow("no answer")
+        return IntakeOutcome(batch=batch(len(intakes), parked=len(intakes)))
 
     def rewind(self, positions: Mapping[Partition, int]) -> None:
         """Notes it."""
@@ -101,11 +90,6 @@ class Parts:
         """Nothing."""
 
 
-def seen(parts: Parts, kind: type[Fact]) -> int:
-    """How many facts of a kind."""
-    return sum(isinstance(fact, kind) for fact in parts.facts)
-
-
 async def test_effects_come_before_offsets() -> None:
     """Store, dead letters, commit; in this order, and one offset a partition."""
     parts = Parts([record(A, 7), record(B, 1), record(A, 8, BAD), record(A, 9, Skip.TOMBSTONE)])
@@ -115,7 +99,7 @@ async def test_effects_come_before_offsets() -> None:
         ("dead", [(A, 8)]),
         ("commit", {A: 10, B: 2}),
     ]
-    assert seen(parts, RecordDeadLettered) == 1
+    assert len(parts.facts.of(RecordDeadLettered)) == 1
 
 
 async def test_nothing_read_is_nothing_done() -> None:
@@ -131,14 +115,14 @@ async def test_nothing_read_proves_nothing() -> None:
     """Before the first call, and after one that has failed, a poll without records asks the database itself."""
     parts = Parts([], [], [record(A, 1)], [], [], [])
 
-    def away(intakes: Sequence[Intake], untried: bool) -> Iterable[Refusal]:
+    def away(intakes: Sequence[Intake]) -> Iterable[Refusal]:
         raise Transient("the database is away")
 
     parts.fails = away
     for _ in range(4):
         with pytest.raises(Transient):
             await parts.kafka_loop.step()
-    parts.fails = lambda intakes, untried: ()
+    parts.fails = lambda intakes: ()
     for _ in range(2):
         await parts.kafka_loop.step()
     assert [what for what, _ in parts.told].count("commit") == 0
@@ -150,14 +134,14 @@ async def test_what_is_passed_over_is_committed() -> None:
     parts = Parts([record(A, 1, Skip.DELETE)])
     await parts.kafka_loop.step()
     assert parts.told == [("commit", {A: 2})]
-    assert seen(parts, RecordsDone) == 1
+    assert len(parts.facts.of(RecordsDone)) == 1
 
 
 async def test_a_failure_gives_everything_back() -> None:
     """Nothing is committed and nothing is set aside; the next poll begins where this one did."""
     parts = Parts([record(B, 5), record(A, 3, BAD), record(B, 6)])
 
-    def away(intakes: Sequence[Intake], untried: bool) -> Iterable[Refusal]:
+    def away(intakes: Sequence[Intake]) -> Iterable[Refusal]:
         raise Transient("the database is away")
 
     parts.fails = away
@@ -173,19 +157,19 @@ async def test_dead_letters_that_are_not_safe_stop_their_offset() -> None:
     with pytest.raises(Transient):
         await parts.kafka_loop.step()
     assert parts.told[-2:] == [("rewind", {A: 2}), ("commit", {A: 2, B: 10})]
-    assert seen(parts, RecordDeadLettered) == 0
+    assert len(parts.facts.of(RecordDeadLettered)) == 0
 
 
 async def test_what_the_database_refuses_is_set_aside() -> None:
     """With its SQLSTATE, and a name of nobody as what it is."""
     parts = Parts([record(A, 1), record(A, 2), record(A, 3)])
-    parts.fails = lambda intakes, untried: [
+    parts.fails = lambda intakes: [
         Refusal(place=0, code="23514", reason="check"),
         Refusal(place=2, code="P0002", reason="event not found"),
     ]
     await parts.kafka_loop.step()
     assert parts.told[1:] == [("dead", [(A, 1), (A, 3)]), ("commit", {A: 4})]
-    flaws = [(fact.flawed.flaw, fact.flawed.code) for fact in parts.facts if isinstance(fact, RecordDeadLettered)]
+    flaws = [(fact.flawed.flaw, fact.flawed.code) for fact in parts.facts.of(RecordDeadLettered)]
     assert flaws == [(Flaw.REFUSED, "23514"), (Flaw.NOT_FOUND, "P0002")]
 
 
@@ -193,7 +177,7 @@ async def test_what_cannot_even_be_sent_is_found_by_halving() -> None:
     """The driver refuses the call as a whole; the culprit alone is set aside."""
     parts = Parts([record(A, number) for number in range(8)])
 
-    def unsendable(intakes: Sequence[Intake], untried: bool) -> Iterable[Refusal]:
+    def unsendable(intakes: Sequence[Intake]) -> Iterable[Refusal]:
         if any(intake.event_id == "0-5" for intake in intakes):
             raise Rejected("a character that cannot be sent")
         return ()
@@ -201,7 +185,7 @@ async def test_what_cannot_even_be_sent_is_found_by_halving() -> None:
     parts.fails = unsendable
     await parts.kafka_loop.step()
     assert parts.told[-2:] == [("dead", [(A, 5)]), ("commit", {A: 8})]
-    (done,) = [fact for fact in parts.facts if isinstance(fact, RecordsDone)]
+    (done,) = parts.facts.of(RecordsDone)
     assert done.repeated == 0
 
 
@@ -211,7 +195,7 @@ class TestTooSlow:
         hundred = [record(A, number) for number in range(100)]
         parts = Parts(hundred, hundred[:25], hundred[25:75], hundred[75:], [record(A, 100)], [record(A, 101)])
 
-        def slow(intakes: Sequence[Intake], untried: bool) -> Iterable[Refusal]:
+        def slow(intakes: Sequence[Intake]) -> Iterable[Refusal]:
             if len(intakes) > 60:
                 raise TooSlow("no answer")
             return ()
@@ -221,28 +205,26 @@ class TestTooSlow:
             await parts.kafka_loop.step()
         assert parts.limits == [1000, 3, 3, 3, 6, 12]
         assert ("rewind", {A: 0}) in parts.told
-        assert seen(parts, BatchTooSlow) == 1
+        assert len(parts.facts.of(BatchTooSlow)) == 1
 
     async def test_one_that_takes_too_long_alone_is_parked(self) -> None:
         """Stored without being tried a third time; its partition goes on."""
         parts = Parts([record(A, 3)])
 
-        def slow(intakes: Sequence[Intake], untried: bool) -> Iterable[Refusal]:
-            if not untried:
-                raise TooSlow("no answer")
-            return ()
+        def slow(intakes: Sequence[Intake]) -> Iterable[Refusal]:
+            raise TooSlow("no answer")
 
         parts.fails = slow
         await parts.kafka_loop.step()
         assert parts.told == [("store", ["0-3"]), ("store", ["0-3"]), ("park", ["0-3"]), ("commit", {A: 4})]
-        assert seen(parts, EventTooSlow) == 1
+        assert len(parts.facts.of(EventTooSlow)) == 1
 
     async def test_a_database_that_was_busy_parks_nothing(self) -> None:
         """Once is no proof against the event."""
         parts = Parts([record(A, 3)])
         calls = iter([True, False])
 
-        def slow(intakes: Sequence[Intake], untried: bool) -> Iterable[Refusal]:
+        def slow(intakes: Sequence[Intake]) -> Iterable[Refusal]:
             if next(calls):
                 raise TooSlow("no answer")
             return ()
@@ -250,20 +232,21 @@ class TestTooSlow:
         parts.fails = slow
         await parts.kafka_loop.step()
         assert parts.told == [("store", ["0-3"]), ("store", ["0-3"]), ("commit", {A: 4})]
-        assert seen(parts, EventTooSlow) == 0
+        assert len(parts.facts.of(EventTooSlow)) == 0
 
     async def test_a_database_that_hangs_parks_nothing(self) -> None:
         """Not even that gets through: it is the database, and it is waited for."""
         parts = Parts([record(A, 3)])
 
-        def hangs(intakes: Sequence[Intake], untried: bool) -> Iterable[Refusal]:
+        def hangs(intakes: Sequence[Intake]) -> Iterable[Refusal]:
             raise TooSlow("no answer")
 
         parts.fails = hangs
+        parts.parking_fails = True
         with pytest.raises(Transient):
             await parts.kafka_loop.step()
         assert parts.told[-1] == ("rewind", {A: 3})
-        assert seen(parts, EventTooSlow) == 0
+        assert len(parts.facts.of(EventTooSlow)) == 0
 
 
 class TestLanes:
@@ -284,7 +267,7 @@ class TestLanes:
         parts = Parts(records, records, records, lanes=2)
         ended: list[int] = []
 
-        def first_fails(intakes: Sequence[Intake], untried: bool) -> Iterable[Refusal]:
+        def first_fails(intakes: Sequence[Intake]) -> Iterable[Refusal]:
             ended.append(len(intakes))
             if len(ended) == 1:
                 raise Transient("deadlock detected")
@@ -305,7 +288,7 @@ async def test_it_ends_between_two_polls() -> None:
     parts = Parts([record(A, 1)], [record(A, 2)])
     stop = asyncio.Event()
 
-    def told(intakes: Sequence[Intake], untried: bool) -> Iterable[Refusal]:
+    def told(intakes: Sequence[Intake]) -> Iterable[Refusal]:
         stop.set()
         return ()
 

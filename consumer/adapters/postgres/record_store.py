@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 from consumer.adapters.postgres.connection import Session
 from consumer.adapters.postgres.store import batch_of
-from consumer.domain.records import Ingested, Refusal
+from consumer.domain.records import IntakeOutcome, Refusal
 from consumer.domain.webhook import Intake
 
 INGEST_AND_ROUTE = """
@@ -21,8 +21,19 @@ class PostgresRecordStore:
     def __init__(self, conninfo: str, *, call_timeout: float) -> None:
         self._session = Session(conninfo, call_timeout=call_timeout)
 
-    async def ingest_and_route(self, intakes: Sequence[Intake], *, untried: bool = False) -> Ingested:
+    async def ingest_and_route(self, intakes: Sequence[Intake]) -> IntakeOutcome:
         """See `RecordStore.ingest_and_route`."""
+        return await self._ingest(intakes, untried=False)
+
+    async def ingest_and_park(self, intakes: Sequence[Intake]) -> IntakeOutcome:
+        """See `RecordStore.ingest_and_park`."""
+        return await self._ingest(intakes, untried=True)
+
+    async def close(self) -> None:
+        """See `RecordStore.close`."""
+        await self._session.close()
+
+    async def _ingest(self, intakes: Sequence[Intake], *, untried: bool) -> IntakeOutcome:
         parameters = {
             "lines": "\n".join(intake.line or "" for intake in intakes),
             "channels": [intake.channel for intake in intakes],
@@ -35,14 +46,10 @@ class PostgresRecordStore:
             row = await (await connection.execute(INGEST_AND_ROUTE, parameters, binary=True)).fetchone()
         assert row is not None
         *batch, refused, codes, reasons = row
-        return Ingested(
+        return IntakeOutcome(
             batch=batch_of(tuple(batch), time.perf_counter() - started),
             refusals=tuple(
                 Refusal(place=place - 1, code=code, reason=reason)
                 for place, code, reason in zip(refused, codes, reasons, strict=True)
             ),
         )
-
-    async def close(self) -> None:
-        """See `RecordStore.close`."""
-        await self._session.close()

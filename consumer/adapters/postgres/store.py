@@ -15,7 +15,7 @@ BOUNDS = """
 """
 COLUMNS = "claimed, inserted, parked, dead, channels, ages, reached_at::text, reached_id::text, seconds"
 ROUTE = f"select {COLUMNS} from router.route_batch(%(limit)s, {BOUNDS}, %(bell)s, %(lane)s, %(lanes)s)"  # noqa: S608 - constants only
-RETRY = f"select {COLUMNS} from router.route_due(null, %(limit)s)"  # noqa: S608
+ROUTE_DUE = f"select {COLUMNS} from router.route_due(null, %(limit)s)"  # noqa: S608
 ROUTE_OLDEST = f"select {COLUMNS} from router.route_oldest(%(channel)s, %(limit)s)"  # noqa: S608
 ROUTE_ONE = f"select {COLUMNS} from router.route_one(%(event)s::uuid, %(untried)s)"  # noqa: S608
 NEXT_EVENT = f"select router.next_event(%(due)s, {BOUNDS}, %(lane)s, %(lanes)s)::text"
@@ -36,9 +36,9 @@ class PostgresStore:
         """See `Store.route`."""
         return await self._batch(ROUTE, {"limit": limit, "bell": bell, **_bounds(window)})
 
-    async def retry(self, *, limit: int) -> Batch:
-        """See `Store.retry`."""
-        return await self._batch(RETRY, {"limit": limit})
+    async def route_due(self, *, limit: int) -> Batch:
+        """See `Store.route_due`."""
+        return await self._batch(ROUTE_DUE, {"limit": limit})
 
     async def route_oldest(self, *, channel: str | None, limit: int) -> Batch:
         """Routes up to `limit` events, oldest event_date first, then due parked ones: the public batch function."""
@@ -51,9 +51,13 @@ class PostgresStore:
             row = await (await connection.execute(NEXT_EVENT, parameters, binary=True)).fetchone()
         return None if row is None else row[0]
 
-    async def route_one(self, *, event: str, untried: bool = False) -> Batch:
+    async def route_one(self, event: str) -> Batch:
         """See `Store.route_one`."""
-        return await self._batch(ROUTE_ONE, {"event": event, "untried": untried})
+        return await self._batch(ROUTE_ONE, {"event": event, "untried": False})
+
+    async def park_one(self, event: str) -> Batch:
+        """See `Store.park_one`."""
+        return await self._batch(ROUTE_ONE, {"event": event, "untried": True})
 
     async def backlog(self) -> Backlog:
         """See `Store.backlog`."""

@@ -130,9 +130,9 @@ class Log:
                 self._slowest = max(self._slowest, *batch.ages, 0.0)
                 self._parked.update(parked=batch.parked, dead=batch.dead)
                 self._tell_parked()
-            case SweepFinished(found=found, retried=retried, seconds=seconds):
-                if found or retried:
-                    log.info("sweep found events", missed=found, retried=retried, seconds=round(seconds, 3))
+            case SweepFinished(found=found, due=due, seconds=seconds):
+                if found or due:
+                    log.info("sweep found events", missed=found, due=due, seconds=round(seconds, 3))
             case BacklogSampled(backlog=backlog):
                 self._tell_parked()
                 self._summarise(backlog_events=backlog.ready, oldest_seconds=round(backlog.oldest_seconds, 1))
