@@ -6,7 +6,8 @@ from dataclasses import dataclass, replace
 
 from consumer.domain.backoff import Backoff
 from consumer.domain.facts import Loop
-from consumer.domain.routing import Bell, Cursor, Path, Window
+from consumer.domain.routing import Cursor, Path, Window
+from consumer.pipeline.doorbell import Doorbell
 from consumer.pipeline.pacing import Signal, Watermark, keep_going
 from consumer.pipeline.sizing import SizedCalls
 from consumer.ports import Clock, Observer, Store
@@ -54,14 +55,14 @@ class HotPath:
         self._observer = observer
         self._clock = clock
         self._settings = settings
-        self._doorbell_works = False
-        self._rung = True
-        self._silent = False
-        """Whether this consumer may hold the lock that keeps the doorbell from ringing."""
+        self._doorbell = Doorbell()
 
     def doorbell(self, *, works: bool) -> None:
-        """Tells whether notifications arrive. Only then may they be silenced, and only then can sleeps be long."""
-        self._doorbell_works = works
+        """Tells whether notifications arrive, and has the table looked at: some may have been missed."""
+        if works:
+            self._doorbell.listener_is_up()
+        else:
+            self._doorbell.listener_is_down()
         self._wake.ring()
 
     async def run(self, stop: asyncio.Event, backoff: Backoff) -> None:
@@ -73,8 +74,8 @@ class HotPath:
             nonlocal sleeps
             if routed:
                 sleeps = iter(settings.after_drain)
-            longest = settings.poll_interval if self._doorbell_works else settings.poll_interval_without_doorbell
-            self._rung = await self._wake.wait(next(sleeps, longest))
+            longest = settings.poll_interval if self._doorbell.rings else settings.poll_interval_without_doorbell
+            self._doorbell.woken(rung=await self._wake.wait(next(sleeps, longest)))
 
         await keep_going(
             Loop.HOT,
@@ -88,22 +89,15 @@ class HotPath:
 
     async def drain(self, stop: asyncio.Event) -> int:
         """Routes until nothing is pending, the doorbell silent meanwhile; returns the number of events."""
-        total = 0
-        # A look that nobody has asked for nearly always finds nothing, and leaves the bell as it is.
-        bell = self._hush() if self._rung else None
-        while not stop.is_set():
-            batch, more = await self._lanes[0].route(self._window(), bell)
-            self._silent = self._silent and bell is not Bell.ARM
+        total, go_on = 0, True
+        self._doorbell.before_drain()
+        while go_on and not stop.is_set():
+            batch, more = await self._lanes[0].route(self._window(), self._doorbell.before_call())
+            go_on = self._doorbell.after_call(batch)
             self._watermark.cursor = batch.reached
             total += batch.claimed
             if more:
                 total += await self._drain_lanes(Window(after=batch.reached, lanes=len(self._lanes)), stop)
-            if batch.claimed:
-                bell = self._hush()
-            elif self._silent:
-                bell = Bell.ARM  # nothing left; one more look with the bell armed, since a writer may just have looked
-            else:
-                break
         return total
 
     async def _drain_lanes(self, window: Window, stop: asyncio.Event) -> int:
@@ -113,7 +107,8 @@ class HotPath:
         async def drain_lane(number: int, calls: SizedCalls) -> int:
             total, here = 0, replace(window, lane=number)
             while not stop.is_set():
-                batch, more = await calls.route(here, None if number else self._hush())
+                # The bell is the first lane's: one session is enough to keep it silent.
+                batch, more = await calls.route(here, None if number else self._doorbell.before_call())
                 total += batch.claimed
                 if not more:
                     first_end.append(batch.reached)
@@ -132,16 +127,6 @@ class HotPath:
         if first_end:
             self._watermark.cursor = first_end[0]
         return sum(outcome for outcome in totals if isinstance(outcome, int))
-
-    def _hush(self) -> Bell | None:
-        """What each call of a drain asks of the bell, by the first store's session.
-
-        Each, since a writer that was just looking at the lock may have kept it from the last one.
-        """
-        if not self._doorbell_works:
-            return None
-        self._silent = True
-        return Bell.SILENCE
 
     def _window(self) -> Window:
         if self._watermark.cursor is None:
