@@ -8,8 +8,7 @@ import time
 import psycopg
 import pytest
 
-from consumer.adapters.postgres import connection as module
-from consumer.adapters.postgres.connection import Session
+from consumer.adapters.postgres.connection import Session, connect
 from consumer.domain.errors import TooSlow, Transient
 from tests.conftest import StartPostgres
 
@@ -29,7 +28,7 @@ async def test_a_call_that_takes_too_long_is_cancelled(empty_database: str) -> N
         before = await ask(session, "select pg_backend_pid()")
         with pytest.raises(TooSlow):
             await ask(session, "select pg_sleep(600)")
-        session._call_timeout = 60
+        session.call_timeout = 60
         assert await ask(session, "select pg_backend_pid()") == before
     finally:
         await session.close()
@@ -40,45 +39,38 @@ async def test_a_call_that_was_done_in_time_counts_however_late_its_answer_is_re
     session = Session(empty_database, call_timeout=60)
     try:
         await ask(session, "select 1")
-        session._call_timeout = 0.5
+        session.call_timeout = 0.5
         asyncio.get_running_loop().call_later(0.05, time.sleep, 1)
         assert await ask(session, "select 'done' from pg_sleep(0.1)") == "done"
     finally:
         await session.close()
 
 
-async def test_making_a_connection_is_not_the_calls_time(empty_database: str, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_making_a_connection_is_not_the_calls_time(empty_database: str) -> None:
     """A busy server takes its time for it, and no event may be parked for that."""
-    session = Session(empty_database, call_timeout=5)
-    connect = module.connect
 
     async def slowly(conninfo: str) -> psycopg.AsyncConnection:
         made = await connect(conninfo)
         await asyncio.sleep(0.3)
-        session._call_timeout = 60
+        session.call_timeout = 60
         return made
 
-    monkeypatch.setattr(module, "connect", slowly)
-    session._call_timeout = 0.1
+    session = Session(empty_database, call_timeout=0.1, connect=slowly)
     try:
         assert await ask(session, "select 1") == 1
     finally:
         await session.close()
 
 
-async def test_a_server_that_cannot_be_reached_is_no_slow_call(
-    empty_database: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_a_server_that_cannot_be_reached_is_no_slow_call(empty_database: str) -> None:
     """Making a connection has a limit of its own."""
 
     async def never(conninfo: str) -> psycopg.AsyncConnection:
         await asyncio.Event().wait()
         raise AssertionError
 
-    monkeypatch.setattr(module, "connect", never)
-    monkeypatch.setattr(module, "CONNECTED_WITHIN", 0.1)
     with pytest.raises(Transient) as caught:
-        await ask(Session(empty_database, call_timeout=60), "select 1")
+        await ask(Session(empty_database, call_timeout=60, connect_timeout=0.1, connect=never), "select 1")
     assert not isinstance(caught.value, TooSlow)
 
 
@@ -114,6 +106,6 @@ async def test_a_server_that_does_not_even_cancel(private_postgres: StartPostgre
     finally:
         for process in (pid, server.pid):
             os.kill(process, signal.SIGCONT)
-    session._call_timeout = 60
+    session.call_timeout = 60
     assert await ask(session, "select 1") == 1
     await session.close()

@@ -9,7 +9,6 @@ import pytest
 from aiokafka import AIOKafkaConsumer
 from aiokafka.coordinator.assignors.range import RangePartitionAssignor
 
-from consumer.adapters.kafka import client, source
 from consumer.domain.errors import Transient
 from consumer.domain.kafka_facts import (
     CommitFailed,
@@ -104,14 +103,13 @@ class TestStandstill:
 
 
 class TestBrokers:
-    async def test_a_frozen_broker_holds_up_no_commit(self, victim: Cluster, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def test_a_frozen_broker_holds_up_no_commit(self, victim: Cluster) -> None:
         """aiokafka would wait forever for the coordinator; ours gives up, and the next commit includes it."""
-        monkeypatch.setattr(source, "COMMIT_AGAIN_AFTER", 0.5)
         topics = Topics(victim.bootstrap)
         topic = await topics.create(unique("events"))
         await topics.send(topic, events(50))
         group = unique("group")
-        async with reading(victim.bootstrap, topic, group, commit_timeout=0.5) as reader:
+        async with reading(victim.bootstrap, topic, group, commit_timeout=0.5, commit_again_after=0.5) as reader:
             records = await reader.read(50, commit=False)
             victim.brokers[0].signal(signal.SIGSTOP)
             async with asyncio.timeout(60):
@@ -121,15 +119,13 @@ class TestBrokers:
             await reader.until(lambda: reader.seen(OffsetsCommitted))
         assert sum((await topics.committed(group, topic)).values()) == 50
 
-    async def test_a_broker_that_answers_to_nothing_costs_the_consumer_its_place(
-        self, victim: Cluster, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
+    async def test_a_broker_that_answers_to_nothing_costs_the_consumer_its_place(self, victim: Cluster) -> None:
         """After a long silence a new consumer is made, in case it is the old one that does not listen."""
-        monkeypatch.setattr(source, "ANSWER_WITHIN", 1.0)
-        monkeypatch.setattr(client, "STOP_WITHIN", 0.5)
         topics = Topics(victim.bootstrap)
         topic = await topics.create(unique("events"))
-        async with reading(victim.bootstrap, topic, unique("group"), stall_after=3.0) as reader:
+        patience = {"stall_after": 3.0, "answer_timeout": 1.0}
+        connection = {"stop_timeout": 0.5}
+        async with reading(victim.bootstrap, topic, unique("group"), connection=connection, **patience) as reader:
             await reader.until(lambda: reader.seen(PartitionsAssigned))
             victim.brokers[0].signal(signal.SIGSTOP)
             await reader.until(lambda: reader.seen(ConsumerReplaced))

@@ -2,9 +2,6 @@
 
 import time
 
-import pytest
-
-from consumer.adapters.kafka import client
 from consumer.domain.kafka_facts import LagSampled, TopicsMissing
 from consumer.domain.lag import Partition, PartitionLag
 from tests.kafka.reader import Reader, lag, reading, sizes
@@ -37,10 +34,9 @@ class TestTopics:
             await scene.topics.send(missing, events(7, 5))
             assert {record.partition.topic for record in await reader.read(7)} == {missing}
 
-    async def test_partitions_that_are_added_are_read(self, scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def test_partitions_that_are_added_are_read(self, scene: Scene) -> None:
         """From their beginning, without a restart."""
-        monkeypatch.setattr(client, "METADATA_AGE", 0.5)
-        async with reading(scene.topics.bootstrap, scene.topic, scene.group) as reader:
+        async with reading(scene.topics.bootstrap, scene.topic, scene.group, metadata_age=0.5) as reader:
             await reader.until(lambda: sizes(reader)[-1:] == [6])
             await scene.topics.grow(scene.topic, 8)
             await scene.topics.send(scene.topic, events(5), partition=7)

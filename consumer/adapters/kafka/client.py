@@ -3,7 +3,6 @@
 import asyncio
 import os
 import ssl
-from collections.abc import Coroutine
 from typing import Any
 
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, errors
@@ -15,10 +14,7 @@ from consumer.domain.errors import ConsumerError, Fatal, Misconfigured, Transien
 
 REQUEST_TIMEOUT = 10.0
 """Seconds; longer where a session is longer, since joining a group may take as long as one."""
-METADATA_AGE = 10.0
-"""Seconds after which a consumer asks again: a topic or partition that was made a moment ago may have been missed."""
 START_WITHIN = 30.0
-STOP_WITHIN = 5.0
 FETCH_BYTES = 16 * 1024 * 1024
 """From one broker at a time, so that a poll has a bound in bytes as well."""
 
@@ -54,7 +50,7 @@ def make_consumer(connection: KafkaConnection, options: KafkaOptions) -> AIOKafk
         heartbeat_interval_ms=session // 4,
         rebalance_timeout_ms=session,
         request_timeout_ms=int(max(REQUEST_TIMEOUT, options.session_timeout * 1.5) * 1000),
-        metadata_max_age_ms=int(METADATA_AGE * 1000),
+        metadata_max_age_ms=int(options.metadata_age * 1000),
         fetch_max_bytes=FETCH_BYTES,
     )
 
@@ -115,7 +111,7 @@ async def started(client: AIOKafkaConsumer | AIOKafkaProducer, connection: Kafka
         async with asyncio.timeout(START_WITHIN):
             await client.start()
     except BaseException as error:
-        await stopped(client.stop())
+        await stopped(client, connection)
         if isinstance(error, errors.KafkaConnectionError):
             raise await _reason(connection) from error
         if isinstance(error, errors.KafkaError):
@@ -125,17 +121,18 @@ async def started(client: AIOKafkaConsumer | AIOKafkaProducer, connection: Kafka
         raise
 
 
-async def stopped(stop: Coroutine[Any, Any, None]) -> None:
-    """Waits for a client's stop, but not for long: one that cannot say goodbye goes on trying in the background."""
-    task = asyncio.ensure_future(stop)
+async def stopped(client: AIOKafkaConsumer | AIOKafkaProducer, connection: KafkaConnection) -> None:
+    """Stops a client, and waits for it `stop_timeout` seconds at most. Never raises."""
+    task: asyncio.Future[None] = asyncio.ensure_future(client.stop())
     _stopping.add(task)
     task.add_done_callback(_stopping.discard)
-    await asyncio.wait({task}, timeout=STOP_WITHIN)
+    await asyncio.wait({task}, timeout=connection.stop_timeout)
     if task.done() and not task.cancelled():
         task.exception()  # whatever it was, the client is gone
 
 
 _stopping: set[asyncio.Future[None]] = set()
+"""Keeps those alive that are not waited for any more."""
 
 
 async def _reason(connection: KafkaConnection) -> ConsumerError:

@@ -10,7 +10,7 @@ SaslMechanism = Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class KafkaConnection:
-    """How to reach the brokers."""
+    """How to reach the brokers. Times in seconds."""
 
     bootstrap_servers: str
     """host:port, comma-separated."""
@@ -23,6 +23,8 @@ class KafkaConnection:
     ssl_certfile: Path | None = None
     """A certificate of our own, PEM, for brokers that want one; with its key in it or in `ssl_keyfile`."""
     ssl_keyfile: Path | None = None
+    stop_timeout: float = 5.0
+    """For a client to take its leave of the brokers; one that cannot goes on trying in the background."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,6 +42,12 @@ class KafkaOptions:
     """A member that is silent for so long is taken for dead, and others get its partitions."""
     commit_timeout: float = 5.0
     """aiokafka's commit waits forever for a coordinator that is away."""
+    commit_again_after: float = 10.0
+    """After a commit that failed; what is read meanwhile is committed with it."""
+    answer_timeout: float = 5.0
+    """For a question that a healthy broker answers in milliseconds."""
+    metadata_age: float = 10.0
+    """After which a consumer asks again: a topic or partition that was made a moment ago may have been missed."""
     dead_letter_timeout: float = 15.0
     sample_interval: float = 10.0
     """Between looks at the lag."""

@@ -33,12 +33,8 @@ Fetched = Mapping[TopicPartition, Sequence[Any]]
 
 LOOK_FOR_TOPICS_EVERY = 2.0
 """Seconds, while one is missing."""
-ANSWER_WITHIN = 5.0
-"""Seconds for a question that a healthy broker answers in milliseconds."""
 OVERTIME = 0.5
 """Seconds that a poll may take beyond its own; aiokafka waits for the end of a rebalance however long that takes."""
-COMMIT_AGAIN_AFTER = 10.0
-"""Seconds after a commit that failed; what is read meanwhile is committed with it."""
 
 
 class KafkaSource:
@@ -135,7 +131,7 @@ class KafkaSource:
         if len(self._subscribed) == len(self._options.topics) or now < self._topics_due:
             return
         try:
-            there = await _answer(consumer.topics(), "which topics there are")
+            there = await self._answer(consumer.topics(), "which topics there are")
         except Transient as error:
             await self._unanswered(error)
             raise
@@ -168,7 +164,7 @@ class KafkaSource:
         self._topics_due = 0.0
         self._unanswered_since = None
         if consumer is not None:
-            await stopped(consumer.stop())
+            await stopped(consumer, self._connection)
 
     def assigned(self, consumer: AIOKafkaConsumer, partitions: frozenset[Partition]) -> None:
         """A rebalance has ended, and these are ours."""
@@ -234,7 +230,7 @@ class KafkaSource:
         """Looks now and then how far behind this member is, and whether it gets on. Nobody waits for the answer."""
         now = self._clock.monotonic()
         if self._looking is None and now >= self._look_due:
-            self._looking = asyncio.create_task(_behind(consumer))
+            self._looking = asyncio.create_task(self._behind(consumer))
         if self._looking is None or not self._looking.done():
             return
         looking, self._looking = self._looking, None
@@ -250,6 +246,30 @@ class KafkaSource:
             reason = f"nothing comes from {len(stuck)} partitions although there is something"
             await self._replace(reason)
             raise Transient(f"kafka: {reason}")
+
+    async def _behind(self, consumer: AIOKafkaConsumer) -> tuple[dict[Partition, int], list[Partition]]:
+        """How many records each partition has behind the consumer's position, and where it has none yet."""
+        ends = await self._answer(consumer.end_offsets(list(consumer.assignment())), "where the topics end")
+        behind, nowhere = {}, []
+        for topic_partition, end in ends.items():
+            try:
+                async with asyncio.timeout(0.01):  # where the position is not known yet, aiokafka waits until it is
+                    behind[Partition(*topic_partition)] = end - await consumer.position(topic_partition)
+            except (errors.KafkaError, TimeoutError):
+                nowhere.append(Partition(*topic_partition))
+        return behind, nowhere
+
+    async def _answer(self, question: Any, about: str) -> Any:  # noqa: ANN401 - as aiokafka has it
+        """The answer to a question to the brokers.
+
+        Raises:
+            Transient: there was none.
+        """
+        try:
+            async with asyncio.timeout(self._options.answer_timeout):
+                return await question
+        except (errors.KafkaError, TimeoutError) as error:
+            raise Transient(f"kafka: the brokers do not answer, asked {about}") from error
 
     async def _unanswered(self, error: Transient) -> None:
         """Notes that the brokers are silent; if they are for too long, it may be the consumer that hears nothing."""
@@ -272,16 +292,16 @@ class KafkaSource:
         """Puts the group at its start in a partition where it has no offset."""
         place = [TopicPartition(*partition)]
         if self._options.start == "earliest":
-            self.rewind(await _answer(consumer.beginning_offsets(place), "where a topic begins"))
+            self.rewind(await self._answer(consumer.beginning_offsets(place), "where a topic begins"))
             return
-        ends = await _answer(consumer.end_offsets(place), "where a topic ends")
+        ends = await self._answer(consumer.end_offsets(place), "where a topic ends")
         self.rewind(ends)
         # Committed at once: a restart before the first record would otherwise miss what came in between.
         await self.commit({partition: ends[place[0]]})
 
     async def _go_on(self, consumer: AIOKafkaConsumer, partition: Partition, offset: int) -> None:
         """Puts the group where there are records, as its position is not among them: never further than it must be."""
-        begins = await _answer(consumer.beginning_offsets([TopicPartition(*partition)]), "where a topic begins")
+        begins = await self._answer(consumer.beginning_offsets([TopicPartition(*partition)]), "where a topic begins")
         for beginning in begins.values():
             self._observer(RecordsExpired(partition=partition, records=max(beginning - offset, 0)))
             self.rewind({partition: beginning})
@@ -315,11 +335,11 @@ class KafkaSource:
             self._owed.clear()
             self._observer(CommitFailed(failure=CommitFailure.REBALANCED, reason="the group rebalances"))
         except TimeoutError:
-            self._commit_due = self._clock.monotonic() + COMMIT_AGAIN_AFTER
+            self._commit_due = self._clock.monotonic() + self._options.commit_again_after
             reason = f"no answer within {self._options.commit_timeout:g} s"
             self._observer(CommitFailed(failure=CommitFailure.NO_ANSWER, reason=reason))
         except errors.KafkaError as error:
-            self._commit_due = self._clock.monotonic() + COMMIT_AGAIN_AFTER
+            self._commit_due = self._clock.monotonic() + self._options.commit_again_after
             self._observer(CommitFailed(failure=CommitFailure.REFUSED, reason=str(translation(error))))
         else:
             self._owed.clear()
@@ -341,29 +361,3 @@ class _Rebalances(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka 
     def on_partitions_assigned(self, assigned: Iterable[TopicPartition]) -> None:
         """All that this member has from now on."""
         self._source.assigned(self._consumer, frozenset(Partition(*partition) for partition in assigned))
-
-
-async def _behind(consumer: AIOKafkaConsumer) -> tuple[dict[Partition, int], list[Partition]]:
-    """How many records each partition has behind the consumer's position, and where it has none yet."""
-    ends = await _answer(consumer.end_offsets(list(consumer.assignment())), "where the topics end")
-    behind, nowhere = {}, []
-    for topic_partition, end in ends.items():
-        try:
-            async with asyncio.timeout(0.01):  # where the position is not known yet, aiokafka waits until it is
-                behind[Partition(*topic_partition)] = end - await consumer.position(topic_partition)
-        except (errors.KafkaError, TimeoutError):
-            nowhere.append(Partition(*topic_partition))
-    return behind, nowhere
-
-
-async def _answer(question: Any, about: str) -> Any:  # noqa: ANN401 - as aiokafka has it
-    """The answer to a question to the brokers.
-
-    Raises:
-        Transient: there was none.
-    """
-    try:
-        async with asyncio.timeout(ANSWER_WITHIN):
-            return await question
-    except (errors.KafkaError, TimeoutError) as error:
-        raise Transient(f"kafka: the brokers do not answer, asked {about}") from error

@@ -72,7 +72,7 @@ class TopicWriter:
         """Ends the producer; never raises."""
         producer, self._producer = self._producer, None
         if producer is not None:
-            await stopped(producer.stop())
+            await stopped(producer, self._connection)
 
 
 def as_message(letter: DeadLetter) -> Message:

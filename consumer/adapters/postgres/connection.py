@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 import re
 import socket
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 
 import psycopg
@@ -23,8 +23,6 @@ DEFAULTS = {
     "tcp_user_timeout": "20000",
 }
 
-CONNECTED_WITHIN = 30.0
-"""Seconds for making a connection, whatever the connection string says of a single address."""
 ANSWER_WITHIN = 5.0
 """Seconds in which a server that can be reached has cancelled a call."""
 
@@ -136,12 +134,20 @@ def _kind(error: psycopg.Error, state: str, said: str) -> tuple[type[ConsumerErr
     return Transient, ""
 
 
+Connect = Callable[[str], Awaitable[psycopg.AsyncConnection]]
+
+
 class Session:
     """One connection that is made when it is needed and made anew after it was lost. Calls must not overlap."""
 
-    def __init__(self, conninfo: str, *, call_timeout: float) -> None:
+    def __init__(
+        self, conninfo: str, *, call_timeout: float, connect_timeout: float = 30.0, connect: Connect = connect
+    ) -> None:
+        """Times in seconds; `connect_timeout` holds whatever the connection string says of a single address."""
         self._conninfo = conninfo
-        self._call_timeout = call_timeout
+        self.call_timeout = call_timeout
+        self._connect_timeout = connect_timeout
+        self._connect = connect
         self._connection: psycopg.AsyncConnection | None = None
         self.keeps_statements = False
         """Whether statements stay prepared, which saves a small call half its time on the server. Only where this
@@ -168,7 +174,7 @@ class Session:
             nonlocal cancelling
             cancelling = asyncio.create_task(_cancelled(connection, answered))
 
-        timer = asyncio.get_running_loop().call_later(self._call_timeout, cancel)
+        timer = asyncio.get_running_loop().call_later(self.call_timeout, cancel)
         try:
             with translated():
                 yield connection
@@ -176,9 +182,9 @@ class Session:
             await self._drop_unless_idle()
             answered.set()
             if cancelling is not None and not await cancelling:
-                raise Transient(f"database: no answer within {self._call_timeout:g} s, nor when cancelled") from error
+                raise Transient(f"database: no answer within {self.call_timeout:g} s, nor when cancelled") from error
             if cancelling is not None and isinstance(error.__cause__, errors.QueryCanceled):
-                raise TooSlow(f"database: not done within {self._call_timeout:g} s, the call was cancelled") from error
+                raise TooSlow(f"database: not done within {self.call_timeout:g} s, the call was cancelled") from error
             if self.keeps_statements:
                 await self.close()  # a migration may have changed what a kept statement returns; a new session knows it
             raise
@@ -192,10 +198,10 @@ class Session:
         """The connection. The time that it takes to make one is not the call's: no event is to blame for it."""
         if self._connection is None or self._connection.closed:
             try:
-                async with asyncio.timeout(CONNECTED_WITHIN):
-                    self._connection = await connect(self._conninfo)
+                async with asyncio.timeout(self._connect_timeout):
+                    self._connection = await self._connect(self._conninfo)
             except TimeoutError:
-                raise Transient(f"database: no connection within {CONNECTED_WITHIN:g} s") from None
+                raise Transient(f"database: no connection within {self._connect_timeout:g} s") from None
         self._connection.prepare_threshold = 0 if self.keeps_statements else None
         return self._connection
 
