@@ -1,4 +1,4 @@
-"""What the loops need from outside, as narrow as they need it."""
+"""What the loops need from outside, each as narrow as they need it."""
 
 from collections.abc import Mapping, Sequence
 from typing import Protocol
@@ -31,8 +31,8 @@ class Clock(Protocol):
 class Store(Protocol):
     """Routing calls. Each is one transaction in the database; when it returns, its effects are committed.
 
-    Every call may raise `Transient` (call again later; a new connection is made by itself), `TooSlow` (call with less)
-    or `Fatal`. Calls of one Store must not overlap.
+    Every call may raise `Transient` (call again later; a lost connection is replaced), `TooSlow` (call with less) or
+    `Fatal`. Calls of one Store must not overlap.
     """
 
     async def route(self, *, limit: int, window: Window, bell: Bell | None = None) -> Batch:
@@ -65,7 +65,7 @@ class Store(Protocol):
 
 
 class SweepStore(Store, Protocol):
-    """What a sweep without a service needs besides."""
+    """What a sweep without a service needs in addition."""
 
     async def route_oldest(self, *, channel: str | None, limit: int) -> Batch:
         """Routes up to `limit` ready events, oldest event_date first, then parked ones that are due."""
@@ -73,7 +73,7 @@ class SweepStore(Store, Protocol):
 
 
 class RecordStore(Protocol):
-    """Storing and routing what records hold. Raises and works as `Store`, and `Rejected` when no record got through."""
+    """Storing and routing intakes. As `Store`; raises `Rejected` as well, when a call cannot be taken at all."""
 
     async def ingest_and_route(self, intakes: Sequence[Intake]) -> IntakeOutcome:
         """Stores and routes in one transaction; waits for other sessions that are working on the same events.
@@ -96,25 +96,27 @@ class Source(Protocol):
     """Records of topics, as a member of a group. Methods must not overlap."""
 
     async def poll(self, *, limit: int, timeout: float) -> Sequence[Record]:
-        """Up to `limit` records behind the last ones; none when none come within `timeout` seconds.
+        """Up to `limit` records after the last ones; none when none come within `timeout` seconds.
 
         Raises:
             Transient: poll again later; what was read and not committed may come again.
-            Fatal: at the start only: credentials or rights are missing.
+            Fatal: credentials or rights are missing; only at the start.
         """
         ...
 
     def rewind(self, positions: Mapping[Partition, int]) -> None:
-        """The next poll begins there, in partitions that are still ours: what was read could not be done."""
+        """Has the next poll begin there, in partitions that are still assigned: the records could not be processed."""
         ...
 
     async def commit(self, positions: Mapping[Partition, int]) -> None:
-        """The group's offsets, in partitions that are still ours: everything before them is done with. Never raises:
-        a commit that fails costs a repetition."""
+        """Commits the group's offsets in partitions that are still assigned: everything before them is done.
+
+        Never raises: a commit that fails costs a repetition.
+        """
         ...
 
     async def dead_letter(self, letters: Sequence[DeadLetter]) -> None:
-        """Sets records aside for good.
+        """Writes records to the dead-letter topic.
 
         Raises:
             Transient: they are not safe yet; their offsets must not be committed.

@@ -1,7 +1,7 @@
 """Whether a line of JSON is an event as `schemas/events/webhook_event.v1.schema.json` says, and if not, why.
 
-Nearly every line is one, so a check written by hand, from the limits that the schema names, looks at it first; the
-reasons come from the validator of JSON Schema. A test proves that both accept the same.
+Nearly every line is one, so each is first checked by hand-written code that takes its limits from the schema; the
+reasons come from a JSON Schema validator. A test proves that both accept the same lines.
 """
 
 import difflib
@@ -52,7 +52,7 @@ class EventSchema:
         self._checks = {name: _check(of, name in self._required) for name, of in schema["properties"].items()}
 
     def refusal(self, line: bytes) -> str | None:
-        """Why the line cannot be stored as an event; None when nothing speaks against it."""
+        """Why the line cannot be stored as an event; None when it can."""
         try:
             record = orjson.loads(line)
         except orjson.JSONDecodeError as error:
@@ -64,7 +64,7 @@ class EventSchema:
         return None
 
     def accepts(self, record: object) -> bool:
-        """What the schema says of a record, by the check that was written by hand."""
+        """Whether the record matches the schema, by the hand-written check."""
         if type(record) is not dict or not self._required <= record.keys():
             return False
         checks = self._checks
@@ -80,7 +80,7 @@ class EventSchema:
         return text if len(text) <= _LONGEST_REASON else text[: _LONGEST_REASON - 1] + "…"
 
     def _problems(self, error: ValidationError) -> Iterator[str]:
-        """The validator's finding in words of ours: its own quote the value, which may be as long as a line."""
+        """The validator's finding in our words: its own quote the value, which may be as long as a line."""
         field = str(error.absolute_path[0]) if error.absolute_path else "the line"
         given: Any = error.instance
         limit: Any = error.validator_value
@@ -117,7 +117,7 @@ def event_schema() -> EventSchema:
 
 
 def is_date_time(text: str) -> bool:
-    """RFC 3339, as far as Postgres can go: years 1 to 9999, offsets up to 15:59, leap seconds included."""
+    """RFC 3339 within the limits of Postgres: years 1 to 9999, offsets up to 15:59, leap seconds included."""
     found = _DATE_TIME.fullmatch(text)
     if found is None:
         return False
@@ -130,12 +130,12 @@ def is_date_time(text: str) -> bool:
 
 
 def is_uuid(text: str) -> bool:
-    """The usual form, in either case; Postgres takes others too, but the standard for JSON does not."""
+    """The usual form, in either case; Postgres accepts others too, but JSON Schema does not."""
     return _UUID.fullmatch(text) is not None
 
 
 def _check(field: dict[str, Any], required: bool) -> Callable[[object], bool]:  # noqa: FBT001 - private
-    """The check of one field, made for speed: one call a value, its limits in the closure."""
+    """The check of one field, built for speed: one call a value, with its limits in the closure."""
     if "enum" in field:
         # "in" would compare 1 and True, or hash a list.
         return lambda value: value is None or value == "message" or value == "comment"  # noqa: PLR1714
@@ -161,7 +161,7 @@ def _why_not_json(line: bytes, error: orjson.JSONDecodeError) -> str:
 
 
 def _holder_of_nul(record: dict[str, object]) -> str | None:
-    """The field with a NUL in it, however deep."""
+    """The field that contains a NUL, however deep."""
     for name, value in record.items():
         waiting: list[object] = [name, value]
         while waiting:

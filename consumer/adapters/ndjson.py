@@ -45,7 +45,7 @@ class Line(NamedTuple):
     """From 1; blank lines count."""
     text: bytes
     cut: int = 0
-    """Its length, if it is too long: `text` is only how it begins."""
+    """Its length if it is too long: then `text` is only its beginning."""
 
 
 class Rejection(NamedTuple):
@@ -56,7 +56,7 @@ class Rejection(NamedTuple):
 
 
 class LineReader:
-    """The lines of a source. `bytes_read` tells how far it is; lines of more than `longest` bytes are cut."""
+    """The lines of a source. `bytes_read` is how far reading has come; lines of more than `longest` bytes are cut."""
 
     def __init__(self, source: Source, *, name: str, longest: int = LONGEST_LINE) -> None:
         self._source = source
@@ -66,10 +66,10 @@ class LineReader:
         self.bytes_read = 0
 
     def blocks(self) -> Iterator[list[Line]]:
-        """Lines in the order of the source, as they come; an empty block says that for the moment there are no more.
+        """Lines in the order of the source, as they come; an empty block: there are no more for the moment.
 
         Raises:
-            Misconfigured: this is no text, going by how it begins.
+            Misconfigured: it is not text, judging by its beginning.
             Fatal: the source cannot be read to its end.
         """
         rest = bytearray()
@@ -129,7 +129,7 @@ class LineReader:
         return chunk
 
     def _ready(self) -> bool:
-        """Whether a read returns at once. Windows can only tell of sockets: there, and for what is no file, yes."""
+        """Whether a read returns at once. Where that is unknown, yes: Windows only tells for sockets."""
         try:
             return bool(select.select([self._source.fileno()], [], [], 0)[0])
         except (OSError, ValueError):
@@ -139,7 +139,7 @@ class LineReader:
 class RejectedLines:
     """The file of rejected lines: {"line": n, "reason": "…", "record": "<the line>"}, made when the first one comes.
 
-    A line that is no UTF-8 text is kept as "record_base64", of one that is too long only "record_start" and "bytes".
+    A line that is not UTF-8 text is kept as "record_base64"; of one that is too long, only "record_start" and "bytes".
     """
 
     def __init__(self, path: Path) -> None:
@@ -150,13 +150,13 @@ class RejectedLines:
         """Adds lines; when it returns they are with the operating system.
 
         Raises:
-            Fatal: they cannot be kept, so that going on would lose them.
+            Fatal: they cannot be kept; going on would lose them.
         """
         if not rejections:
             return
         try:
             if self._file is None:
-                # An older one may be what is being read, by whoever feeds us: that reader keeps it.
+                # The older file may be the input of what feeds this run: a reader that has it open keeps it.
                 if self.path.is_file() and not self.path.is_symlink():
                     with contextlib.suppress(OSError):
                         self.path.unlink()
@@ -189,7 +189,7 @@ def open_source(name: str) -> io.FileIO:
     """The file of that name, or standard input for "-".
 
     Raises:
-        Misconfigured: there is no such file, or it is not for reading.
+        Misconfigured: there is no such file, or it cannot be read.
     """
     try:
         return io.FileIO(0, closefd=False) if name == "-" else io.FileIO(name)

@@ -9,10 +9,10 @@ class Backoff:
 
     first: float = 0.1
     maximum: float = 5.0
-    """Also the longest that a fault goes on being felt after it has ended."""
+    """Also the longest time that a fault is felt after it has ended."""
 
     def delay(self, attempt: int, *, jitter: float) -> float:
-        """Seconds to wait before the attempt after the given one.
+        """Seconds to wait before the next attempt.
 
         Args:
             attempt: attempts that have failed so far, from 1.

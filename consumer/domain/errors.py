@@ -2,7 +2,7 @@
 
 ConsumerError
 ├── Transient    nothing is wrong with the work: do the same again later
-│   └── TooSlow  the database gave up on the time it took: do less of it at once
+│   └── TooSlow  it took too long: do less of it at once
 ├── Rejected     this input will never be accepted: set it aside and go on
 └── Fatal        nothing will get better by itself: say so and end
     └── Misconfigured  the user can mend it in the configuration or on the command line
@@ -12,7 +12,7 @@ Drivers' errors are translated once, in the adapters.
 
 
 class ConsumerError(Exception):
-    """Base of all errors that webhook-router raises on purpose; the message is fit for an operator's eyes."""
+    """Base of all errors that webhook-router raises on purpose; the message is written for an operator."""
 
 
 class Transient(ConsumerError):

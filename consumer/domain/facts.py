@@ -1,4 +1,8 @@
-"""Facts that the loops report: a closed union. Sinks match on it, and mypy points at those that miss a new fact."""
+"""Facts that the loops report: a closed union.
+
+The log and the metrics match on all of it, so that mypy points out a new fact that they miss; other sinks take what
+concerns them.
+"""
 
 from dataclasses import dataclass
 from enum import StrEnum
@@ -64,7 +68,7 @@ class LoopRecovered:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BatchTooSlow:
-    """The statement timeout ended a call; the next one is smaller."""
+    """A call exceeded the time limit; the next one is smaller."""
 
     path: Path
     limit: int
@@ -72,7 +76,7 @@ class BatchTooSlow:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EventTooSlow:
-    """An event exceeded the statement timeout all alone and was parked."""
+    """An event exceeded the time limit in a call of its own and was parked."""
 
     path: Path
 

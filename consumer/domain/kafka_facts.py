@@ -9,10 +9,10 @@ from consumer.domain.records import Flaw, Flawed, Skip
 
 
 class CommitFailure(StrEnum):
-    """Why an offset was not committed. What it stands for is in the database all the same, and is not done twice."""
+    """Why an offset was not committed. The database has its events all the same, and does not route them twice."""
 
     REBALANCED = "rebalanced"
-    """The partition was on its way to another member."""
+    """The partition was being moved to another member."""
     NO_ANSWER = "no_answer"
     """The group's coordinator did not answer in time; the next commit includes this one."""
     REFUSED = "refused"
@@ -27,13 +27,13 @@ class RecordsRead:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RecordsDone:
-    """The database has committed what the records of a poll stand for."""
+    """The database has committed what the records of a poll contain."""
 
     skipped: Mapping[Skip, int]
     flawed: Mapping[Flaw, int]
-    """Records that are no event; dead letters, but not written yet."""
+    """Records that can never be processed; their dead letters are not written yet."""
     repeated: int
-    """Records whose event was done with before."""
+    """Records whose event had been routed or parked before."""
     ages: Mapping[str, tuple[float, ...]]
     """By topic: seconds from each record's own time to the commit, of records that hold or name an event."""
     traces: tuple[tuple[Partition, int, str], ...]
@@ -52,14 +52,14 @@ class RecordDeadLettered:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OffsetsCommitted:
-    """The group knows how far the database is."""
+    """The group's offsets have reached what the database has committed."""
 
     seconds: float
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CommitFailed:
-    """The group does not know yet how far the database is."""
+    """The group's offsets are still behind what the database has committed."""
 
     failure: CommitFailure
     reason: str
@@ -86,32 +86,32 @@ class LagSampled:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ConsumerReplaced:
-    """The consumer was given up; a new one joins the group."""
+    """The consumer was abandoned; a new one joins the group."""
 
     reason: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BrokersAnswer:
-    """The brokers have stopped to answer, or answer again. aiokafka goes on asking, and says nothing about it."""
+    """The brokers have stopped answering, or answer again. aiokafka keeps asking, and reports neither."""
 
     answer: bool
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TopicsMissing:
-    """Topics that do not exist are waited for; none: all are there now."""
+    """The service waits for topics that do not exist; empty: all of them exist now."""
 
     topics: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RecordsExpired:
-    """The group's position is not in the partition any more; it goes on at the beginning."""
+    """The group's position no longer exists in the partition; reading continues at its beginning."""
 
     partition: Partition
     records: int
-    """How many the broker has deleted, by age or size, before they were read; 0: the topic was made anew."""
+    """How many the broker has deleted, by age or size, before they were read; 0: the topic was created anew."""
 
 
 KafkaFact = (

@@ -14,19 +14,19 @@ class Partition(NamedTuple):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PartitionLag:
-    """What of one partition is not committed to the database yet."""
+    """How much of one partition is not committed to the database yet."""
 
     partition: Partition
     records: int
     seconds: float
-    """For how long its oldest record has been waiting; 0 when nothing is."""
+    """How long its oldest record has been waiting; 0 when there is none."""
 
 
 class Lag:
-    """Reckons the lag of the partitions that are assigned.
+    """Computes the lag of the assigned partitions.
 
-    For how long a record that was read has been waiting is told by its timestamp. Of one that was not read yet it can
-    only be guessed: for as long as it is known that it is there, and that is too little after a start.
+    How long a record has been waiting is known from its timestamp once it has been read. Before that it can only be
+    estimated, as the time since the record is known to exist, which is too short after a start.
     """
 
     def __init__(self) -> None:
@@ -34,21 +34,21 @@ class Lag:
         self._known: set[Partition] = set()
 
     def read(self, partition: Partition, timestamp: float) -> bool:
-        """The oldest record in hand, by its own time in Unix seconds; True when the last sample did not know that."""
+        """Notes the time of the oldest record in hand, in Unix seconds; returns whether the last sample lacked it."""
         self._waiting_since[partition] = timestamp
         news = partition not in self._known
         self._known.add(partition)
         return news
 
     def done(self, partition: Partition, timestamp: float, *, more: bool) -> None:
-        """Everything in hand is dealt with, up to a record of that time; `more`: the partition has more of them."""
+        """Notes that everything in hand is done, up to a record of that time; `more`: the partition has others."""
         if more:
             self._waiting_since[partition] = timestamp
         else:
             self._waiting_since.pop(partition, None)
 
     def sample(self, behind: Mapping[Partition, int], *, now: float) -> tuple[PartitionLag, ...]:
-        """The lag of each partition, given how many records it is behind and the Unix time; others are forgotten."""
+        """The lag of each partition, given how many records it is behind and the Unix time; forgets all others."""
         waiting = {partition for partition, records in behind.items() if records > 0}
         self._known = {p for p in behind if p not in waiting or (p in self._known and p in self._waiting_since)}
         self._waiting_since = {partition: self._waiting_since.get(partition, now) for partition in waiting}
@@ -63,9 +63,9 @@ class Lag:
 
 
 class Standstill:
-    """Notices a consumer that gets nothing although there is something to get.
+    """Notices a consumer that receives nothing although there is something to read.
 
-    aiokafka can come to this without an error: a background task of it dies, or a broker comes back and it does not.
+    aiokafka can get there without an error: one of its background tasks dies, or a broker comes back and is not asked.
     """
 
     def __init__(self, *, patience: float) -> None:
@@ -78,11 +78,11 @@ class Standstill:
             self._stuck_since.pop(partition, None)
 
     def busy(self) -> None:
-        """Nobody asked for records, or there were more than one asks for: standing still would mean nothing."""
+        """No records were asked for, or a poll was full: a partition that stands still means nothing."""
         self._stuck_since.clear()
 
     def look(self, behind: Mapping[Partition, int], *, now: float) -> list[Partition]:
-        """Partitions that were behind and still for too long; `now` in seconds of a clock that never goes back."""
+        """Partitions that were behind without moving for too long; `now` in seconds of a monotonic clock."""
         self._stuck_since = {
             partition: self._stuck_since.get(partition, now) for partition, records in behind.items() if records > 0
         }

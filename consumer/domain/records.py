@@ -25,24 +25,24 @@ class Flaw(StrEnum):
     TOO_BIG = "too_big"
     NOT_JSON = "not_json"
     NOT_AN_EVENT = "not_an_event"
-    """No form that is known, or one that breaks the schema."""
+    """None of the known forms, or one that violates the event schema."""
     NOT_A_CHANGE = "not_a_change"
-    """Looks like a Debezium record and is none."""
+    """Looks like a Debezium record, but is not one."""
     NOT_A_CLOUD_EVENT = "not_a_cloud_event"
     NOT_FOUND = "not_found"
-    """Names an event that is not in the table."""
+    """Names an event that is not in webhook_events."""
     REFUSED = "refused"
     """By the database; the dead letter has its SQLSTATE."""
 
 
 class Skip(StrEnum):
-    """Why a record is passed over; there is nothing wrong with it."""
+    """Why a record is skipped, although nothing is wrong with it."""
 
     TOMBSTONE = "tombstone"
     DELETE = "delete"
     """An event was deleted, or the table truncated: what was routed stays."""
     NOTHING_TO_ROUTE = "nothing_to_route"
-    """A change of an event that is routed already, or parked: our own mark, mostly."""
+    """A change of an event that is already routed or parked: mostly the mark that routing itself makes."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -76,7 +76,7 @@ class Record:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DeadLetter:
-    """A record and why it is set aside."""
+    """A record for the dead-letter topic, and why it goes there."""
 
     record: Record
     flawed: Flawed
@@ -84,12 +84,12 @@ class DeadLetter:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Refusal:
-    """What the database would not take."""
+    """An intake that the database has not accepted."""
 
     place: int
-    """Of the intake in its call, from 0."""
+    """Index of the intake in its call."""
     code: str
-    """SQLSTATE; P0002: names an event that is not there."""
+    """SQLSTATE; P0002: names an event that does not exist."""
     reason: str
 
 
@@ -98,13 +98,13 @@ class IntakeOutcome:
     """What became of the intakes of one committed call: those not refused are routed, were so before, or are parked."""
 
     batch: Batch
-    """About events that were not done with before."""
+    """The events among them that had been neither routed nor parked before."""
     refusals: tuple[Refusal, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Codec:
-    """JSON and the schema of an event, handed in so that this module needs no library."""
+    """JSON and the event schema, handed in so that this module needs no library."""
 
     loads: Callable[[bytes | str], Any]
     """Raises ValueError."""
@@ -130,9 +130,9 @@ def interpret(value: bytes | None, headers: Headers, codec: Codec, *, largest: i
 
     Args:
         value: as it was read.
-        headers: as they were read; names may be there more than once, the last one counts.
+        headers: as they were read; names may repeat, the last one counts.
         codec: how JSON is read and written.
-        largest: bytes from which on a value is not looked into.
+        largest: a value of more bytes is not parsed.
     """
     named = {name.lower(): text or b"" for name, text in headers} if headers else {}
     trace = _trace_of(named.get("traceparent") or named.get("ce_traceparent")) if named else None
@@ -175,7 +175,7 @@ def _json(value: bytes | str, codec: Codec) -> object:
 
 
 def _meaning(document: object, raw: bytes | None, codec: Codec) -> Meaning:
-    """Of one of the first three forms; `raw`: its text, if it stood alone."""
+    """The meaning of one of the first three forms; `raw`: its text, where it is the whole value."""
     if not isinstance(document, dict):
         raise _Broken(Flaw.NOT_AN_EVENT, f"must be an object, not {_kind(document)}")
     if document.keys() == {"schema", "payload"} and isinstance(document["schema"], dict | None):
@@ -197,7 +197,7 @@ def _meaning(document: object, raw: bytes | None, codec: Codec) -> Meaning:
 
 
 def _change(envelope: Mapping[str, Any], codec: Codec) -> Meaning:
-    """Of Debezium's envelope. What the database has is at least as new, so that its row is kept where there is one."""
+    """The meaning of a Debezium envelope. The row in the database, if there is one, is at least as new, and is kept."""
     match envelope.get("op"):
         case "d" | "t":
             return Skip.DELETE
@@ -281,7 +281,7 @@ def _check_attributes(attributes: Mapping[str, object]) -> None:
 
 
 def _trace_of(value: object) -> str | None:
-    """A traceparent, if it is one: what comes from outside is not copied into a log unseen."""
+    """The value if it is a traceparent: what comes from outside is not copied into a log unchecked."""
     text = value.decode(errors="replace") if isinstance(value, bytes) else value
     return text if isinstance(text, str) and _TRACE.fullmatch(text) else None
 

@@ -1,4 +1,4 @@
-"""What a routing call takes and returns."""
+"""Routing: what a call takes, and what it returns."""
 
 from dataclasses import dataclass
 from enum import StrEnum
@@ -28,7 +28,8 @@ class Bell(StrEnum):
 class Cursor:
     """A place in the order of arrival: `created_at` and `id` of an event, as the database writes them.
 
-    They stay text: Postgres has times that Python has not (infinity, the year 20000), and nobody computes with them.
+    They stay text: Postgres has times that Python does not have (infinity, the year 20000), and nothing here computes
+    with them.
     """
 
     at: str
@@ -45,15 +46,15 @@ class Window:
     """Which part of the order of arrival a routing call looks at. Times in seconds."""
 
     after: Cursor = BEGINNING
-    """Events behind it."""
-    rewind: float = 0.0
-    """Starts that long before `after`: for events whose transaction committed late."""
+    """Only events after it."""
+    overlap: float = 0.0
+    """Begins that long before `after`, for events whose transactions committed late."""
     until: Cursor | None = None
     """Only events that arrived more than `margin` before it; None: all."""
     margin: float = 0.0
     lane: int = 0
     lanes: int = 1
-    """Only the people that fall into this lane of so many, so that lanes never meet at a conversation."""
+    """Only events of the people in this lane of so many, so that no two lanes work on one conversation."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -67,15 +68,15 @@ class Batch:
     parked: int
     """Events set aside with an error."""
     dead: int
-    """Those of the parked ones that get no further attempt by themselves."""
+    """Those of the parked ones that get no further attempt unless an operator asks for one."""
     channels: tuple[str, ...]
     """Channel of each routed event."""
     ages: tuple[float, ...]
     """Seconds from `created_at` to the commit of each routed event, by the database's clock."""
     reached: Cursor
-    """Everything visible up to here has been claimed, by this call or before: the next call may start behind it."""
+    """Everything visible up to here has been claimed, by this call or before: the next call may start after it."""
     seconds: float
-    """Duration of the call, seen from here."""
+    """Duration of the call, as measured by this process."""
 
     @property
     def routed(self) -> int:
@@ -101,4 +102,4 @@ class Backlog:
     dead: int
     """Events that wait for an operator."""
     notification_queue: float
-    """Share of the server's notification queue in use, 0 to 1: it fills when some listener sits in a transaction."""
+    """Share of the server's notification queue in use, 0 to 1: it fills while a listener stays in a transaction."""

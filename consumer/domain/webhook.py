@@ -1,4 +1,4 @@
-"""Events as they come in: what a writer knows of one, and what the database is given."""
+"""Events as they come in: what a writer knows of one, and what the database is given to store."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -17,23 +17,23 @@ class WebhookEvent:
     author_name: str | None = None
     content: str | None = None
     event_date: str | None = None
-    """A time as Postgres reads it: it has times that Python has not (infinity, the year 20000)."""
+    """A time as text: Postgres has times that Python does not have (infinity, the year 20000)."""
     post_id: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Intake:
-    """An event for the database."""
+    """An event for the database to store and route."""
 
     channel: str
     event_id: str
     line: str | None
-    """The event as a JSON object without line feeds; None when the record only names it."""
+    """The event as a JSON object without line feeds; None: it is only named, and must be in webhook_events already."""
     keep: bool = False
-    """The row, where there is one, is at least as new as the record."""
+    """Keeps the row as it is, if there is one: it is at least as new as `line`."""
 
 
 def key_of(event: Mapping[str, Any]) -> str:
-    """The key of an event's record: what belongs into one conversation goes to one partition, and stays in order."""
+    """The key that the events of one conversation share: those of one key must stay in order."""
     about = event.get("author_id") or event.get("post_id") or event.get("event_id")
     return f"{str(event.get('channel')).strip().lower()}:{about}"

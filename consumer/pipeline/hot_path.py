@@ -18,22 +18,22 @@ class HotPathSettings:
     """Times in seconds."""
 
     batch_size: int = 1000
-    """Events a call at most; a call takes what is there, so batches follow the load."""
+    """Most events of a call; it takes what is there, so batches follow the load."""
     overlap: float = 2.0
     """How late a transaction may commit and still be found by the next wake-up instead of the sweep."""
     poll_interval: float = 1.0
     """Longest sleep while the doorbell works: it covers a missed ring."""
     poll_interval_without_doorbell: float = 0.2
     after_drain: tuple[float, ...] = (0.003, 0.01, 0.03)
-    """Sleeps before the looks that follow a drain: a writer that saw this consumer awake did not ring, and is visible
-    only after the drain's last look, by as long as its commit takes."""
+    """Sleeps before the looks that follow a drain. A writer that saw this consumer awake did not ring, and its event
+    becomes visible after the drain's last look, by as long as its commit takes."""
 
 
 class HotPath:
     """Routes what is pending when woken, in the order of arrival, and sleeps when nothing is left.
 
-    One call at a time does for a trickle. A full batch is the sign of a backlog: then every store works on a lane of
-    its own until the backlog is gone.
+    One call at a time is enough for a trickle. A full batch is the sign of a backlog: then every store works on a lane
+    of its own until the backlog is gone.
     """
 
     def __init__(
@@ -101,7 +101,7 @@ class HotPath:
         return total
 
     async def _drain_lanes(self, window: Window, stop: asyncio.Event) -> int:
-        """Routes the backlog behind the window's start, all lanes side by side."""
+        """Routes the backlog after the window's start, all lanes side by side."""
         first_end: list[Cursor] = []
 
         async def drain_lane(number: int, calls: SizedCalls) -> int:
@@ -113,7 +113,7 @@ class HotPath:
                 if not more:
                     first_end.append(batch.reached)
                     break
-                # Straight on: what was routed just now is not looked at again.
+                # No overlap here: what has just been routed need not be read again.
                 here = replace(here, after=batch.reached)
             return total
 
@@ -131,4 +131,4 @@ class HotPath:
     def _window(self) -> Window:
         if self._watermark.cursor is None:
             return Window()
-        return Window(after=self._watermark.cursor, rewind=self._settings.overlap)
+        return Window(after=self._watermark.cursor, overlap=self._settings.overlap)

@@ -21,7 +21,7 @@ from consumer.ports import Clock, Observer, RecordStore, Source
 
 NOT_FOUND = "P0002"
 WORTH_LANES = 100
-"""Records from which on two calls are faster than one."""
+"""From so many records on, two calls side by side are faster than one."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -29,17 +29,17 @@ class KafkaLoopSettings:
     """Times in seconds."""
 
     batch_size: int = 1000
-    """Records a poll at most; a poll takes what is there, so batches follow the load."""
+    """Most records of a poll; it takes what is there, so batches follow the load."""
     poll_timeout: float = 1.0
     """How long a poll waits for the first record; a stop waits for it too."""
 
 
 class KafkaLoop:
-    """Brings records into the database and commits their offsets after it, never before.
+    """Stores and routes what records hold, and commits their offsets afterwards, never before.
 
-    When the database is away, what was read is given back, and the next attempt reads it again: nothing is held in
-    memory, so that a rebalance meanwhile is nobody's concern. aiokafka keeps the membership by itself; the pauses
-    between polls are far shorter than the five minutes after which it would not.
+    While the database cannot be reached, the records of a poll are given back, and the next attempt reads them again:
+    nothing is held in memory, so a rebalance meanwhile does no harm. aiokafka keeps the membership alive; the pauses
+    between polls are far shorter than the five minutes after which it would give it up.
     """
 
     def __init__(
@@ -58,7 +58,7 @@ class KafkaLoop:
         self._settings = settings
         self._size = Size(settings.batch_size)
         self._works: bool | None = None
-        """Whether the last call of the database did; None before the first."""
+        """Whether the last call to the database succeeded; None before the first."""
 
     async def run(self, stop: asyncio.Event, backoff: Backoff) -> None:
         """Takes records until told to stop; those of the last poll are finished."""
@@ -71,10 +71,10 @@ class KafkaLoop:
         )
 
     async def step(self) -> None:
-        """One poll and what comes of it."""
+        """One poll, and everything that is done with its records."""
         records = await self._source.poll(limit=self._size.limit, timeout=self._settings.poll_timeout)
         if not records:
-            if not self._works:  # no records are no sign that they could be routed
+            if not self._works:  # a poll without records says nothing about the database
                 await self._stores[0].ingest_and_route(())
                 self._works = True
             return
@@ -97,7 +97,7 @@ class KafkaLoop:
             try:
                 await self._source.dead_letter(letters)
             except Transient:
-                # What stands before the first record that is not safe yet is done with; it itself stays.
+                # Everything before the first record that is not safe yet is done; that record stays.
                 stuck = _firsts([letter.record for letter in letters])
                 self._source.rewind(stuck)
                 await self._source.commit(ends | stuck)
@@ -112,7 +112,7 @@ class KafkaLoop:
         await self._source.commit(ends)
 
     async def _store_and_route(self, records: Sequence[Record]) -> list[DeadLetter]:
-        """Commits everything that the database takes; returns what nothing can be done about."""
+        """Stores and routes everything that the database accepts; returns the rest as dead letters."""
         taken: list[Record] = []
         letters: list[DeadLetter] = []
         skipped: Counter[Skip] = Counter()
@@ -143,8 +143,8 @@ class KafkaLoop:
         return letters + refused
 
     async def _in_lanes(self, records: Sequence[Record]) -> tuple[list[DeadLetter], int]:
-        """As `_call`, several side by side when there are many records: each with those of other people."""
-        # One lane after a failure: two may have met at an event that came under two keys.
+        """As `_call`, but several side by side when there are many records, each with those of other people."""
+        # One lane after a failure: two may have worked on the same event, which came under two keys.
         lanes = self._stores if len(records) >= WORTH_LANES and self._works is not False else self._stores[:1]
         shares: list[list[Record]] = [[] for _ in lanes]
         for record in records:
@@ -163,7 +163,7 @@ class KafkaLoop:
         return letters, fresh
 
     async def _call(self, store: RecordStore, records: Sequence[Record]) -> tuple[list[DeadLetter], int]:
-        """What the database refuses of records that hold an intake, and how many events were not done with before."""
+        """Stores and routes records that hold intakes; returns those refused, and how many events were new."""
         intakes = [record.meaning for record in records if isinstance(record.meaning, Intake)]
         try:
             done = await store.ingest_and_route(intakes)
@@ -171,12 +171,12 @@ class KafkaLoop:
             if len(intakes) > 1:
                 raise
             try:
-                done = await store.ingest_and_route(intakes)  # once may be the fault of a database that was busy
+                done = await store.ingest_and_route(intakes)  # once may be the fault of a busy database
             except TooSlow:
                 done = await store.ingest_and_park(intakes)
                 self._observer(EventTooSlow(path=Path.KAFKA))
         except Rejected as error:
-            # The function sets aside by itself what Postgres refuses; this is something that cannot even be sent.
+            # What Postgres refuses, the function reports one by one; this is something that cannot even be sent.
             if len(intakes) == 1:
                 return [DeadLetter(record=records[0], flawed=Flawed(flaw=Flaw.REFUSED, reason=str(error)))], 0
             middle = len(records) // 2
@@ -203,7 +203,7 @@ class KafkaLoop:
 
 
 def _firsts(records: Sequence[Record]) -> dict[Partition, int]:
-    """The first offset of each partition."""
+    """The first offset in each partition."""
     firsts: dict[Partition, int] = {}
     for record in records:
         firsts[record.partition] = min(record.offset, firsts.get(record.partition, record.offset))

@@ -1,4 +1,4 @@
-"""What the loops share: waiting that a stop ends, retrying with backoff, the watermark."""
+"""What the loops share: waits that a stop ends, new attempts with backoff, the watermark."""
 
 import asyncio
 import contextlib
@@ -15,7 +15,7 @@ Result = TypeVar("Result")
 
 
 class Signal:
-    """A bell with memory: a ring between two waits ends the next wait at once."""
+    """Wakes a loop. A ring between two waits is not lost: it ends the next one at once."""
 
     def __init__(self) -> None:
         self._event = asyncio.Event()
@@ -25,7 +25,7 @@ class Signal:
         self._event.set()
 
     async def wait(self, timeout: float) -> bool:
-        """Waits for a ring, `timeout` seconds at most; tells whether there was one."""
+        """Waits for a ring, `timeout` seconds at most; returns whether there was one."""
         try:
             async with asyncio.timeout(timeout):
                 await self._event.wait()
@@ -38,7 +38,7 @@ class Signal:
 class Watermark:
     """How far the hot path has come in the order of arrival; the sweep reads below it.
 
-    None until the hot path has made its first call: until then it has passed nothing by.
+    None until the hot path has made its first call: before that it cannot have missed anything.
     """
 
     def __init__(self) -> None:
@@ -84,7 +84,7 @@ async def keep_going(
 
 
 async def pause(stop: asyncio.Event, seconds: float) -> None:
-    """Waits, but not beyond the moment the service is told to stop."""
+    """Waits, or until the service is told to stop if that comes first."""
     with contextlib.suppress(TimeoutError):
         async with asyncio.timeout(seconds):
             await stop.wait()

@@ -22,7 +22,7 @@ class ReconcilerSettings:
 
 
 class Reconciler:
-    """Sweeps events that the hot path has passed by, and retries parked ones that are due."""
+    """Routes events that the hot path has missed, and parked ones that are due for another attempt."""
 
     def __init__(
         self,
@@ -66,7 +66,7 @@ class Reconciler:
     async def sweep(self, stop: asyncio.Event) -> bool:
         """One sweep; returns whether there is more to do at once.
 
-        Parked events get the time of an interval, so that some that hang, again and again, do not keep the sweep from
+        Parked events get the time of one interval, so that some that hang again and again do not keep the sweep from
         those that were missed.
         """
         started = self._clock.monotonic()

@@ -19,11 +19,11 @@ class SingleSweep:
         self.parked = 0
 
     async def run(self) -> None:
-        """Until nothing is left, or `limit` events are taken.
+        """Routes until nothing is left, or `limit` events have been taken.
 
         Raises:
-            TooSlow: an event of the channel hangs; without a channel it is found and parked, as the service does it.
-            Transient, Fatal: as `Store`; `routed` and `parked` tell what is done.
+            TooSlow: an event of the channel hangs; without a channel it is found and parked, as in the service.
+            Transient, Fatal: as `Store`; `routed` and `parked` count what was done before.
         """
         try:
             while size := self._left():
@@ -36,10 +36,10 @@ class SingleSweep:
             await self._around_what_hangs()
 
     async def _around_what_hangs(self) -> None:
-        """In the order of arrival, with calls that become small enough to tell which event it is."""
+        """Routes in the order of arrival, with calls that become small enough to isolate the event."""
 
         def unobserved(_: Fact) -> None:
-            """Whoever waits for the end of a command needs no news."""
+            """The command reports its totals when it ends."""
 
         calls = SizedCalls(store=self._store, path=Path.SWEEP, batch_size=self._batch_size, observer=unobserved)
         more = True
@@ -52,7 +52,7 @@ class SingleSweep:
             self._count(batch)
 
     def _left(self) -> int:
-        """Events of the next call at most; 0 when it is enough."""
+        """Most events of the next call; 0 when the limit is reached."""
         return min(self._batch_size, self._limit - self.routed - self.parked) if self._limit else self._batch_size
 
     def _count(self, batch: Batch) -> Batch:

@@ -1,4 +1,4 @@
-"""Routing calls that adapt their size when the database gives up on them."""
+"""Routing calls that adapt their size when they take too long."""
 
 from collections.abc import Awaitable, Callable
 from typing import NamedTuple
@@ -9,14 +9,14 @@ from consumer.domain.routing import Batch, Bell, Path, Window
 from consumer.ports import Observer, Store
 
 FEWER = 32
-"""By what a call that is too slow is divided. A call that hangs costs its whole time, one that works next to nothing:
-three that hang lead from 1000 events to the one that is the cause, with some dozens of small ones on the way."""
+"""The size of a call that was too slow is divided by this. A call that hangs costs its whole time limit, one that works
+next to nothing: three that hang, and some dozens of small ones, lead from 1000 events to the one that is the cause."""
 
 
 class Size:
     """How many events the next call takes: fewer when calls are too slow, and more again when they are not.
 
-    Calls stay small until all the events are through among which the cause must be.
+    Calls stay small until all the events are done among which the cause must be.
     """
 
     def __init__(self, most: int) -> None:
@@ -25,12 +25,12 @@ class Size:
         self.limit = most
 
     def too_slow(self, events: int) -> None:
-        """A call for so many events was."""
+        """Notes that a call for so many events was."""
         self._suspects = events
         self.limit = max(1, events // FEWER)
 
     def done(self, events: int, *, more: bool) -> None:
-        """So many are through; `more`: there may be others behind them."""
+        """Notes that so many events are done; `more`: there may be others after them."""
         self._suspects = self._suspects - events if more else 0
         if self._suspects <= 0:
             self.limit = min(self._most, self.limit * 2)
@@ -47,8 +47,8 @@ class Call(NamedTuple):
 class SizedCalls:
     """Routing calls of one loop. A call that is too slow is made again with fewer events.
 
-    An event that is too slow all alone, and again, is parked, so that it holds up nobody; once may be the fault of a
-    database that was busy.
+    An event that is too slow in a call of its own, twice, is parked, so that it does not hold up the others. Once may
+    be the fault of a busy database.
     """
 
     def __init__(self, *, store: Store, path: Path, batch_size: int, observer: Observer) -> None:
@@ -88,10 +88,10 @@ class SizedCalls:
         return Call(batch, more)
 
     async def _second_chance(self, window: Window | None) -> Batch | None:
-        """What becomes of an event that was too slow all alone; None when somebody else has taken it.
+        """Tries an event that was too slow alone once more, then parks it; None when another session has taken it.
 
-        From here on it goes by its id: the first event of the window is another one when a replica is at this one,
-        and that other one would be parked for nothing.
+        From here on it is named by its id: while a replica works on it, the first event of the window is another one,
+        which would be parked for nothing.
         """
         event = await self._store.next_event(window=window)
         if event is None:

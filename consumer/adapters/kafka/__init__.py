@@ -1,1 +1,1 @@
-"""Kafka: reading a group's share of topics, dead letters, and writing events to a topic."""
+"""Kafka: reading a group's share of topics, writing dead letters, and writing events to a topic."""

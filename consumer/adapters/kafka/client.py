@@ -1,4 +1,4 @@
-"""aiokafka's consumers and producers, made the way they are needed here, and its errors translated into ours."""
+"""aiokafka's consumers and producers, configured as this service needs them, and its errors translated into ours."""
 
 import asyncio
 import os
@@ -33,7 +33,7 @@ NO_RIGHTS = (
 
 
 def make_consumer(connection: KafkaConnection, options: KafkaOptions) -> AIOKafkaConsumer:
-    """A consumer that has subscribed to nothing yet: it must not make topics that are missing.
+    """A consumer that has subscribed to nothing yet: it must not create topics that are missing.
 
     Raises:
         Misconfigured: a certificate cannot be read.
@@ -43,7 +43,7 @@ def make_consumer(connection: KafkaConnection, options: KafkaOptions) -> AIOKafk
         **_arguments(connection),
         group_id=options.group_id,
         enable_auto_commit=False,
-        auto_offset_reset="none",  # a position that is gone must not turn into "latest" in silence
+        auto_offset_reset="none",  # a position that is gone must not silently become "latest"
         isolation_level="read_committed",
         partition_assignment_strategy=(RoundRobinPartitionAssignor,),
         session_timeout_ms=session,
@@ -65,7 +65,7 @@ def make_producer(connection: KafkaConnection) -> AIOKafkaProducer:
         **_arguments(connection),
         enable_idempotence=True,
         acks="all",
-        compression_type="gzip",  # a dead letter is larger than its record, which may have been as large as may be
+        compression_type="gzip",  # a dead letter is larger than its record, which may have had the largest size
         max_request_size=128 * 1024 * 1024,  # the broker decides what is too large
         max_batch_size=256 * 1024,
         linger_ms=5,
@@ -132,7 +132,7 @@ async def stopped(client: AIOKafkaConsumer | AIOKafkaProducer, connection: Kafka
 
 
 _stopping: set[asyncio.Future[None]] = set()
-"""Keeps those alive that are not waited for any more."""
+"""References to those that nothing waits for any more: asyncio itself keeps none."""
 
 
 async def _reason(connection: KafkaConnection) -> ConsumerError:

@@ -1,4 +1,4 @@
-"""JSON of records: orjson, and the schema of events."""
+"""JSON of records: orjson, and the event schema."""
 
 from functools import cache
 from typing import Any
@@ -15,7 +15,7 @@ def codec() -> Codec:
     schema = event_schema()
 
     def problem(event: dict[str, Any], text: str) -> str | None:
-        # Nearly every event is right, and then the text need not be read a second time.
+        # Nearly every event is valid, and then its text need not be parsed a second time.
         if schema.accepts(event) and "\\u0000" not in text:
             return None
         return schema.refusal(text.encode())

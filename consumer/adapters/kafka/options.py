@@ -1,4 +1,4 @@
-"""What the Kafka adapter has to be told; no driver here, so that the settings can make one."""
+"""Options of the Kafka adapter, apart from its driver, so that config can make them without loading it."""
 
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -24,12 +24,12 @@ class KafkaConnection:
     """A certificate of our own, PEM, for brokers that want one; with its key in it or in `ssl_keyfile`."""
     ssl_keyfile: Path | None = None
     stop_timeout: float = 5.0
-    """For a client to take its leave of the brokers; one that cannot goes on trying in the background."""
+    """For a client to sign off from the brokers; one that cannot goes on trying in the background."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class KafkaOptions:
-    """What to read, as which group, and for how long to be patient. Times in seconds."""
+    """What to read, as which group, and how long to wait. Times in seconds."""
 
     topics: tuple[str, ...]
     group_id: str
@@ -39,7 +39,7 @@ class KafkaOptions:
     largest_record: int = 1_048_576
     """Bytes; larger values are dead letters."""
     session_timeout: float = 10.0
-    """A member that is silent for so long is taken for dead, and others get its partitions."""
+    """A member that is silent for so long is considered dead, and others get its partitions."""
     commit_timeout: float = 5.0
     """aiokafka's commit waits forever for a coordinator that is away."""
     commit_again_after: float = 10.0
@@ -47,7 +47,7 @@ class KafkaOptions:
     answer_timeout: float = 5.0
     """For a question that a healthy broker answers in milliseconds."""
     metadata_age: float = 10.0
-    """After which a consumer asks again: a topic or partition that was made a moment ago may have been missed."""
+    """After which a consumer asks again: it may have missed a topic or partition that had just been created."""
     dead_letter_timeout: float = 15.0
     sample_interval: float = 10.0
     """Between looks at the lag."""

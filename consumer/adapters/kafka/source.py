@@ -34,11 +34,11 @@ Fetched = Mapping[TopicPartition, Sequence[Any]]
 LOOK_FOR_TOPICS_EVERY = 2.0
 """Seconds, while one is missing."""
 OVERTIME = 0.5
-"""Seconds that a poll may take beyond its own; aiokafka waits for the end of a rebalance however long that takes."""
+"""Seconds that a poll may take beyond its timeout: aiokafka waits for the end of a rebalance, however long it takes."""
 
 
 class KafkaSource:
-    """The `Source` over one aiokafka consumer, which is replaced by a new one when it is of no use any more.
+    """The `Source` over one aiokafka consumer, which is replaced by a new one when it no longer works.
 
     Its methods are called by one task, one after the other.
     """
@@ -87,7 +87,7 @@ class KafkaSource:
         except Exception as error:  # whatever it is, this consumer would raise it again and again
             translated = translation(error)
             await self._replace(str(translated))
-            if self._has_worked:  # rights are taken and given back; only at the start it is the configuration
+            if self._has_worked:  # rights are revoked and granted; only at the start is it the configuration
                 raise Transient(str(translated)) from error
             raise translated from error
         if not fetched:
@@ -100,7 +100,7 @@ class KafkaSource:
         try:
             await self._dead_letters.write([as_message(letter) for letter in letters])
         except Fatal as error:
-            raise Transient(str(error)) from error  # as it may be mended while we wait: the offset stays where it is
+            raise Transient(str(error)) from error  # it may be fixed while we wait: the offset stays where it is
 
     async def close(self) -> None:
         """See `Source.close`."""
@@ -109,7 +109,7 @@ class KafkaSource:
         await self._discard()
         await self._dead_letters.close()
 
-    # ── Joining, and the way out ─────────────────────────────────────────────────────────────────────────────────────
+    # ── Joining and leaving ──────────────────────────────────────────────────────────────────────────────────────────
 
     async def _join(self) -> AIOKafkaConsumer:
         consumer = make_consumer(self._connection, self._options)
@@ -123,9 +123,9 @@ class KafkaSource:
         return consumer
 
     async def _follow_topics(self, consumer: AIOKafkaConsumer) -> None:
-        """Subscribes to the topics that there are, and looks again until all are there.
+        """Subscribes to the topics that exist, and looks again until all do.
 
-        aiokafka would ask for a missing one by its name, and brokers make what is asked for unless told otherwise.
+        aiokafka would ask for a missing one by its name, and brokers create what is asked for unless told otherwise.
         """
         now = self._clock.monotonic()
         if len(self._subscribed) == len(self._options.topics) or now < self._topics_due:
@@ -147,7 +147,7 @@ class KafkaSource:
             self._subscribed = wanted
 
     async def _replace(self, reason: str) -> None:
-        """Gives the consumer up; the next poll makes a new one."""
+        """Abandons the consumer; the next poll makes a new one."""
         self._observer(ConsumerReplaced(reason=reason))
         await self._discard()
 
@@ -169,11 +169,11 @@ class KafkaSource:
     def assigned(self, consumer: AIOKafkaConsumer, partitions: frozenset[Partition]) -> None:
         """A rebalance has ended, and these are ours."""
         if consumer is self._consumer:
-            self._look_due = 0.0  # nobody tells their lag meanwhile
+            self._look_due = 0.0  # their lag is not known until then
             self._observer(PartitionsAssigned(partitions=partitions))
 
     def revoked(self, consumer: AIOKafkaConsumer | None) -> None:
-        """A rebalance has begun, or the consumer is given up."""
+        """A rebalance has begun, or the consumer is abandoned."""
         if consumer is self._consumer:
             self._owed.clear()
             self._in_hand.clear()
@@ -183,7 +183,7 @@ class KafkaSource:
     # ── Reading ──────────────────────────────────────────────────────────────────────────────────────────────────────
 
     async def _fetch(self, consumer: AIOKafkaConsumer, limit: int, timeout: float) -> Fetched:
-        """Nothing after a while, also in a rebalance; the request goes on then, and is asked for again next time."""
+        """Records, or none in time, as in a rebalance: the request then goes on, and the next call waits for it."""
         if self._fetching is None:
             self._fetching = asyncio.create_task(consumer.getmany(timeout_ms=int(timeout * 1000), max_records=limit))
             self._fetching_since = self._clock.monotonic()
@@ -217,17 +217,17 @@ class KafkaSource:
                     )
                 )
             if self._lag.read(partition, records[-len(messages)].timestamp):
-                self._look_due = 0.0  # what was said of its lag, if anything, was a guess
+                self._look_due = 0.0  # its lag, if it was reported at all, was an estimate
             self._in_hand[partition] = records[-1].timestamp
         if len(records) >= limit:
-            self._standstill.busy()  # more may lie ready, of any partition
+            self._standstill.busy()  # there may be more, in any partition
         else:
             self._standstill.moved(counts)
         self._observer(RecordsRead(counts=counts))
         return records
 
     async def _watch(self, consumer: AIOKafkaConsumer) -> None:
-        """Looks now and then how far behind this member is, and whether it gets on. Nobody waits for the answer."""
+        """Looks now and then how far behind this member is, and whether it moves; no poll waits for the answer."""
         now = self._clock.monotonic()
         if self._looking is None and now >= self._look_due:
             self._looking = asyncio.create_task(self._behind(consumer))
@@ -272,7 +272,7 @@ class KafkaSource:
             raise Transient(f"kafka: the brokers do not answer, asked {about}") from error
 
     async def _unanswered(self, error: Transient) -> None:
-        """Notes that the brokers are silent; if they are for too long, it may be the consumer that hears nothing."""
+        """Notes that the brokers do not answer. After too long the consumer is replaced: it may be what is broken."""
         now = self._clock.monotonic()
         if self._unanswered_since is None:
             self._unanswered_since = now
@@ -289,7 +289,7 @@ class KafkaSource:
     # ── Positions ────────────────────────────────────────────────────────────────────────────────────────────────────
 
     async def _begin(self, consumer: AIOKafkaConsumer, partition: Partition) -> None:
-        """Puts the group at its start in a partition where it has no offset."""
+        """Gives the group its first position in a partition where it has no offset."""
         place = [TopicPartition(*partition)]
         if self._options.start == "earliest":
             self.rewind(await self._answer(consumer.beginning_offsets(place), "where a topic begins"))
@@ -300,7 +300,7 @@ class KafkaSource:
         await self.commit({partition: ends[place[0]]})
 
     async def _go_on(self, consumer: AIOKafkaConsumer, partition: Partition, offset: int) -> None:
-        """Puts the group where there are records, as its position is not among them: never further than it must be."""
+        """Moves the group to the first record that is left, since its position no longer exists."""
         begins = await self._answer(consumer.beginning_offsets([TopicPartition(*partition)]), "where a topic begins")
         for beginning in begins.values():
             self._observer(RecordsExpired(partition=partition, records=max(beginning - offset, 0)))
@@ -331,7 +331,7 @@ class KafkaSource:
             async with asyncio.timeout(self._options.commit_timeout):
                 await consumer.commit({TopicPartition(*p): offset for p, offset in self._owed.items()})
         except (errors.CommitFailedError, errors.IllegalStateError):
-            # Somebody else has the partitions now, or will have; the database absorbs what is read twice.
+            # Another member has the partitions now, or soon will; reading a record twice does no harm.
             self._owed.clear()
             self._observer(CommitFailed(failure=CommitFailure.REBALANCED, reason="the group rebalances"))
         except TimeoutError:
@@ -354,7 +354,7 @@ class _Rebalances(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka 
         self._consumer = consumer
 
     def on_partitions_revoked(self, revoked: object) -> None:
-        """Quick: while it runs, another member may have the partitions already."""
+        """Must be quick: another member may have the partitions already."""
         del revoked
         self._source.revoked(self._consumer)
 

@@ -38,8 +38,8 @@ class TopicWriter:
         """Writes; when it returns, all in-sync replicas have all of it.
 
         Raises:
-            Transient: something may be missing; what is there already comes a second time when written again.
-            Fatal: the user may not write there, or not even get in.
+            Transient: some may be missing; the others are there twice when all are written again.
+            Fatal: the user may not write there, or not even connect.
         """
         if self._producer is None:
             producer = make_producer(self._connection)
@@ -58,7 +58,7 @@ class TopicWriter:
         except TimeoutError:
             await self.close()
             raise Transient(
-                f"kafka: topic {self._topic} cannot be written: it does not exist and the brokers do not make it, or "
+                f"kafka: topic {self._topic} cannot be written: it does not exist and the brokers do not create it, or "
                 "no broker answers"
             ) from None
         except errors.KafkaError as error:
@@ -76,9 +76,9 @@ class TopicWriter:
 
 
 def as_message(letter: DeadLetter) -> Message:
-    """The record as it was, with headers that say where it comes from and what is wrong with it."""
+    """The record as it was, with headers that say where it comes from and why it is a dead letter."""
     record, flawed = letter.record, letter.flawed
-    assert record.value is not None, "a tombstone is no flaw"
+    assert record.value is not None, "a tombstone is not a flaw"
     about = {
         "error": flawed.flaw,
         "error-message": flawed.reason[:LONGEST_MESSAGE],
@@ -89,7 +89,7 @@ def as_message(letter: DeadLetter) -> Message:
     }
     if flawed.code:
         about["error-code"] = flawed.code
-    # Those of a dead letter that was sent round again would contradict the new ones.
+    # Those of a dead letter that was sent again would contradict the new ones.
     headers = [(name, value) for name, value in record.headers if not name.startswith(PREFIX)]
     headers += [(PREFIX + name, value.encode()) for name, value in about.items()]
     return Message(key=record.key, value=record.value, headers=headers)

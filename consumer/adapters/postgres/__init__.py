@@ -1,1 +1,1 @@
-"""Postgres: statements, listening, migrations and a private server."""
+"""Postgres: sessions, routing calls and the listener; migrations, scripts and the calls of an operator in folders."""

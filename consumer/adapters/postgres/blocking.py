@@ -13,7 +13,7 @@ Connection = psycopg.Connection[TupleRow]
 
 
 def connect(conninfo: str, *, name: str) -> Connection:
-    """A connection in autocommit; `name` tells in pg_stat_activity which command it belongs to.
+    """A connection in autocommit; `name` is the command that pg_stat_activity shows.
 
     Raises:
         Misconfigured, Transient: as `connection.connect`.
@@ -30,7 +30,7 @@ def connect(conninfo: str, *, name: str) -> Connection:
 
 @contextmanager
 def session(conninfo: str, *, name: str) -> Iterator[Connection]:
-    """As `connect`, for a while; a transaction left open is rolled back.
+    """As `connect`, for the length of a block; a transaction left open is rolled back.
 
     Raises:
         Fatal, Transient, Rejected: see `connection.translation`.

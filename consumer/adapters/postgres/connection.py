@@ -4,8 +4,8 @@ import asyncio
 import contextlib
 import re
 import socket
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager
 
 import psycopg
 from psycopg import errors
@@ -16,7 +16,7 @@ from consumer.domain.errors import ConsumerError, Fatal, Misconfigured, Rejected
 DEFAULTS = {
     "application_name": "webhook-router",
     "connect_timeout": "10",
-    # A network that swallows packets says nothing: without these a session waits for hours.
+    # A network that drops packets reports nothing: without these a session waits for hours.
     "keepalives_idle": "15",
     "keepalives_interval": "5",
     "keepalives_count": "3",
@@ -24,18 +24,18 @@ DEFAULTS = {
 }
 
 ANSWER_WITHIN = 5.0
-"""Seconds in which a server that can be reached has cancelled a call."""
+"""Seconds in which a server that can be reached cancels a call."""
 
-# libpq gives no SQLSTATE for a connection that was refused by the server's own word, so its word it is.
+# libpq gives no SQLSTATE when the server refuses a connection, so its message has to do.
 HOPELESS = re.compile(
     r"password authentication failed|no password supplied|no pg_hba\.conf entry|database \".*\" does not exist"
     r"|role \".*\" does not exist|is not permitted to log in"
 )
-# What libpq says of a connection string quotes it, password included.
+# libpq's errors about a connection string quote it, password included.
 QUOTED = re.compile(r'".*"', re.DOTALL)
-# Its SQLSTATE is that of the statement timeout as well. In another language of the server it counts as that one.
+# Its SQLSTATE is also that of the statement timeout. From a server of another language it counts as that one.
 CANCELLED_BY_SOMEBODY = re.compile("user request")
-# Routing looks again for what others have made while it waited for them, which an older snapshot does not show.
+# Routing looks again for rows that others have made while it waited for them; an older snapshot does not show them.
 READ_COMMITTED = """
     select set_config('default_transaction_isolation', 'read committed', false)
     where current_setting('default_transaction_isolation') <> 'read committed'
@@ -49,10 +49,10 @@ SCHEMA_IS_MISSING = (
 
 
 def with_defaults(conninfo: str) -> str:
-    """The connection string with our settings for whatever it leaves open.
+    """The connection string, completed with our settings.
 
     Raises:
-        Misconfigured: it is no connection string.
+        Misconfigured: it is not a connection string.
     """
     try:
         given = conninfo_to_dict(conninfo)
@@ -66,11 +66,11 @@ def with_defaults(conninfo: str) -> str:
 
 
 async def connect(conninfo: str) -> psycopg.AsyncConnection:
-    """A connection in autocommit, without prepared statements: behind a transaction pooler they belong to nobody.
+    """A connection in autocommit, without prepared statements: behind a transaction pooler others would get them.
 
     Raises:
-        Fatal: the server answered that it never will.
-        Transient: it may yet.
+        Fatal: the server refuses, and will go on refusing.
+        Transient: a later attempt may succeed.
     """
     with translated():
         connection = await psycopg.AsyncConnection.connect(
@@ -84,15 +84,13 @@ async def connect(conninfo: str) -> psycopg.AsyncConnection:
         return connection
 
 
-class translated:  # noqa: N801 - used as a statement: with translated(): …
-    """Turns psycopg's errors into ours, as a context manager around any call of the driver."""
-
-    def __enter__(self) -> None:
-        return None
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> None:
-        if isinstance(error, psycopg.Error):
-            raise translation(error) from error
+@contextmanager
+def translated() -> Iterator[None]:
+    """Turns psycopg's errors into ours, around any call of the driver."""
+    try:
+        yield
+    except psycopg.Error as error:
+        raise translation(error) from error
 
 
 def translation(error: psycopg.Error) -> ConsumerError:
@@ -103,13 +101,13 @@ def translation(error: psycopg.Error) -> ConsumerError:
     state = error.sqlstate or ""
     said = " ".join((error.diag.message_primary or str(error)).split())
     hint = f" ({error.diag.message_hint})" if error.diag.message_hint else ""
-    if _is_the_applications_word(error.diag):
+    if _raised_by_the_application(error.diag):
         said, hint = "a trigger or function of the application raised an error", " (its words are in the server's log)"
     kind, advice = _kind(error, state, said)
     return kind(f"database: {said}{hint}{f' [{state}]' if state else ''}{advice}")
 
 
-def _is_the_applications_word(about: errors.Diagnostic) -> bool:
+def _raised_by_the_application(about: errors.Diagnostic) -> bool:
     """Whether PL/pgSQL code that is not ours raised this: such code quotes the row that it refuses.
 
     The context begins with the innermost function; source_function is the server's own C function, in no language.
@@ -130,7 +128,7 @@ def _kind(error: psycopg.Error, state: str, said: str) -> tuple[type[ConsumerErr
         return Misconfigured, "; check the database URL"
     if isinstance(error, psycopg.DataError):
         return Rejected, ""
-    # What is left is classes to wait for, lost connections, and the unexpected: trying again is never wrong.
+    # The rest are errors that pass, lost connections, and the unexpected: trying again is never wrong.
     return Transient, ""
 
 
@@ -138,12 +136,12 @@ Connect = Callable[[str], Awaitable[psycopg.AsyncConnection]]
 
 
 class Session:
-    """One connection that is made when it is needed and made anew after it was lost. Calls must not overlap."""
+    """One connection, made when it is needed and again after it was lost. Calls must not overlap."""
 
     def __init__(
         self, conninfo: str, *, call_timeout: float, connect_timeout: float = 30.0, connect: Connect = connect
     ) -> None:
-        """Times in seconds; `connect_timeout` holds whatever the connection string says of a single address."""
+        """Times in seconds; `connect_timeout` is for all addresses together, the connection string's for each."""
         self._conninfo = conninfo
         self.call_timeout = call_timeout
         self._connect_timeout = connect_timeout
@@ -151,19 +149,19 @@ class Session:
         self._connection: psycopg.AsyncConnection | None = None
         self.keeps_statements = False
         """Whether statements stay prepared, which saves a small call half its time on the server. Only where this
-        connection is a session of the server: behind a transaction pooler they would turn up in somebody else's."""
+        connection is a session of the server: behind a transaction pooler they would turn up in another client's."""
 
     @asynccontextmanager
     async def call(self) -> AsyncIterator[psycopg.AsyncConnection]:
         """The connection for one call, which is cancelled after `call_timeout` seconds.
 
-        The limit is kept on this side of the wire: a setting of the session would leak to others behind a pooler, and a
-        network that has gone away does not keep limits. But the server has the last word: a call that it has committed
-        before the cancellation came through has succeeded, however busy this process was meanwhile.
+        The limit is kept by this process: a setting of the session would leak to other clients behind a pooler, and
+        does not help when the network is gone. But the server has the last word: a call that it committed before the
+        cancellation arrived has succeeded, however busy this process was meanwhile.
 
         Raises:
-            TooSlow: the time was over, and the server has undone the call.
-            Transient: the time was over, and the server says nothing; otherwise see `translation`.
+            TooSlow: the time was up, and the server has rolled the call back.
+            Transient: the time was up, and the server does not answer; otherwise see `translation`.
             Fatal, Rejected: see `translation`.
         """
         connection = await self._connected()
@@ -186,7 +184,7 @@ class Session:
             if cancelling is not None and isinstance(error.__cause__, errors.QueryCanceled):
                 raise TooSlow(f"database: not done within {self.call_timeout:g} s, the call was cancelled") from error
             if self.keeps_statements:
-                await self.close()  # a migration may have changed what a kept statement returns; a new session knows it
+                await self.close()  # a migration may have changed what a kept statement returns; a new session knows
             raise
         finally:
             timer.cancel()
@@ -195,7 +193,7 @@ class Session:
                 await cancelling  # so that it cannot hit the next call
 
     async def _connected(self) -> psycopg.AsyncConnection:
-        """The connection. The time that it takes to make one is not the call's: no event is to blame for it."""
+        """The connection. The time that it takes to make one does not count: no event is to blame for it."""
         if self._connection is None or self._connection.closed:
             try:
                 async with asyncio.timeout(self._connect_timeout):
@@ -219,9 +217,9 @@ class Session:
 
 
 async def _cancelled(connection: psycopg.AsyncConnection, answered: asyncio.Event) -> bool:
-    """Asks the server to end what the connection is at; returns whether it answered.
+    """Asks the server to cancel the connection's call; returns whether the call was answered.
 
-    Where it does not, the connection is cut off, so that whoever waits for the answer has an error at once.
+    If it was not, the connection is cut off, so that the caller gets an error at once.
     """
     try:
         async with asyncio.timeout(ANSWER_WITHIN):

@@ -1,4 +1,4 @@
-"""The LISTEN session: rings a callback when events have arrived, and knows whether it can be trusted."""
+"""The LISTEN session: reports that events have arrived, and whether such reports get through at all."""
 
 import asyncio
 import secrets
@@ -25,10 +25,10 @@ CHANNEL = "webhook_router"
 ECHO_WITHIN = 5.0
 """Seconds in which a notification from another connection must arrive, on a busy server too."""
 CHECK_EVERY = 10.0
-"""Seconds between tests of a silent session: a cut network does not report itself."""
+"""Seconds between tests of a silent session: a network that was cut reports nothing."""
 CHECK_WITHIN = 5.0
 TRY_AGAIN_AFTER = 60.0
-"""Seconds between attempts where notifications do not get through; the pooler may be taken away some day."""
+"""Seconds between attempts where notifications do not get through; the pooler may be removed some day."""
 
 
 class Listener:
@@ -60,7 +60,7 @@ class Listener:
             try:
                 delay = await self._session()
                 failures = 0
-            except (Transient, Fatal) as error:  # the routing loop decides what is fatal; this one is a convenience
+            except (Transient, Fatal) as error:  # the hot path decides what is fatal; it can do without this
                 failures = 1 if self._listening else failures + 1
                 delay = backoff.delay(failures, jitter=self._clock.jitter())
                 if self._listening:
@@ -73,7 +73,7 @@ class Listener:
             await asyncio.sleep(delay)
 
     async def _session(self) -> float:
-        """One session, until it is lost (Transient). Returns the pause, in seconds, where listening does not work."""
+        """One session, until it is lost (Transient). Where listening does not work, returns the seconds to wait."""
         connection = await connect(self._conninfo)
         try:
             with translated():
@@ -83,7 +83,7 @@ class Listener:
                     return TRY_AGAIN_AFTER
                 self._listening = True
                 self._observer(ListenerUp())
-                self._on_up()  # whoever hears this looks at the table: what came before was not heard
+                self._on_up()  # has the table looked at: what came before was not reported
                 while True:
                     async for notification in connection.notifies(timeout=CHECK_EVERY):
                         if not notification.payload:

@@ -1,4 +1,4 @@
-"""Storing and routing what Kafka records hold: one statement a poll."""
+"""Storing and routing intakes: one statement a call."""
 
 import time
 from collections.abc import Sequence

@@ -8,9 +8,9 @@ from consumer.adapters.postgres.connection import Session
 from consumer.domain.routing import Backlog, Batch, Bell, Cursor, Window
 
 BOUNDS = """
-    case when %(rewind)s > 0 then least(%(after_at)s::timestamptz, now()) - make_interval(secs => %(rewind)s)
+    case when %(overlap)s > 0 then least(%(after_at)s::timestamptz, now()) - make_interval(secs => %(overlap)s)
          else %(after_at)s::timestamptz end,
-    case when %(rewind)s > 0 then '00000000-0000-0000-0000-000000000000' else %(after_id)s::uuid end,
+    case when %(overlap)s > 0 then '00000000-0000-0000-0000-000000000000' else %(after_id)s::uuid end,
     %(until_at)s::timestamptz - make_interval(secs => %(margin)s)
 """
 COLUMNS = "claimed, inserted, parked, dead, channels, ages, reached_at::text, reached_id::text, seconds"
@@ -83,7 +83,7 @@ def _bounds(window: Window) -> dict[str, object]:
     return {
         "after_at": window.after.at,
         "after_id": window.after.id,
-        "rewind": window.rewind,
+        "overlap": window.overlap,
         "until_at": window.until.at if window.until else "infinity",
         "margin": window.margin,
         "lane": window.lane,
