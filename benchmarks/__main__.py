@@ -42,7 +42,7 @@ def kafka(bench: Bench) -> None:
 
 
 def history_and_memory(bench: Bench) -> None:
-    """Two that take long and of which one measures no time, side by side."""
+    """Two that take long, side by side, since one of them measures no time."""
     history.measure(bench, lambda: memory.flat(bench))
 
 

@@ -9,7 +9,7 @@ from benchmarks.throughput import drain_copy, pairs
 from consumer.adapters.postgres.migrations import migrator
 
 TABLES = Path(__file__).resolve().parent.parent / "tests" / "sql" / "brownfield.sql"
-# Without names, which everybody chooses for himself.
+# Without names, which differ from database to database.
 COSTS = """
 select c.relname::text, 'index', regexp_replace(pg_get_indexdef(i.indexrelid), ' INDEX \\S+ ON ', ' INDEX ON ')
 from pg_index i join pg_class c on c.oid = i.indrelid

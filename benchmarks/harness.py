@@ -161,7 +161,7 @@ class Bench:
         return self._templates[key]
 
     def drop(self, name: str) -> None:
-        """Drops a database, whoever is connected."""
+        """Drops a database, even while sessions are connected."""
         self.admin(sql.SQL("drop database if exists {} with (force)").format(sql.Identifier(name)))
 
     @contextlib.contextmanager

@@ -1,4 +1,4 @@
-"""Routing in a database that has years behind it, against one that has not."""
+"""Routing in a database that has years behind it, against one that does not."""
 
 import threading
 import time

@@ -42,7 +42,7 @@ STORE = """
 
 
 async def measure(*, quick: bool) -> dict[str, Any]:
-    """Figures of each road over the same events, in turns; "skipped" with the reason where there is no Kafka."""
+    """Figures of each way over the same events, in turns; "skipped" with the reason where there is no Kafka."""
     count, rounds = (20_000, 1) if quick else (40_000, 2)
     try:
         cluster = broker.prepare(settings={"log.retention.ms": "-1"})

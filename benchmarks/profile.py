@@ -27,7 +27,7 @@ select (b.batch).claimed, (b.batch).reached_at::text, (b.batch).reached_id::text
 from (select router.route_batch(%s::integer, %s::timestamptz, %s::uuid) as batch offset 0) b
 """
 START = ("-infinity", "00000000-0000-0000-0000-000000000000")
-# What routing itself looks up by, or needs for ON CONFLICT, cannot be taken away.
+# What routing itself looks up by, or needs for ON CONFLICT, cannot be removed.
 REMOVABLE = """
 select 'index ' || i.indexrelid::regclass::text as what,
        case when c.conname is null then format('drop index %s', i.indexrelid::regclass)
@@ -170,7 +170,7 @@ def triggers(bench: Bench, count: int) -> tuple[int, list[dict[str, Any]]] | Non
 
 
 def explained(bench: Bench, count: int) -> list[dict[str, Any]]:
-    """Statements and triggers of warm batches, µs an event, the dearest first."""
+    """Statements and triggers of warm batches, µs an event, the most expensive first."""
     spent: dict[tuple[str, str], float] = defaultdict(float)
     with bench.scratch(bench.backlog(count)) as dsn, connect(dsn) as connection:
         connection.execute("load 'auto_explain'")

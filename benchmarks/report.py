@@ -15,7 +15,7 @@ COLOURS = {"met": "green", "missed": "red", "reported": "cyan", "skipped": "yell
 
 
 def target_of(row: Row) -> str:
-    """The target with its sense."""
+    """The target, as at least or at most."""
     return f"{'≥' if row.sense == '>=' else '≤'} {row.target:g}" if row.target is not None else ""
 
 

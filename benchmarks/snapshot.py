@@ -1,4 +1,4 @@
-"""Routing while somebody's old snapshot keeps what was routed from being cleaned away."""
+"""Routing while an old snapshot keeps routed rows from being vacuumed."""
 
 import re
 import threading
@@ -71,7 +71,7 @@ class Claims:
                 self._milliseconds.append((time.perf_counter() - begun) * 1e3)
 
     def taken(self) -> list[float]:
-        """Milliseconds of each claim since the last time that this was asked."""
+        """Milliseconds of each claim since this was last called."""
         found, self._milliseconds = self._milliseconds, []
         return found
 

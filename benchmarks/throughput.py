@@ -131,7 +131,7 @@ def pairs(first: Callable[[], float], second: Callable[[], float], count: int) -
 
 
 def never_analysed(bench: Bench) -> None:
-    """A database without statistics against one with them; autovacuum is off in both, so that it stays like this."""
+    """A database without statistics against one with them; autovacuum is off in both, so that it stays that way."""
     count = bench.pick(quick=10_000, full=40_000)
     bench.say("never analysed against analysed")
 

@@ -1,4 +1,4 @@
-"""Calls over a session with a deadline: who is to blame when the time is over."""
+"""Calls over a session with a deadline: what is to blame when the time is up."""
 
 import asyncio
 import os
@@ -22,7 +22,7 @@ async def ask(session: Session, statement: str) -> object:
 
 
 async def test_a_call_that_takes_too_long_is_cancelled(empty_database: str) -> None:
-    """The server has undone it, and the session goes on with the same connection."""
+    """The server has rolled it back, and the session goes on with the same connection."""
     session = Session(empty_database, call_timeout=0.2)
     try:
         before = await ask(session, "select pg_backend_pid()")
@@ -92,7 +92,7 @@ async def test_somebody_else_cancels(empty_database: str) -> None:
 
 
 async def test_a_server_that_does_not_even_cancel(private_postgres: StartPostgres) -> None:
-    """It is frozen, say: the call ends nevertheless, and blames no event."""
+    """It is frozen, for example: the call ends nevertheless, and blames no event."""
     server = private_postgres()
     session = Session(server.dsn(), call_timeout=0.2)
     pid = await ask(session, "select pg_backend_pid()")

@@ -34,7 +34,7 @@ def main() -> int:
     except broker.KafkaUnavailable as missing:
         sys.stderr.write(f"{missing}\n")
         return 1
-    logging.getLogger("aiokafka").setLevel(logging.CRITICAL)  # it tells of every leader that is not elected yet
+    logging.getLogger("aiokafka").setLevel(logging.CRITICAL)  # it reports every leader that is not elected yet
     with contextlib.ExitStack() as stack:
         stack.callback(cluster.stop)
         cluster.start()
@@ -66,7 +66,7 @@ def main() -> int:
 
 
 def _port() -> int | None:
-    """Kafka's usual port, if nobody has it."""
+    """Kafka's usual port, if it is free."""
     with socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:

@@ -22,7 +22,7 @@ def until_messages(db: psycopg.Connection, count: int, *, timeout: float = 120) 
 
 
 def assert_one_message_each(db: psycopg.Connection, events: int) -> None:
-    """So many events, each routed, with exactly one message in its own conversation, and nobody was made twice."""
+    """So many events, each routed, with exactly one message in its own conversation, and no contact made twice."""
     assert value(db, "select count(*) from public.webhook_events") == events
     assert value(db, "select count(*) from public.messages") == events
     assert value(db, "select count(*) from public.webhook_events where routed_at is null") == 0

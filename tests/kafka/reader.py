@@ -19,7 +19,7 @@ F = TypeVar("F")
 
 
 class Reader:
-    """Polls a source as the ingester would, without a database."""
+    """Polls a source as the Kafka loop does, without a database."""
 
     def __init__(self, connection: KafkaConnection, options: KafkaOptions) -> None:
         self.facts: list[Fact] = []

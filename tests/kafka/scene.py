@@ -22,11 +22,11 @@ class Scene:
         return kafka_env(self.topics.bootstrap, self.topic, self.dead, self.group)
 
     async def committed(self) -> int:
-        """How many records the group is done with, over all partitions."""
+        """How many records the group has committed, over all partitions."""
         return sum((await self.topics.committed(self.group, self.topic)).values())
 
     async def until_committed(self, count: int, timeout: float = 120) -> None:
-        """Waits until the group is done with so many records."""
+        """Waits until the group has committed so many records."""
         async with self.topics.offsets(self.group, self.topic) as committed:
 
             async def enough() -> bool:
@@ -36,7 +36,7 @@ class Scene:
 
 
 def kafka_env(bootstrap: str, topic: str, dead: str, group: str) -> dict[str, str]:
-    """Settings of a service that reads a topic, with times as tests like them."""
+    """Settings of a service that reads a topic, with the short times of tests."""
     return {
         "WEBHOOK_ROUTER_SOURCE": "kafka",
         "WEBHOOK_ROUTER_KAFKA_BOOTSTRAP_SERVERS": bootstrap,

@@ -36,7 +36,7 @@ def resolved(document: Document, pointer: str) -> Any:
 
 
 def validator(document: Document, pointer: str) -> Draft202012Validator:
-    """Of the schema at a place of the document, whose references lead to the document and to the file beside it."""
+    """For the schema at a place of the document, whose references lead to the document and to the file beside it."""
     files = [("asyncapi.yaml", document), ("webhook_event.v1.schema.json", event_schema().schema)]
     registry: Registry[Any] = Registry().with_resources(
         (name, Resource.from_contents(content | {"$schema": Draft202012Validator.META_SCHEMA["$id"]}))
@@ -46,14 +46,14 @@ def validator(document: Document, pointer: str) -> Draft202012Validator:
 
 
 def test_it_is_an_asyncapi_3_document(document: Document) -> None:
-    """By the schema that the makers of AsyncAPI publish, which knows where a key has no business."""
+    """By the schema that AsyncAPI publishes, which refuses unknown and misplaced keys."""
     official = Draft7Validator(schema("3.0.0.json", "asyncapi"))
     assert [error.message for error in official.iter_errors(document)] == []
     assert list(official.iter_errors(document | {"topics": {}})), "or else it would accept anything"
 
 
 def test_its_references_lead_somewhere(document: Document) -> None:
-    """To the document itself, or to the schema of events."""
+    """To the document itself, or to the event schema."""
 
     def references(node: Any) -> list[str]:
         if isinstance(node, list):
@@ -69,7 +69,7 @@ def test_its_references_lead_somewhere(document: Document) -> None:
 
 
 def test_topics_and_group_are_the_defaults(document: Document) -> None:
-    """Whoever sets nothing has what the document says."""
+    """A service with no settings does what the document says."""
     settings = config.Settings.model_fields
     channels = document["channels"]
     assert channels["events"]["address"] == settings["kafka_topics"].default

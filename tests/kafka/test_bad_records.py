@@ -1,4 +1,4 @@
-"""Every kind of record that can never be processed, and the dead letter that says so; a good one stands behind each."""
+"""Every kind of record that can never be processed, and the dead letter that says so; a good one follows each."""
 
 import asyncio
 import gzip
@@ -133,7 +133,7 @@ KINDS = {
 
 @pytest.fixture(scope="module")
 def letters(kafka: Cluster, postgres_server: EmbeddedPostgres, schema_template: str) -> Iterator[dict[str, Any]]:
-    """The dead letter of each kind, after one run over all of them with a good record behind each."""
+    """The dead letter of each kind, after one run over all of them, with a good record after each."""
     with empty_database_on(postgres_server, template=schema_template) as dsn:
         yield asyncio.run(_run(kafka, dsn))
 

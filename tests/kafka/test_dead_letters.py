@@ -1,4 +1,4 @@
-"""What cannot be processed, or not in time, and what stands beside it in a batch."""
+"""What cannot be processed, or not in time, and the records beside it in a batch."""
 
 import psycopg
 

@@ -1,4 +1,4 @@
-"""`webhook-router run --source kafka` as a process, and each fault that it lives through."""
+"""`webhook-router run --source kafka` as a process, and each fault that it survives."""
 
 import asyncio
 import signal
@@ -15,7 +15,7 @@ from tests.processes import Router, running
 from tests.waiting import wait_for
 
 LONG_SESSION = {"WEBHOOK_ROUTER_KAFKA_SESSION_TIMEOUT": "20"}
-"""For tests that count rebalances: a busy machine shall not make one of its own."""
+"""For tests that count rebalances: a busy machine must not cause one of its own."""
 STUCK = "select count(*) from pg_stat_activity where wait_event_type = 'Lock' and datname = current_database()"
 
 
@@ -43,7 +43,7 @@ class TestFaults:
             assert_one_message_each(connection, 400)
 
     async def test_a_quiet_topic_and_no_database(self, scene: Scene, private_postgres: StartPostgres) -> None:
-        """Nothing is read, so that nothing has to fail: not ready all the same, as long as the database is away."""
+        """Nothing is read, so nothing fails: not ready all the same, as long as the database is away."""
         server = private_postgres()
         migrate(server.dsn())
         server.kill()
@@ -86,7 +86,7 @@ class TestFaults:
         assert_one_message_each(db, 200)
 
     async def test_the_broker_is_not_there_yet(self, unborn: Cluster, database: str, db: psycopg.Connection) -> None:
-        """Started before Kafka, as happens when a machine starts: it waits for it and for its topic, and begins."""
+        """Started before Kafka, as happens when a machine boots: it waits for it and for its topic, and begins."""
         topics = Topics(unborn.bootstrap)
         with running(database, env=kafka_env(unborn.bootstrap, "events", "dead", "group")) as router:
             wait_for(lambda: router.logged("cannot go on"), what="a line about it")
@@ -188,6 +188,6 @@ class TestFaults:
 
 
 def _given_up(router: Router) -> float:
-    """How many calls were given up, of a batch or of an event all alone."""
+    """How many calls were given up, of a batch or of a single event."""
     batches = router.metric("webhook_router_batches_too_slow_total")
     return batches + router.metric("webhook_router_loop_failures_total", loop="kafka")

@@ -17,7 +17,7 @@ TRACE = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
 
 class TestForms:
     async def test_every_form_is_routed(self, scene: Scene, database: str, db: psycopg.Connection) -> None:
-        """Events, change records, names and CloudEvents; tombstones, deletes and our own marks are passed over."""
+        """Events, change records, names and CloudEvents; tombstones, deletes and our own marks are skipped."""
         db.execute(
             """insert into webhook_events (channel, type, event_id, author_id, content)
                values ('whatsapp', 'message', 'in-table', 'a', 'x'), ('whatsapp', 'message', 'in-table-2', 'a', 'x')"""
@@ -55,7 +55,7 @@ class TestForms:
         assert_one_message_each(db, 10)
 
     async def test_a_trace_comes_through_to_the_log(self, scene: Scene, database: str) -> None:
-        """A line a record for whoever asks for them, and always one for a record that is set aside."""
+        """A log line for each record where asked for, and always one for a dead letter."""
         headers = [("traceparent", TRACE.encode())]
         await scene.topics.send(scene.topic, [event(1), b"not json"], headers=headers)
         with running(database, "--log-level", "debug", env=scene.env) as router:
@@ -68,7 +68,7 @@ class TestForms:
     async def test_produce_writes_what_the_service_reads(
         self, scene: Scene, database: str, db: psycopg.Connection
     ) -> None:
-        """NDJSON in, messages out; one conversation has one key, and a line that is no event is told by its number."""
+        """NDJSON in, messages out; one conversation has one key, and a bad line is reported by its number."""
         lines = [json.dumps(each) for each in events(300)]
         lines.insert(7, '{"channel": "instagram"}')
         produce = await asyncio.create_subprocess_exec(

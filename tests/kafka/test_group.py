@@ -81,7 +81,7 @@ class TestGroup:
 
 class TestStandstill:
     async def test_a_consumer_that_stands_still_is_replaced(self, scene: Scene) -> None:
-        """Its fetching has died without a word, as happens after a broker's restart; only the lag shows it."""
+        """Its fetch task has died without an error, as happens after a broker's restart; only the lag shows it."""
         async with reading(scene.topics.bootstrap, scene.topic, scene.group, stall_after=3.0) as reader:
             await reader.until(lambda: lag(reader) == 0)
             assert reader.source._consumer is not None
@@ -94,7 +94,7 @@ class TestStandstill:
             assert reader.failures[0] == f"kafka: {reader.seen(ConsumerReplaced)[0].reason}"
 
     async def test_a_quiet_topic_is_no_standstill(self, scene: Scene) -> None:
-        """Nothing to read is no reason to begin anew."""
+        """Nothing to read is no reason to start anew."""
         async with reading(scene.topics.bootstrap, scene.topic, scene.group, stall_after=1.0) as reader:
             await reader.until(lambda: lag(reader) == 0)
             replaced, deadline = len(reader.seen(ConsumerReplaced)), time.monotonic() + 3.0
@@ -120,7 +120,7 @@ class TestBrokers:
         assert sum((await topics.committed(group, topic)).values()) == 50
 
     async def test_a_broker_that_answers_to_nothing_costs_the_consumer_its_place(self, victim: Cluster) -> None:
-        """After a long silence a new consumer is made, in case it is the old one that does not listen."""
+        """After a long silence a new consumer is made, in case the old one is what is broken."""
         topics = Topics(victim.bootstrap)
         topic = await topics.create(unique("events"))
         patience = {"stall_after": 3.0, "answer_timeout": 1.0}
@@ -142,7 +142,7 @@ class TestBrokers:
 
 
 async def _throw_out(reader: Reader) -> None:
-    """Tells the coordinator that the member leaves, which nobody tells the member."""
+    """Tells the coordinator that the member leaves, without telling the member."""
     from aiokafka.protocol.group import LeaveGroupRequest
 
     assert reader.source._consumer is not None
@@ -151,7 +151,7 @@ async def _throw_out(reader: Reader) -> None:
 
 
 async def _enter(intruder: AIOKafkaConsumer, reader: Reader) -> None:
-    """Gets into a group whose protocol it does not speak, by throwing its member out until it is the faster one."""
+    """Gets into a group whose protocol it does not speak, by throwing its member out until it is faster."""
     from aiokafka.errors import KafkaError
 
     entering = asyncio.create_task(intruder.start())

@@ -143,7 +143,7 @@ async def test_one_that_takes_too_long_can_be_parked_untried(
 async def test_it_waits_for_a_batch_that_has_the_event(
     store: PostgresRecordStore, database: str, db: psycopg.Connection
 ) -> None:
-    """An offset stands for what is committed: what another session is at is not done before that one commits."""
+    """An offset stands for what is committed: what another session works on is not done before it commits."""
     db.execute(
         "insert into webhook_events (channel, type, event_id, author_id) values ('instagram', 'message', 'x', 'a')"
     )
@@ -180,7 +180,7 @@ async def test_it_routes_what_the_other_batch_gave_up(
 
 
 async def test_two_calls_with_the_same_records_do_not_deadlock(database: str, db: psycopg.Connection) -> None:
-    """Two members may have one partition for a while: both send the same events, in other orders."""
+    """Two members may have one partition for a while: both send the same events, in different orders."""
     stores = [PostgresRecordStore(database, call_timeout=30) for _ in range(4)]
 
     async def route(number: int, made: PostgresRecordStore) -> None:
@@ -227,7 +227,7 @@ async def test_a_call_that_takes_too_long_says_so(database: str, db: psycopg.Con
 
 
 async def test_the_service_role_may_call_it_and_nothing_more(database: str, db: psycopg.Connection) -> None:
-    """The gate has the owner's rights; whoever calls it has none on the tables."""
+    """The gate has the owner's rights; its caller has none on the tables."""
     row = db.execute(
         """select p.prosecdef, p.proconfig::text from pg_proc p where p.oid = 'router.ingest_and_route'::regproc"""
     ).fetchone()

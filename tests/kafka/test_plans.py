@@ -19,7 +19,7 @@ CALL = "select router.ingest_and_route(%s, %s::text[], %s::text[], %s::boolean[]
 
 @pytest.fixture
 def bare(any_postgres: EmbeddedPostgres) -> Iterator[Inbox]:
-    """A database of its own in which nobody analyses tables but the test."""
+    """A database of its own in which only the test analyses tables."""
     if any_postgres.major < 15:
         pytest.skip("Postgres 14 has no way to write the counters out at once")
     with ExitStack() as stack:

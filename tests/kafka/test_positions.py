@@ -20,14 +20,14 @@ EVENTS = sorted(f"e{number}" for number in range(100))
 
 class TestPositions:
     async def test_a_new_group_begins_at_the_beginning(self, scene: Scene) -> None:
-        """What was there before the first start is not passed by."""
+        """What was there before the first start is not skipped."""
         await scene.topics.send(scene.topic, events(100))
         async with reading(scene.topics.bootstrap, scene.topic, scene.group) as reader:
             assert ids(await reader.read(100)) == EVENTS
         assert await scene.committed() == 100
 
     async def test_a_new_group_may_begin_at_the_end(self, scene: Scene) -> None:
-        """`latest` takes what comes from now on, and a restart before the first record changes nothing about now."""
+        """`latest` takes what comes from now on, and a restart before the first record does not move that point."""
         await scene.topics.send(scene.topic, events(100))
         async with reading(scene.topics.bootstrap, scene.topic, scene.group, start="latest") as reader:
             assert await reader.until(lambda: len(reader.seen(OffsetsCommitted)) == 6) == []
@@ -53,7 +53,7 @@ class TestPositions:
             assert ids(again) == EVENTS
 
     async def test_a_commit_for_a_lost_partition_is_left_out(self, scene: Scene) -> None:
-        """Its new member alone says how far it is."""
+        """Only its new member commits its offset."""
         await scene.topics.send(scene.topic, events(100))
         async with (
             reading(scene.topics.bootstrap, scene.topic, scene.group) as first,
@@ -69,7 +69,7 @@ class TestPositions:
             assert set(await scene.topics.committed(scene.group, scene.topic)) == mine
 
     async def test_records_that_the_broker_has_deleted_are_reported(self, scene: Scene) -> None:
-        """The group goes on where there are records, and somebody learns that some are missing."""
+        """The group goes on where there are records, and it is reported that some are missing."""
         await scene.topics.send(scene.topic, events(20), partition=0)
         async with reading(scene.topics.bootstrap, scene.topic, scene.group) as reader:
             await reader.read(5, limit=5)
@@ -103,7 +103,7 @@ class TestPositions:
             assert reader.seen(RecordsExpired) == [RecordsExpired(partition=Partition(scene.topic, 0), records=0)]
 
     async def test_aborted_transactions_are_not_read(self, scene: Scene) -> None:
-        """What a producer has taken back was never said."""
+        """As if they had never been written."""
         async with _transactional(scene.topics) as producer:
             async with producer.transaction():
                 await producer.send(scene.topic, b'{"channel":"x","event_id":"kept"}', partition=0)
@@ -119,7 +119,7 @@ class TestPositions:
 
     @pytest.mark.parametrize("codec", ["gzip", "snappy", "lz4", "zstd"])
     async def test_compressed_records_are_read(self, scene: Scene, codec: str) -> None:
-        """As producers of the wild write them."""
+        """With every codec that producers use."""
         if codec != "gzip":
             pytest.importorskip("cramjam", reason="aiokafka reads snappy, lz4 and zstd with cramjam (aiokafka[all])")
         await scene.topics.send(scene.topic, events(100), compression=codec)

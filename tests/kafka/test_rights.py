@@ -13,7 +13,7 @@ from tests.waiting import await_for
 async def test_a_service_without_rights_on_tables_routes_records(
     scene: Scene, database: str, db: psycopg.Connection
 ) -> None:
-    """Records are stored and routed, and what is no event is set aside, as the service's own login."""
+    """Records are stored and routed, and what is not an event becomes a dead letter, as the service's own login."""
     await scene.topics.send(scene.topic, [*[event(number) for number in range(50)], b"not json"])
     with service_login.made(database) as (_, dsn), running(dsn, env=scene.env) as router:
 

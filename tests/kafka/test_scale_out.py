@@ -38,7 +38,7 @@ class Offsets:
         self._checked = dict.fromkeys(range(PARTITIONS), 0)
 
     async def look(self) -> None:
-        """Notes which events have come to lie where."""
+        """Notes at which offset each event is."""
         known = {partition: len(ids) for partition, ids in self._topic.items()}
         for record in await self._scene.topics.read(self._scene.topic, known):
             ids = self._topic.setdefault(record.partition, [])
@@ -95,7 +95,7 @@ class Replicas:
                 self.members.append(self._start())
 
     def until_settled(self) -> None:
-        """Waits until every member has come out of a rebalance, and all partitions are somebody's."""
+        """Waits until every member has come out of a rebalance, and all partitions are assigned."""
 
         def settled() -> bool:
             counts = [member.metric("webhook_router_kafka_rebalances_total") for member in self.members]

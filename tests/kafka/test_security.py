@@ -29,7 +29,7 @@ class TestSecurity:
         assert len(await scene.topics.read(scene.dead)) == 1
 
     async def test_a_wrong_password_is_the_configuration(self, scene: Scene, kafka: Cluster) -> None:
-        """At the start it is Fatal, in words that say what to check and do not say the password."""
+        """At the start it is Fatal, in words that say what to check, but not the password."""
         about = {
             "security_protocol": "SASL_PLAINTEXT",
             "sasl_mechanism": "SCRAM-SHA-256",
@@ -89,7 +89,7 @@ class TestSecurity:
             assert len(await reader.read(5)) == 5
 
     async def test_an_unknown_authority_is_the_configuration(self, scene: Scene, kafka: Cluster) -> None:
-        """A broker that anybody could be is not talked to."""
+        """A broker that cannot prove who it is gets no connection."""
         async with reading(
             f"localhost:{kafka.brokers[0].tls_port}",
             scene.topic,

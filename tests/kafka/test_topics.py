@@ -1,4 +1,4 @@
-"""Topics and partitions that come later, and how far behind each is told to be."""
+"""Topics and partitions that come later, and what is reported of the lag of each."""
 
 import time
 
@@ -11,7 +11,7 @@ from tests.kafka.topics import events, unique
 
 class TestTopics:
     async def test_a_missing_topic_is_waited_for(self, scene: Scene) -> None:
-        """It is said once, the topic is not made by asking for it, and its records are read as soon as it is there."""
+        """Reported once, not created by being asked for, and its records are read as soon as it is there."""
         missing = unique("later")
         async with reading(scene.topics.bootstrap, missing, scene.group) as reader:
             await reader.until(lambda: reader.seen(TopicsMissing))
@@ -54,7 +54,7 @@ class TestTopics:
             assert all(of.seconds == 0 for of in reader.seen(LagSampled)[-1].lags)
 
     async def test_the_age_of_a_backlog_is_known_as_soon_as_it_is_read(self, scene: Scene) -> None:
-        """Just after a start nobody knows how old it is; that is told at once, not one interval later."""
+        """Just after a start its age is unknown; it is reported as soon as it is known, not one interval later."""
         await scene.topics.send(scene.topic, events(3000), partition=2)
         async with reading(scene.topics.bootstrap, scene.topic, scene.group, sample_interval=3600) as reader:
             (behind,) = await _behind(reader)
@@ -62,7 +62,7 @@ class TestTopics:
 
 
 async def _behind(reader: Reader) -> list[PartitionLag]:
-    """Reads record by record until some partition is told to be behind, in seconds too; returns all that are."""
+    """Reads record by record until some partition is reported behind, in seconds too; returns all that are."""
 
     def late() -> list[PartitionLag]:
         samples = reader.seen(LagSampled)

@@ -59,7 +59,7 @@ def try_out(kafka: Cluster, tmp_path: Path) -> Iterator[TryOut]:
 def test_the_lines_of_the_readme_show_an_event_going_in_and_a_message_coming_out(
     try_out: TryOut, tmp_path: Path
 ) -> None:
-    """They are what it prints, but for the address where the usual one is taken; Ctrl-C leaves nothing."""
+    """They are what it prints, except for the address where the usual one is taken; Ctrl-C leaves nothing."""
     try_out.until_said("partitions assigned")
     lines = LINE.findall(try_out.said)
     commands = [re.sub(r"localhost:\d+", "localhost:9092", line) for line in lines]

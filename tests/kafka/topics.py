@@ -1,4 +1,4 @@
-"""What tests do with Kafka besides the service: make topics, write records, read what is there, ask for offsets."""
+"""What tests do with Kafka besides the service: create topics, write records, read what is there, ask for offsets."""
 
 import asyncio
 import contextlib
@@ -49,7 +49,7 @@ class Topics:
     async def create(
         self, name: str, *, partitions: int = 6, copies: int = 1, settings: Mapping[str, str] | None = None
     ) -> str:
-        """Makes a topic, and waits until its partitions have leaders; returns its name."""
+        """Creates a topic, and waits until its partitions have leaders; returns its name."""
         admin = AIOKafkaAdminClient(bootstrap_servers=self.bootstrap)
         await admin.start()
         try:
@@ -174,7 +174,7 @@ class Topics:
         async def committed() -> dict[int, int]:
             try:
                 offsets = await admin.list_consumer_group_offsets(group)
-            except GroupCoordinatorNotAvailableError:  # the first group of a broker: the topic of offsets is being made
+            except GroupCoordinatorNotAvailableError:  # the first group of a broker: its topic of offsets is created
                 return {}
             return {place.partition: found.offset for place, found in offsets.items() if place.topic == topic}
 

@@ -1,4 +1,4 @@
-"""Which lines are events: the check by hand, the validator of JSON Schema, and the reasons given."""
+"""Which lines are events: the hand-written check, the JSON Schema validator, and the reasons given."""
 
 import calendar
 import json
@@ -62,7 +62,7 @@ def test_both_checks_accept_the_same(record: Any) -> None:
 
 @given(record=nearly_events)
 def test_a_refused_line_has_a_reason(record: Any) -> None:
-    """Every record that is no event gets a reason of some length and no other one does, NULs aside."""
+    """Every record that is not an event gets a reason of bounded length, and no other record does, NULs aside."""
     reason = SCHEMA.refusal(orjson.dumps(record))
     if SCHEMA.validator.is_valid(record) and "\\u0000" not in json.dumps(record):
         assert reason is None

@@ -1,4 +1,4 @@
-"""The looks of the hot path: when it sleeps, when it silences the doorbell, and what it finds without a ring."""
+"""When the hot path looks: when it sleeps, when it silences the doorbell, and what it finds without a ring."""
 
 import asyncio
 from collections.abc import Callable
@@ -32,7 +32,7 @@ class Running:
         self._stop = asyncio.Event()
 
     async def __aenter__(self) -> Self:
-        await self.wake.wait(0)  # the ring of its new doorbell: the first drain is on its way anyhow
+        await self.wake.wait(0)  # the ring of its new doorbell: the first drain comes anyway
         self._task = asyncio.create_task(self.path.run(self._stop, Backoff(first=0.001)))
         return self
 

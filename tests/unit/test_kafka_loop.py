@@ -130,7 +130,7 @@ async def test_nothing_read_proves_nothing() -> None:
 
 
 async def test_what_is_passed_over_is_committed() -> None:
-    """Without a call of the database."""
+    """Without a call to the database."""
     parts = Parts([record(A, 1, Skip.DELETE)])
     await parts.kafka_loop.step()
     assert parts.told == [("commit", {A: 2})]
@@ -161,7 +161,7 @@ async def test_dead_letters_that_are_not_safe_stop_their_offset() -> None:
 
 
 async def test_what_the_database_refuses_is_set_aside() -> None:
-    """With its SQLSTATE, and a name of nobody as what it is."""
+    """With its SQLSTATE; the name of an event that does not exist has a flaw of its own."""
     parts = Parts([record(A, 1), record(A, 2), record(A, 3)])
     parts.fails = lambda intakes: [
         Refusal(place=0, code="23514", reason="check"),
@@ -191,7 +191,7 @@ async def test_what_cannot_even_be_sent_is_found_by_halving() -> None:
 
 class TestTooSlow:
     async def test_batches_shrink_and_grow_again(self) -> None:
-        """Few at a time until all are through that were too much together; then twice as much each time."""
+        """Few at a time until all those are done that were too many together; then twice as many each time."""
         hundred = [record(A, number) for number in range(100)]
         parts = Parts(hundred, hundred[:25], hundred[25:75], hundred[75:], [record(A, 100)], [record(A, 101)])
 
@@ -235,7 +235,7 @@ class TestTooSlow:
         assert len(parts.facts.of(EventTooSlow)) == 0
 
     async def test_a_database_that_hangs_parks_nothing(self) -> None:
-        """Not even that gets through: it is the database, and it is waited for."""
+        """Parking fails as well, so it is the database's fault, and the loop waits for it."""
         parts = Parts([record(A, 3)])
 
         def hangs(intakes: Sequence[Intake]) -> Iterable[Refusal]:
@@ -262,7 +262,7 @@ class TestLanes:
         assert min(len(share) for share in shares) > 50
 
     async def test_a_lane_that_fails_lets_the_other_finish_and_the_next_attempt_uses_one(self) -> None:
-        """Two lanes may have met at an event that came under two keys; alone, nobody is in the way."""
+        """Two lanes may have worked on one event, which came under two keys; one lane cannot block itself."""
         records = [record(A, number) for number in range(200)]
         parts = Parts(records, records, records, lanes=2)
         ended: list[int] = []

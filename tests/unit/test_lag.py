@@ -19,7 +19,7 @@ class TestLag:
         assert lag.sample({ONE: 0}, now=1000.0) == (PartitionLag(partition=ONE, records=0, seconds=0.0),)
 
     def test_what_is_in_hand_waits_since_its_own_time(self) -> None:
-        """A backlog of yesterday is a day old, however short the service runs."""
+        """A backlog from yesterday is a day old, however short the service has been running."""
         lag = Lag()
         lag.read(ONE, 100.0)
         assert seconds(lag, {ONE: 5}, 160.0) == {ONE: 60.0}
@@ -35,7 +35,7 @@ class TestLag:
         assert seconds(lag, {ONE: 2}, 3610.0) == {ONE: 10.0}
 
     def test_what_had_to_be_guessed_is_known_once_it_is_read(self) -> None:
-        """Just after a start the lag in seconds is too small; whoever reads learns that there is more to tell."""
+        """Just after a start the lag in seconds is too small; `read` says when a new sample knows more."""
         lag = Lag()
         assert seconds(lag, {ONE: 3000, TWO: 0}, 160.0) == {ONE: 0.0, TWO: 0.0}
         assert seconds(lag, {ONE: 3000, TWO: 0}, 161.0) == {ONE: 1.0, TWO: 0.0}
@@ -52,7 +52,7 @@ class TestLag:
         assert not lag.read(TWO, 101.0)
 
     def test_partitions_that_are_gone_are_forgotten(self) -> None:
-        """What comes back after a rebalance begins anew."""
+        """A partition that comes back after a rebalance starts anew."""
         lag = Lag()
         lag.read(ONE, 10.0)
         assert seconds(lag, {TWO: 1}, 20.0) == {TWO: 0.0}
@@ -67,7 +67,7 @@ class TestLag:
 
 class TestStandstill:
     def test_behind_and_still_for_too_long_is_a_standstill(self) -> None:
-        """Only the partition that stands."""
+        """Only the partition that stands still."""
         watch = Standstill(patience=30)
         assert watch.look({ONE: 1, TWO: 1}, now=0) == []
         watch.moved([TWO])

@@ -84,7 +84,7 @@ def test_what_is_no_text_is_refused_at_once(begin: bytes, what: str) -> None:
 
 
 def test_a_pause_of_the_source_shows() -> None:
-    """Where nothing is to be had for the moment, an empty block says so before the read that waits."""
+    """Where there is nothing to read for the moment, an empty block says so before the read that waits."""
     reading, writing = os.pipe()
     with io.FileIO(reading) as source, io.FileIO(writing, "w") as target:
         blocks = LineReader(source, name="pipe").blocks()
@@ -113,7 +113,7 @@ def test_rejected_lines_lose_nothing(tmp_path: Path) -> None:
 
 
 def test_an_older_file_is_replaced_under_its_readers(tmp_path: Path) -> None:
-    """Lines rejected before can be mended and piped in again, even if some are rejected once more."""
+    """Lines rejected before can be corrected and piped in again, even if some are rejected once more."""
     path = tmp_path / "rejected.ndjson"
     path.write_bytes(b"older\n")
     with path.open("rb") as reader:
@@ -125,7 +125,7 @@ def test_an_older_file_is_replaced_under_its_readers(tmp_path: Path) -> None:
 
 
 def test_errors_of_files_are_ours(tmp_path: Path) -> None:
-    """No such file is the user's mistake; a place that cannot be written to ends the work."""
+    """A missing file is the user's mistake; a place that cannot be written to ends the work."""
     with pytest.raises(Misconfigured, match="nothing: No such file"):
         open_source(str(tmp_path / "nothing"))
     with pytest.raises(Misconfigured, match="Is a directory"):
@@ -146,7 +146,7 @@ def test_a_source_that_breaks_off_is_fatal() -> None:
 
 
 def test_standard_input_stays_open() -> None:
-    """It belongs to whoever started us."""
+    """It belongs to the parent process."""
     before = os.fstat(0)
     open_source("-").close()
     assert stat.S_IFMT(os.fstat(0).st_mode) == stat.S_IFMT(before.st_mode)

@@ -1,4 +1,4 @@
-"""What a Kafka record means: every form, what is passed over, and times, keys and traces on the way."""
+"""What a Kafka record means: every form, what is skipped, and times, keys and traces on the way."""
 
 import json
 from typing import Any
@@ -110,7 +110,7 @@ class TestChange:
 
     @pytest.mark.parametrize("column", ["routed_at", "parked_until"])
     def test_updates_that_route_nothing_are_passed_over(self, column: str) -> None:
-        """Our own mark comes back as an update, and so does the parking of an event: routing it would go in circles."""
+        """Our own mark comes back as an update, and so does the parking of an event: routing it would never end."""
         assert meaning(change("u", ROW | {column: "2026-01-31T09:30:02Z"})) is Skip.NOTHING_TO_ROUTE
 
     def test_a_routed_row_of_a_snapshot_is_taken(self) -> None:
@@ -118,7 +118,7 @@ class TestChange:
         assert line(change("r", ROW | {"routed_at": "2026-01-31T09:30:02Z"}))["event_id"] == "m_1"
 
     def test_logical_messages_are_passed_over(self) -> None:
-        """They are of no table."""
+        """They belong to no table."""
         assert meaning({"op": "m", "message": {"prefix": "x"}}) is Skip.NOTHING_TO_ROUTE
 
     def test_a_value_that_debezium_has_not_is_never_stored(self) -> None:
@@ -140,7 +140,7 @@ class TestChange:
         assert line(change("c", ROW | {"event_date": number}))["event_date"] == text
 
     def test_the_payload_may_be_an_object(self) -> None:
-        """Some converters write jsonb as what it is."""
+        """Some converters write jsonb as JSON instead of text."""
         assert line(change("c", ROW | {"raw_payload": {"id": 2}}))["raw_payload"] == {"id": 2}
 
 
@@ -157,7 +157,7 @@ class TestCloudEvent:
         assert meaning(envelope(named)) == Intake(channel="instagram", event_id="m_1", line=None)
 
     def test_data_may_be_base64(self) -> None:
-        """As the specification has it for what is no JSON; here it is."""
+        """The specification has it for data that is not JSON; an event may come this way too."""
         value = envelope(None) | {"data_base64": "eyJjaGFubmVsIjoieCIsImV2ZW50X2lkIjoiMSJ9"}
         del value["data"]
         assert meaning(value) == Intake(channel="x", event_id="1", line=None)
@@ -193,7 +193,7 @@ class TestTrace:
 
     @pytest.mark.parametrize("value", [b"", b"00-xyz", b"\xff", TRACE.encode() + b"\nlevel=error"])
     def test_what_is_none_is_left_out(self, value: bytes) -> None:
-        """Nothing from outside gets into a log unseen."""
+        """Nothing from outside gets into a log unchecked."""
         assert interpret(b"{}", [("traceparent", value)], codec(), largest=10)[1] is None
 
 
@@ -229,7 +229,7 @@ header_lists = st.lists(
 
 @given(value=json_values, headers=header_lists)
 def test_anything_that_is_json_means_something(value: object, headers: list[tuple[str, bytes]]) -> None:
-    """No input makes the reading of records fail, and no intake has what the database could not even be sent."""
+    """No input makes `interpret` fail, and no intake holds anything that could not be sent to the database."""
     found = meaning(json.dumps(value).encode(), headers)
     if isinstance(found, Intake):
         assert found.event_id

@@ -49,7 +49,7 @@ async def test_several_culprits() -> None:
 
 
 async def test_a_database_that_was_busy_parks_nobody() -> None:
-    """Even if the moment is that of an event all alone; sizes grow again afterwards."""
+    """Not even an event that is called alone at that moment; sizes grow again afterwards."""
     table = FakeStore(range(5000))
     table.errors = [TooSlow("busy")] * 3
     calls = sized(table, Facts())
@@ -109,7 +109,7 @@ async def test_events_that_hang_again_and_again_do_not_keep_the_sweep_from_misse
     def observe(fact: Fact) -> None:
         if isinstance(fact, SweepFinished):
             if not table.ready and -1 not in table.routed:
-                table.ready = [-1]  # missed while the sweep was at the parked ones
+                table.ready = [-1]  # missed while the sweep was busy with the parked ones
             elif -1 in table.routed:
                 stop.set()
 
