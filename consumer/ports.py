@@ -6,7 +6,7 @@ from typing import Protocol
 from consumer.domain.facts import Fact
 from consumer.domain.lag import Partition
 from consumer.domain.records import DeadLetter, IntakeOutcome, Record
-from consumer.domain.routing import Backlog, Batch, Bell, Window
+from consumer.domain.routing import Backlog, Batch, Bell, Path, Window
 from consumer.domain.webhook import Intake
 
 
@@ -26,6 +26,19 @@ class Clock(Protocol):
     def jitter(self) -> float:
         """A number from 0 up to 1."""
         ...
+
+
+class PartInfo(Protocol):
+    """What sinks are told of a part of the service, before the first fact; see `consumer.pipeline.parts.Part`."""
+
+    @property
+    def loop(self) -> str: ...
+
+    @property
+    def path(self) -> Path | None: ...
+
+    @property
+    def brings_events(self) -> bool: ...
 
 
 class Store(Protocol):

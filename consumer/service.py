@@ -1,171 +1,199 @@
-"""The composition root: builds the parts, runs their loops in one task group, stops them in order."""
+"""The composition root: makes the parts of a service from the settings, runs them side by side, stops them in order."""
 
 import asyncio
 import contextlib
 import os
-from collections.abc import Callable, Coroutine, Sequence
-from dataclasses import dataclass
-from typing import Any, NoReturn, Protocol
+from collections.abc import Mapping, Sequence
+from importlib.metadata import version
+from types import MappingProxyType
+from typing import NoReturn
 
 from consumer.adapters.clock import SystemClock
 from consumer.adapters.kafka.source import KafkaSource
-from consumer.adapters.postgres.connection import with_defaults
+from consumer.adapters.postgres.connection import place_of, with_defaults
 from consumer.adapters.postgres.listener import Listener
 from consumer.adapters.postgres.record_store import PostgresRecordStore
 from consumer.adapters.postgres.store import PostgresStore
-from consumer.adapters.pulse import Pulse
 from consumer.adapters.telemetry.log import Log
 from consumer.adapters.telemetry.metrics import Metrics
+from consumer.adapters.telemetry.systemd import Systemd
 from consumer.adapters.web.server import HttpServer
 from consumer.config import Settings
 from consumer.domain.backoff import Backoff
 from consumer.domain.errors import Fatal
-from consumer.domain.facts import Fact, Loop, Started, Stopped, Stopping
-from consumer.domain.routing import NOW
+from consumer.domain.facts import LISTENER, Fact, Started, Stopped, Stopping
+from consumer.domain.routing import NOW, Path
+from consumer.pipeline import hot_path, kafka_loop, reconciler, sampler
 from consumer.pipeline.health import Health
 from consumer.pipeline.hot_path import HotPath, HotPathSettings
 from consumer.pipeline.kafka_loop import KafkaLoop, KafkaLoopSettings
 from consumer.pipeline.pacing import Signal, Watermark
+from consumer.pipeline.parts import Part, until_stopped
 from consumer.pipeline.reconciler import Reconciler, ReconcilerSettings
 from consumer.pipeline.sampler import Sampler
 from consumer.pipeline.watchdog import Watchdog
-from consumer.ports import Observer
+from consumer.ports import Clock, Observer
+
+NO_ENVIRONMENT: Mapping[str, str] = MappingProxyType({})
 
 
-class Closing(Protocol):
-    """What must be closed in the end."""
+class Observers:
+    """Hands each fact to every sink. Parts report to it before the sinks that need to know the parts are there."""
 
-    async def close(self) -> None:
-        """Never raises."""
-        ...
+    def __init__(self) -> None:
+        self._sinks: list[Observer] = []
 
+    def add(self, *sinks: Observer) -> None:
+        """From now on these hear of facts as well."""
+        self._sinks += sinks
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Trigger:
-    """What brings events to be routed: one source, ready to run."""
-
-    loop: Loop
-    rest: float
-    """Seconds that the loop sleeps at most on purpose."""
-    run: Callable[[asyncio.Event, Backoff], Coroutine[Any, Any, None]]
-    """Until told to stop; what is under way is finished."""
-    listen: Sequence[Callable[[Backoff], Coroutine[Any, Any, None]]] = ()
-    """Until cancelled."""
-    closing: Sequence[Closing]
+    def __call__(self, fact: Fact) -> None:
+        for sink in self._sinks:
+            sink(fact)
 
 
 class Service:
-    """The near-real-time service over one database. `run` it once; `stop` ends it in order."""
+    """Runs parts over one database. `run` it once; `stop` ends it in order.
 
-    def __init__(self, settings: Settings, *, observers: Sequence[Observer] = ()) -> None:
+    The parts start and stop in the order in which they are given: one that accepts work from outside comes before those
+    that only work off what is there. The probes answer before the first part starts, and until the last one has ended.
+    """
+
+    def __init__(self, settings: Settings, parts: Sequence[Part], *, observers: Observers, clock: Clock) -> None:
+        assert len({part.loop for part in parts}) == len(parts), "each part has a name of its own"
+        self.parts = tuple(parts)
+        self.metrics = Metrics(parts)
+        self.health = Health(parts, clock=clock, stall_after=settings.stall_after)
+        self.observe = observers
+        observers.add(self.metrics, self.health)
         self._settings = settings
-        self._clock = SystemClock()
-        self.metrics = Metrics()
-        self.health = Health(clock=self._clock, stall_after=settings.stall_after)
-        self._observers: tuple[Observer, ...] = (self.metrics, self.health, *observers)
+        self._clock = clock
         self._stop = asyncio.Event()
-        self._wake = Signal()
-        self._sweep_now = Signal()
-        self.address = ""
-        """Where HTTP is answered, once the service runs."""
-
-    def observe(self, fact: Fact) -> None:
-        """Hands a fact to every sink."""
-        for observer in self._observers:
-            observer(fact)
-
-    def stop(self, reason: str) -> None:
-        """Ends the service: nothing new is taken, what is under way is finished."""
-        if not self._stop.is_set():
-            self.observe(Stopping(reason=reason))
-            self._stop.set()
-            self._wake.ring()
-            self._sweep_now.ring()
-
-    async def run(self) -> None:
-        """Runs until stopped.
-
-        Raises:
-            Fatal: the configuration, the rights or the schema make routing impossible.
-        """
-        settings = self._settings
-        conninfo = with_defaults(settings.database())  # checks it as well, before anything is started
-        watermark = Watermark()
-        backoff = Backoff()
-        trigger = (
-            self._kafka(conninfo, watermark) if settings.source == "kafka" else self._postgres(conninfo, watermark)
-        )
-        stores = [PostgresStore(conninfo, call_timeout=settings.call_timeout) for _ in range(2)]
-        reconciler = Reconciler(
-            store=stores[0],
-            wake=self._sweep_now,
-            watermark=watermark,
-            observer=self.observe,
-            clock=self._clock,
-            settings=ReconcilerSettings(
-                interval=settings.reconcile_interval, batch_size=settings.batch_size, margin=settings.overlap
-            ),
-        )
-        sampler = Sampler(store=stores[1], observer=self.observe, clock=self._clock, interval=settings.sample_interval)
-        http = HttpServer(
+        self._probes = HttpServer(
             host=settings.http_host,
             port=settings.http_port,
             problems=self.health.stalled,
             ready=self.health.ready,
             metrics=self.metrics.render,
         )
-        self.health.expect({trigger.loop: trigger.rest, Loop.SWEEP: settings.reconcile_interval * 1.1})
-        pulse = Pulse(patience=settings.stall_after, last_resort=end_at_once)
+        self.address = ""
+        """Where the probes are answered, once the service runs."""
+
+    def stop(self, reason: str) -> None:
+        """Ends the service: nothing new is taken, what is under way is finished."""
+        if not self._stop.is_set():
+            self.observe(Stopping(reason=reason))
+            self._stop.set()
+
+    async def run(self) -> None:
+        """Runs until stopped.
+
+        Raises:
+            Fatal: the configuration, the rights or the schema make routing impossible, or a part is stuck.
+        """
+        settings = self._settings
+        host, database = place_of(settings.database())
         watchdog = Watchdog(
-            watched=self.health,
-            clock=self._clock,
-            stall_after=settings.stall_after,
-            beat=pulse.beat,
-            last_resort=end_at_once,
+            watched=self.health, clock=self._clock, stall_after=settings.stall_after, last_resort=end_at_once
         )
-        self.address = await http.start()
+        self.address = await self._probes.start()
         try:
-            pulse.start()  # before the first line: nobody may be reading the log
-            self.observe(Started(address=self.address, source=settings.source))
+            self.health.forgive()
+            watchdog.start()  # before the first line: it may be that nobody reads the log
+            self.observe(
+                Started(
+                    version=version("webhook-router"),
+                    database=database,
+                    host=host,
+                    source=settings.source,
+                    address=self.address,
+                )
+            )
             async with asyncio.TaskGroup() as group:
-                aside = [
-                    group.create_task(watchdog.run(), name="watchdog"),
-                    *(group.create_task(listen(backoff), name="listener") for listen in trigger.listen),
-                ]
-                working = [
-                    group.create_task(trigger.run(self._stop, backoff), name=trigger.loop),
-                    group.create_task(reconciler.run(self._stop, backoff), name="reconciler"),
-                    group.create_task(sampler.run(self._stop, backoff), name="sampler"),
-                ]
+                watching = group.create_task(watchdog.verdict(), name="watchdog")
+                running = [self._start(part, group) for part in self.parts]
                 await self._stop.wait()
-                pulse.stop()
-                for task in aside:
-                    task.cancel()
-                _, late = await asyncio.wait(working, timeout=settings.shutdown_grace)
-                for task in late:  # the database rolls its transaction back: nothing is lost, another one routes it
-                    task.cancel()
+                watchdog.stop()
+                watching.cancel()
+                await self._drain(running)
         except BaseExceptionGroup as several:
             fatal, others = several.split(Fatal)
             if fatal is None or others is not None:
                 raise
-            raise fatal.exceptions[0] from None
+            raise _first(fatal) from None
         finally:
-            pulse.stop()
-            for closing in (*trigger.closing, *stores):
-                with contextlib.suppress(Exception):
-                    await closing.close()
-            await http.stop()
+            for part in self.parts:
+                for closing in part.closing:
+                    with contextlib.suppress(Exception):
+                        await closing.close()
+            await self._probes.stop()
+            watchdog.stop()
             self.observe(Stopped())
 
-    def _postgres(self, conninfo: str, watermark: Watermark) -> Trigger:
+    def _start(self, part: Part, group: asyncio.TaskGroup) -> tuple[Part, asyncio.Event, asyncio.Task[None]]:
+        stop = asyncio.Event()
+        return part, stop, group.create_task(part.run(stop), name=part.loop)
+
+    async def _drain(self, running: Sequence[tuple[Part, asyncio.Event, asyncio.Task[None]]]) -> None:
+        """Ends one part after the other. What is late is cancelled: the database rolls its transaction back, so nothing
+        is lost, and another process routes it."""
+        deadline = self._clock.monotonic() + self._settings.shutdown_grace
+        for part, stop, task in running:
+            stop.set()
+            part.wake()
+            await asyncio.wait([task], timeout=max(deadline - self._clock.monotonic(), 0))
+            task.cancel()
+
+
+def build(
+    settings: Settings, *, observers: Sequence[Observer] = (), environment: Mapping[str, str] = NO_ENVIRONMENT
+) -> Service:
+    """The service that the settings describe.
+
+    Args:
+        settings: see `Settings`.
+        observers: sinks besides metrics and health.
+        environment: where systemd, if it has started this process, says how to reach it.
+
+    Raises:
+        Misconfigured: the database URL is none, or Kafka's settings do not go together.
+    """
+    clock, facts = SystemClock(), Observers()
+    parts = Assembly(settings, observer=facts, clock=clock).parts()
+    service = Service(settings, parts, observers=facts, clock=clock)
+    facts.add(*observers)
+    systemd = Systemd.from_environment(environment, parts=parts, stalled=service.health.stalled, clock=clock)
+    if systemd is not None:
+        facts.add(systemd)
+    return service
+
+
+class Assembly:
+    """Makes the parts that the settings ask for."""
+
+    def __init__(self, settings: Settings, *, observer: Observer, clock: Clock) -> None:
+        self._settings = settings
+        self._observer = observer
+        self._clock = clock
+        self._conninfo = with_defaults(settings.database())  # checks it as well, before anything is started
+        self._watermark = Watermark()
+        self._sweep_now = Signal()
+        self._backoff = Backoff()
+
+    def parts(self) -> list[Part]:
+        """What brings events, then what works off the table."""
+        triggers = self._kafka() if self._settings.source == "kafka" else self._postgres()
+        return [*triggers, self._sweep(), self._sample()]
+
+    def _postgres(self) -> list[Part]:
         """Woken by notifications of the database; follows the order of arrival."""
-        settings = self._settings
-        stores = [PostgresStore(conninfo, call_timeout=settings.call_timeout) for _ in range(settings.lanes)]
+        settings, wake = self._settings, Signal()
+        stores = [self._store() for _ in range(settings.lanes)]
         hot = HotPath(
             stores=stores,
-            wake=self._wake,
-            watermark=watermark,
-            observer=self.observe,
+            wake=wake,
+            watermark=self._watermark,
+            observer=self._observer,
             clock=self._clock,
             settings=HotPathSettings(
                 batch_size=settings.batch_size, overlap=settings.overlap, poll_interval=settings.poll_interval
@@ -173,7 +201,7 @@ class Service:
         )
 
         def listening(*, works: bool) -> None:
-            # A notification that gets through shows as well that there is no transaction pooler in between.
+            # A notification that gets through also shows that there is no transaction pooler in between.
             for store in stores:
                 store.keep_statements(keep=works)
             hot.doorbell(works=works)
@@ -183,34 +211,88 @@ class Service:
             self._sweep_now.ring()  # for what came while nobody listened
 
         listener = Listener(
-            conninfo,
-            ring=self._wake.ring,
+            self._conninfo,
+            ring=wake.ring,
             on_up=on_up,
             on_down=lambda: listening(works=False),
-            observer=self.observe,
+            observer=self._observer,
             clock=self._clock,
         )
-        return Trigger(loop=Loop.HOT, rest=settings.poll_interval, run=hot.run, listen=[listener.run], closing=stores)
+        return [
+            Part(loop=LISTENER, run=lambda stop: until_stopped(stop, listener.run(self._backoff))),
+            Part(
+                loop=hot_path.LOOP,
+                path=Path.HOT,
+                longest_rest=settings.poll_interval,
+                brings_events=True,
+                run=lambda stop: hot.run(stop, self._backoff),
+                wake=wake.ring,
+                closing=stores,
+            ),
+        ]
 
-    def _kafka(self, conninfo: str, watermark: Watermark) -> Trigger:
-        """Fed by topics. Nobody follows the order of arrival, so the sweep takes all that is not of this moment."""
+    def _kafka(self) -> list[Part]:
+        """Fed by topics. Nothing follows the order of arrival, so the sweep takes all that is not of this moment."""
         settings = self._settings
-        watermark.cursor = NOW
+        self._watermark.cursor = NOW
         connection, options = settings.kafka()
-        source = KafkaSource(connection, options, observer=self.observe, clock=self._clock)
-        stores = [PostgresRecordStore(conninfo, call_timeout=settings.call_timeout) for _ in range(settings.lanes)]
-        kafka_loop = KafkaLoop(
+        source = KafkaSource(connection, options, observer=self._observer, clock=self._clock)
+        stores = [
+            PostgresRecordStore(self._conninfo, call_timeout=settings.call_timeout) for _ in range(settings.lanes)
+        ]
+        loop = KafkaLoop(
             source=source,
             stores=stores,
-            observer=self.observe,
+            observer=self._observer,
             clock=self._clock,
             settings=KafkaLoopSettings(batch_size=settings.kafka_batch_size, poll_timeout=settings.kafka_poll_timeout),
         )
-        return Trigger(loop=Loop.KAFKA, rest=settings.kafka_poll_timeout, run=kafka_loop.run, closing=[source, *stores])
+        return [
+            Part(
+                loop=kafka_loop.LOOP,
+                path=Path.KAFKA,
+                longest_rest=settings.kafka_poll_timeout,
+                brings_events=True,
+                run=lambda stop: loop.run(stop, self._backoff),
+                closing=[source, *stores],
+            )
+        ]
+
+    def _sweep(self) -> Part:
+        settings, store = self._settings, self._store()
+        sweeping = Reconciler(
+            store=store,
+            wake=self._sweep_now,
+            watermark=self._watermark,
+            observer=self._observer,
+            clock=self._clock,
+            settings=ReconcilerSettings(
+                interval=settings.reconcile_interval, batch_size=settings.batch_size, margin=settings.overlap
+            ),
+        )
+        return Part(
+            loop=reconciler.LOOP,
+            path=Path.SWEEP,
+            longest_rest=settings.reconcile_interval * 1.1,
+            run=lambda stop: sweeping.run(stop, self._backoff),
+            wake=self._sweep_now.ring,
+            closing=[store],
+        )
+
+    def _sample(self) -> Part:
+        """Not watched: it rests for as long as a count takes, and routing does not depend on it."""
+        store = self._store()
+        sampling = Sampler(
+            store=store, observer=self._observer, clock=self._clock, interval=self._settings.sample_interval
+        )
+        return Part(loop=sampler.LOOP, run=lambda stop: sampling.run(stop, self._backoff), closing=[store])
+
+    def _store(self) -> PostgresStore:
+        return PostgresStore(self._conninfo, call_timeout=self._settings.call_timeout)
 
 
 def end_at_once(message: str) -> NoReturn:
-    """Ends the process although something in it will not end, be it that nobody reads what it writes."""
+    """Ends the process although something in it will not end; the message is lost when nobody reads it."""
     with contextlib.suppress(OSError):
         os.set_blocking(2, False)
         os.write(2, f"webhook-router: {message}\n".encode())
@@ -220,3 +302,8 @@ def end_at_once(message: str) -> NoReturn:
 def logged(settings: Settings) -> Log:
     """The observer that writes the log."""
     return Log(summary_every=settings.summary_interval)
+
+
+def _first(errors: BaseExceptionGroup[Fatal]) -> BaseException:
+    error = errors.exceptions[0]
+    return _first(error) if isinstance(error, BaseExceptionGroup) else error

@@ -12,16 +12,14 @@ import typer
 from rich.console import Console
 
 from consumer import config
-from consumer.adapters.clock import SystemClock
 from consumer.adapters.postgres.store import PostgresStore
 from consumer.adapters.telemetry import log as logs
-from consumer.adapters.telemetry.systemd import Systemd
 from consumer.cli.database import AsJson, DatabaseUrl
 from consumer.cli.tables import show
 from consumer.demo.run import Demo, DemoOptions
 from consumer.domain.errors import ConsumerError
 from consumer.pipeline.single_sweep import SingleSweep
-from consumer.service import Service, logged
+from consumer.service import build, logged
 
 new_event_loop: Callable[[], asyncio.AbstractEventLoop]
 try:
@@ -88,11 +86,7 @@ def run(
     logs.configure(format=settings.log_format, level=settings.log_level)
 
     async def serve() -> None:
-        def stalled() -> list[str]:
-            return service.health.stalled()  # looked up when asked: the service needs its observers first
-
-        systemd = Systemd.from_environment(os.environ, stalled=stalled, clock=SystemClock())
-        service = Service(settings, observers=[logged(settings), *([systemd] if systemd else [])])
+        service = build(settings, observers=[logged(settings)], environment=os.environ)
         with on_signals(service.stop):
             await service.run()
 

@@ -22,7 +22,7 @@ from consumer.domain.errors import Fatal
 from consumer.domain.facts import BacklogSampled, BatchRouted, Fact
 from consumer.domain.webhook import WebhookEvent
 from consumer.embedded_postgres.server import EmbeddedPostgres, EmbeddedPostgresError
-from consumer.service import Service
+from consumer.service import Service, build
 
 LIVE_RATE = 200.0
 AT_ONCE = 1000
@@ -121,7 +121,7 @@ class Demo:
 
     async def _serve(self, conninfo: str, server: str) -> dict[str, Any]:
         settings = self._settings.model_copy(update={"database_url": SecretStr(conninfo), "sample_interval": 0.5})
-        service = Service(settings, observers=[self._figures])
+        service = build(settings, observers=[self._figures])
         serving = asyncio.create_task(service.run(), name="service")
         try:
             feeding = asyncio.create_task(self._feed(conninfo), name="feed")

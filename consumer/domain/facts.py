@@ -5,20 +5,13 @@ concerns them.
 """
 
 from dataclasses import dataclass
-from enum import StrEnum
+from typing import Final
 
 from consumer.domain.kafka_facts import KafkaFact
 from consumer.domain.routing import Backlog, Batch, Path
 
-
-class Loop(StrEnum):
-    """A loop of the service; each reports progress under its name."""
-
-    HOT = "hot"
-    SWEEP = "sweep"
-    LISTENER = "listener"
-    SAMPLER = "sampler"
-    KAFKA = "kafka"
+LISTENER: Final = "listener"
+"""The loop behind `ListenerUp`, `ListenerLost` and `ListenerUnavailable`, under which it reports its progress."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,7 +37,8 @@ class SweepFinished:
 class Progress:
     """A loop has gone round once."""
 
-    loop: Loop
+    loop: str
+    """The loop's name, which is that of its part: `consumer.pipeline.parts.Part.loop`."""
     ok: bool
 
 
@@ -52,7 +46,7 @@ class Progress:
 class LoopFailed:
     """A loop could not do its work and tries again after `delay` seconds."""
 
-    loop: Loop
+    loop: str
     reason: str
     attempt: int
     delay: float
@@ -62,7 +56,7 @@ class LoopFailed:
 class LoopRecovered:
     """A loop works again after `attempts` failures."""
 
-    loop: Loop
+    loop: str
     attempts: int
 
 
@@ -112,10 +106,17 @@ class BacklogSampled:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Started:
-    """The service runs; `address` is where it answers HTTP, e.g. http://127.0.0.1:9464."""
+    """The service runs."""
 
-    address: str
+    version: str
+    """Of webhook-router."""
+    database: str
+    """The name of the database."""
+    host: str
+    """Where it is: host and port, several with commas in between; or the folder of a socket."""
     source: str
+    address: str
+    """Where the service answers HTTP, e.g. http://127.0.0.1:9464."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

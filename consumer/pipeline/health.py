@@ -1,36 +1,28 @@
-"""Whether the service is alive (its loops make progress) and ready (it can route)."""
+"""Whether the service is alive (its parts make progress) and ready (it can route)."""
 
-from collections.abc import Mapping
+from collections.abc import Sequence
 
-from consumer.domain.facts import BatchRouted, BatchTooSlow, EventTooSlow, Fact, Loop, Progress
-from consumer.domain.routing import Path
+from consumer.domain.facts import BatchRouted, BatchTooSlow, EventTooSlow, Fact, Progress
+from consumer.pipeline.parts import Part
 from consumer.ports import Clock
-
-LOOP_OF_PATH = {Path.HOT: Loop.HOT, Path.SWEEP: Loop.SWEEP, Path.KAFKA: Loop.KAFKA}
 
 
 class Health:
-    """An observer that remembers when each loop last went round, and how.
+    """An observer that remembers when each part last made progress, and whether its last round worked.
 
-    Alive never depends on the database: a loop that cannot reach it goes round, failing, and restarting the process
-    would help nobody.
+    Alive: no watched part has gone without progress for `stall_after` seconds more than it may rest. This never depends
+    on the database: a loop that cannot reach it goes round, failing, and a restart of the process would not help.
+
+    Ready: alive, and each part that brings events worked at its last round.
     """
 
-    def __init__(self, *, clock: Clock, stall_after: float) -> None:
+    def __init__(self, parts: Sequence[Part], *, clock: Clock, stall_after: float) -> None:
         self._clock = clock
         self._stall_after = stall_after
-        self._rests: dict[Loop, float] = {}
-        self._progress: dict[Loop, float] = {}
-        self._works: dict[Loop, bool] = {}
-
-    def expect(self, rests: Mapping[Loop, float]) -> None:
-        """Starts to watch these loops; the service is ready when the first one works.
-
-        Args:
-            rests: how many seconds each sleeps at most on purpose between two rounds.
-        """
-        self._rests.update(rests)
-        self._works.update(dict.fromkeys(rests, False))
+        self._loops = {part.path: part.loop for part in parts if part.path is not None}
+        self._rests = {part.loop: part.longest_rest for part in parts if part.longest_rest is not None}
+        self._works = {part.loop: False for part in parts if part.brings_events}
+        self._progress: dict[str, float] = {}
         self.forgive()
 
     def forgive(self) -> None:
@@ -42,22 +34,24 @@ class Health:
             case Progress(loop=loop, ok=ok):
                 self._note(loop, ok=ok)
             case BatchRouted(path=path):
-                self._note(LOOP_OF_PATH[path], ok=True)  # a long drain is progress: the loop goes round at its end only
+                self._note(self._loops.get(path), ok=True)  # a loop goes round only at the end of a drain, however long
             case BatchTooSlow(path=path) | EventTooSlow(path=path):
-                self._note(LOOP_OF_PATH[path], ok=False)  # the way down to the size that works can be long as well
+                self._note(self._loops.get(path), ok=False)  # finding the size that works may take long as well
             case _:
                 pass
 
-    def _note(self, loop: Loop, *, ok: bool) -> None:
+    def _note(self, loop: str | None, *, ok: bool) -> None:
+        """Facts of loops and paths that belong to no part are ignored."""
         if loop in self._progress:
             self._progress[loop] = self._clock.monotonic()
+        if loop in self._works:
             self._works[loop] = ok
 
     def stalled(self) -> list[str]:
-        """Loops without progress for longer than they rest and `stall_after` seconds more; empty when alive."""
+        """Watched parts without progress for too long; empty when alive. May be called from any thread."""
         now = self._clock.monotonic()
         return [loop for loop, at in self._progress.items() if now - at > self._stall_after + self._rests[loop]]
 
     def ready(self) -> bool:
         """Whether events are being routed as they come."""
-        return next(iter(self._works.values()), False) and not self.stalled()
+        return all(self._works.values()) and not self.stalled()

@@ -3,14 +3,16 @@
 import asyncio
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from typing import Final
 
 from consumer.domain.backoff import Backoff
-from consumer.domain.facts import Loop
 from consumer.domain.routing import Cursor, Path, Window
 from consumer.pipeline.doorbell import Doorbell
 from consumer.pipeline.pacing import Signal, Watermark, keep_going
 from consumer.pipeline.sizing import SizedCalls
 from consumer.ports import Clock, Observer, Store
+
+LOOP: Final = "hot"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -78,7 +80,7 @@ class HotPath:
             self._doorbell.woken(rung=await self._wake.wait(next(sleeps, longest)))
 
         await keep_going(
-            Loop.HOT,
+            LOOP,
             lambda: self.drain(stop),
             rest,
             stop=stop,

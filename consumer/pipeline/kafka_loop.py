@@ -5,11 +5,12 @@ import time
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Final
 from zlib import crc32
 
 from consumer.domain.backoff import Backoff
 from consumer.domain.errors import Rejected, TooSlow, Transient
-from consumer.domain.facts import BatchRouted, BatchTooSlow, EventTooSlow, Loop
+from consumer.domain.facts import BatchRouted, BatchTooSlow, EventTooSlow
 from consumer.domain.kafka_facts import RecordDeadLettered, RecordsDone
 from consumer.domain.lag import Partition
 from consumer.domain.records import DeadLetter, Flaw, Flawed, Record, Skip
@@ -19,6 +20,7 @@ from consumer.pipeline.pacing import keep_going
 from consumer.pipeline.sizing import Size
 from consumer.ports import Clock, Observer, RecordStore, Source
 
+LOOP: Final = "kafka"
 NOT_FOUND = "P0002"
 WORTH_LANES = 100
 """From so many records on, two calls side by side are faster than one."""
@@ -67,7 +69,7 @@ class KafkaLoop:
             return
 
         await keep_going(
-            Loop.KAFKA, self.step, no_rest, stop=stop, observer=self._observer, clock=self._clock, backoff=backoff
+            LOOP, self.step, no_rest, stop=stop, observer=self._observer, clock=self._clock, backoff=backoff
         )
 
     async def step(self) -> None:

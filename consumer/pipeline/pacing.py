@@ -7,7 +7,7 @@ from typing import TypeVar
 
 from consumer.domain.backoff import Backoff
 from consumer.domain.errors import Fatal, Transient
-from consumer.domain.facts import Loop, LoopFailed, LoopRecovered, Progress
+from consumer.domain.facts import LoopFailed, LoopRecovered, Progress
 from consumer.domain.routing import Cursor
 from consumer.ports import Clock, Observer
 
@@ -46,7 +46,7 @@ class Watermark:
 
 
 async def keep_going(
-    loop: Loop,
+    loop: str,
     step: Callable[[], Awaitable[Result]],
     rest: Callable[[Result], Awaitable[object]],
     *,

@@ -2,13 +2,16 @@
 
 import asyncio
 from dataclasses import dataclass
+from typing import Final
 
 from consumer.domain.backoff import Backoff
-from consumer.domain.facts import Loop, SweepFinished
+from consumer.domain.facts import SweepFinished
 from consumer.domain.routing import Path, Window
 from consumer.pipeline.pacing import Signal, Watermark, keep_going
 from consumer.pipeline.sizing import SizedCalls
 from consumer.ports import Clock, Observer, Store
+
+LOOP: Final = "sweep"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,7 +57,7 @@ class Reconciler:
                 await self._wake.wait(self._settings.interval * (0.9 + 0.2 * self._clock.jitter()))
 
         await keep_going(
-            Loop.SWEEP,
+            LOOP,
             lambda: self.sweep(stop),
             rest,
             stop=stop,

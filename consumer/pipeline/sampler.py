@@ -1,11 +1,14 @@
 """Counts the backlog now and then, for gauges and the summary line."""
 
 import asyncio
+from typing import Final
 
 from consumer.domain.backoff import Backoff
-from consumer.domain.facts import BacklogSampled, Loop
+from consumer.domain.facts import BacklogSampled
 from consumer.pipeline.pacing import keep_going, pause
 from consumer.ports import Clock, Observer, Store
+
+LOOP: Final = "sampler"
 
 
 class Sampler:
@@ -28,6 +31,4 @@ class Sampler:
         async def rest(taken: float) -> None:
             await pause(stop, max(self._interval, 100 * taken))
 
-        await keep_going(
-            Loop.SAMPLER, step, rest, stop=stop, observer=self._observer, clock=self._clock, backoff=backoff
-        )
+        await keep_going(LOOP, step, rest, stop=stop, observer=self._observer, clock=self._clock, backoff=backoff)

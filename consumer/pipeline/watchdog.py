@@ -1,6 +1,8 @@
-"""The watchdog: ends a process that has got stuck, so that whoever supervises it starts a new one."""
+"""The watchdog: ends a process that has got stuck, so that its supervisor starts a new one."""
 
 import asyncio
+import contextlib
+import threading
 from collections.abc import Callable
 from typing import NoReturn, Protocol
 
@@ -9,12 +11,11 @@ from consumer.ports import Clock
 
 LOOKS = 8
 """Looks within the time that a loop may go without progress."""
-LAST_RESORT = 15.0
-"""Seconds for the ordinary end. A task that is stuck may also be deaf to being cancelled."""
+WHAT_NOW = "ending, so that a new process can take over (nothing is lost: what was under way is rolled back)"
 
 
 class Watched(Protocol):
-    """What knows how long ago each loop made progress."""
+    """What knows how long ago each loop made progress; asked from a thread."""
 
     def stalled(self) -> list[str]:
         """Loops without progress for too long."""
@@ -26,10 +27,16 @@ class Watched(Protocol):
 
 
 class Watchdog:
-    """Looks at the loops every now and then, and bites when one is stuck at two looks in a row.
+    """A thread that looks at the loops and at the event loop they run in, and ends the process when one is stuck.
 
-    A process that was stopped (SIGSTOP, a suspended machine, a starved container) wakes up with old times and healthy
-    loops. It shows in the watchdog's own sleep, which took much longer than it should; then everybody gets a new start.
+    A loop that is stuck at two looks in a row ends the service in the ordinary way, by an error that `verdict` raises.
+    If the process is still there after `patience` seconds, since a task ignores that it is cancelled, `last_resort`
+    ends it. So it does at once when the event loop itself stands still (a blocked write, a driver that hangs): then
+    nothing in it can end in the ordinary way.
+
+    A process that was stopped as a whole (SIGSTOP, a suspended machine, a starved container) wakes up with old times
+    and healthy loops. It shows in the thread's own sleep, which took much longer than it should; then the loops get a
+    new start. For the same reason the silence of the event loop is counted in looks, not in seconds.
     """
 
     def __init__(
@@ -38,39 +45,79 @@ class Watchdog:
         watched: Watched,
         clock: Clock,
         stall_after: float,
-        beat: Callable[[], None],
         last_resort: Callable[[str], NoReturn],
+        patience: float = 15.0,
     ) -> None:
-        """`beat` is called at each look, for whoever watches the watchdog; `last_resort` ends the process at once."""
+        """`last_resort` ends the process from any thread; times in seconds."""
         self._watched = watched
         self._clock = clock
         self._stall_after = stall_after
         self._every = stall_after / LOOKS
-        self._beat = beat
         self._last_resort = last_resort
+        self._patience = patience
+        self._silent = 0
+        """Looks since the event loop last answered."""
+        self._ended = threading.Event()
+        self._loop: asyncio.AbstractEventLoop
+        self._verdict: asyncio.Future[NoReturn]
 
-    async def run(self) -> NoReturn:
-        """Watches until cancelled.
+    def start(self) -> None:
+        """Begins to look; called in the event loop that is watched."""
+        self._loop = asyncio.get_running_loop()
+        self._verdict = self._loop.create_future()
+        threading.Thread(target=self._watch, name="watchdog", daemon=True).start()
+
+    async def verdict(self) -> NoReturn:
+        """Waits until a loop is stuck.
 
         Raises:
-            Fatal: names the loops that are stuck.
+            Fatal: names the loops.
         """
+        await self._verdict
+
+    def stop(self) -> None:
+        """Ends the watch."""
+        self._ended.set()
+
+    def beat(self) -> None:
+        """The event loop answers."""
+        self._silent = 0
+
+    def still(self) -> bool:
+        """Counts a look; tells whether the event loop has answered none of the last ones."""
+        self._silent += 1
+        return self._silent > LOOKS + 1
+
+    def _watch(self) -> None:
         suspects: set[str] = set()
-        while True:
-            self._beat()
-            before = self._clock.monotonic()
-            await asyncio.sleep(self._every)
-            if self._clock.monotonic() - before > 3 * self._every:
+        before = self._clock.monotonic()
+        while not self._ended.wait(self._every):
+            now = self._clock.monotonic()
+            if now - before > 3 * self._every:
                 self._watched.forgive()
+            before = now
+            if self.still():
+                self._last_resort(f"the event loop has stood still for more than {self._stall_after:g} s; {WHAT_NOW}")
             stalled = set(self._watched.stalled())
             if stuck := sorted(suspects & stalled):
                 self._bite(stuck)
+                return
             suspects = stalled
+            self._ask(self.beat)
 
-    def _bite(self, stuck: list[str]) -> NoReturn:
+    def _bite(self, stuck: list[str]) -> None:
         message = (
-            f"the {' and the '.join(stuck)} loop made no progress for more than {self._stall_after:g} s; ending, so "
-            "that a new process can take over (nothing is lost: what was under way is rolled back)"
+            f"the {' and the '.join(stuck)} loop made no progress for more than {self._stall_after:g} s; {WHAT_NOW}"
         )
-        asyncio.get_running_loop().call_later(LAST_RESORT, self._last_resort, message)
-        raise Fatal(message)
+        self._ask(self._convict, message)
+        if not self._ended.wait(self._patience):
+            self._last_resort(message)
+
+    def _convict(self, message: str) -> None:
+        if not self._verdict.done():
+            self._verdict.set_exception(Fatal(message))
+
+    def _ask(self, question: Callable[..., object], *arguments: object) -> None:
+        """Has the event loop make a call, if it has not ended meanwhile."""
+        with contextlib.suppress(RuntimeError):
+            self._loop.call_soon_threadsafe(question, *arguments)

@@ -1,5 +1,6 @@
 """The dashboard and its provisioning: every metric that the service exposes is on it, and none that it does not."""
 
+import asyncio
 import re
 import subprocess
 import threading
@@ -9,7 +10,7 @@ from pathlib import Path
 
 from consumer.adapters.telemetry.metrics import Metrics
 from consumer.domain import routing as events
-from consumer.domain.facts import BacklogSampled, BatchRouted, Fact, ListenerUp, Loop, Progress, Started
+from consumer.domain.facts import BacklogSampled, BatchRouted, Fact, ListenerUp, Progress, Started
 from consumer.domain.kafka_facts import (
     LagSampled,
     OffsetsCommitted,
@@ -20,6 +21,7 @@ from consumer.domain.kafka_facts import (
 )
 from consumer.domain.lag import Partition, PartitionLag
 from consumer.domain.routing import Backlog, Batch, Cursor
+from consumer.pipeline.parts import Part
 from tests.deploy.dashboard import DASHBOARD, dashboard, evaluable, metrics_in, panels
 from tests.deploy.prometheus import Prometheus
 from tests.deploy.tools import DEPLOY, load_yaml, run, tool
@@ -28,9 +30,13 @@ from tests.waiting import wait_for
 
 PROVISIONING = DEPLOY / "grafana" / "provisioning"
 EVENTS = Partition("events", 0)
+PARTS = [
+    Part(loop=loop, path=path, run=lambda stop: asyncio.sleep(0))
+    for loop, path in [("hot", events.Path.HOT), ("sweep", events.Path.SWEEP), ("sampler", None)]
+]
 EVERYTHING: tuple[Fact, ...] = (
-    Started(address="http://127.0.0.1:9464", source="kafka"),
-    *(Progress(loop=loop, ok=True) for loop in Loop),
+    Started(version="1", database="app", host="db:5432", source="kafka", address="http://127.0.0.1:9464"),
+    *(Progress(loop=part.loop, ok=True) for part in PARTS),
     BatchRouted(
         path=events.Path.HOT,
         batch=Batch(
@@ -104,7 +110,7 @@ class MetricsServer(ThreadingHTTPServer):
 
 def test_each_panel_shows_each_kind_of_fact(tmp_path: Path) -> None:
     """A real Prometheus, which has scraped a service that has seen everything, has series for each query."""
-    metrics = Metrics()
+    metrics = Metrics(PARTS)
     for fact in EVERYTHING:
         metrics(fact)
     with MetricsServer(metrics) as server:

@@ -17,7 +17,6 @@ from consumer.domain.facts import (
     BatchRouted,
     Fact,
     ListenerLost,
-    Loop,
     LoopFailed,
     LoopRecovered,
     Started,
@@ -29,6 +28,7 @@ from tests.deploy import service_login
 from tests.processes import command, running
 from tests.waiting import wait_for
 
+STARTED = Started(version="1.2.3", database="app", host="db:5432", source="postgres", address="http://h:1")
 MARK = "xyzzy"
 """Part of everything that a person has written or is called, in the events of these tests."""
 
@@ -179,7 +179,7 @@ def written() -> Written:
 class TestLines:
     def test_a_thousand_batches_are_one_line(self, written: Written) -> None:
         """The summary at the end adds up what no line was written for."""
-        lines = written(Started(address="http://h:1", source="postgres"), *[batch(routed=7)] * 1000, Stopped())
+        lines = written(STARTED, *[batch(routed=7)] * 1000, Stopped())
         assert [line["event"] for line in lines] == ["webhook-router is running", "routed", "stopped"]
         assert lines[1]["events"] == 7000
 
@@ -200,17 +200,17 @@ class TestLines:
 
     def test_a_long_outage_is_a_few_lines(self, written: Written) -> None:
         """Attempts 1, 2, 4, 8, … and the end of it."""
-        failures = [LoopFailed(loop=Loop.HOT, reason="refused", attempt=n, delay=1) for n in range(1, 101)]
-        lines = written(*failures, LoopRecovered(loop=Loop.HOT, attempts=100))
+        failures = [LoopFailed(loop="hot", reason="refused", attempt=n, delay=1) for n in range(1, 101)]
+        lines = written(*failures, LoopRecovered(loop="hot", attempts=100))
         assert [line.get("attempt") for line in lines] == [1, 2, 4, 8, 16, 32, 64, None]
 
     def test_levels_say_who_has_to_look(self, written: Written) -> None:
         """Warnings are what somebody may have to do something about; a quiet level keeps exactly those."""
         facts = [
-            Started(address="http://h:1", source="postgres"),
+            STARTED,
             batch(routed=1, parked=2, dead=1),
             ListenerLost(reason="gone"),
-            LoopFailed(loop=Loop.SWEEP, reason="refused", attempt=1, delay=1),
+            LoopFailed(loop="sweep", reason="refused", attempt=1, delay=1),
             SweepFinished(found=3, due=0, seconds=0.1),
             Stopped(),
         ]
@@ -222,7 +222,7 @@ class TestLines:
 
     def test_every_line_can_be_placed(self, written: Written) -> None:
         """Time in UTC, level and what happened, in each."""
-        for line in written(Started(address="http://h:1", source="postgres"), batch(parked=1), Stopped()):
+        for line in written(STARTED, batch(parked=1), Stopped()):
             assert re.fullmatch(r"\d{4}-\d\d-\d\dT[\d:.]+Z", line["timestamp"])
             assert line["level"] in {"info", "warning"}
             assert line["event"]
@@ -233,6 +233,6 @@ class TestLines:
         text = io.StringIO()
         with redirect_stderr(text):
             logs.configure(format="text", level="info")
-            logs.Log(summary_every=1)(Started(address="http://h:1", source="postgres"))
+            logs.Log(summary_every=1)(STARTED)
         assert "webhook-router is running" in text.getvalue()
         assert not text.getvalue().startswith("{")

@@ -1,5 +1,6 @@
 """The systemd units, and what the service tells systemd."""
 
+import asyncio
 import os
 import re
 import signal
@@ -18,19 +19,23 @@ from consumer.domain.facts import (
     Fact,
     ListenerLost,
     ListenerUp,
-    Loop,
     LoopFailed,
     LoopRecovered,
     Progress,
     Stopping,
 )
 from consumer.domain.routing import Backlog
+from consumer.pipeline.parts import Part
 from tests.deploy.tools import DEPLOY, run, system_tool
 from tests.processes import running
 from tests.waiting import wait_for
 
 UNITS = DEPLOY / "systemd"
-HOT = Progress(loop=Loop.HOT, ok=True)
+HOT = Progress(loop="hot", ok=True)
+PARTS = [
+    Part(loop="hot", brings_events=True, run=lambda stop: asyncio.sleep(0)),
+    Part(loop="sweep", run=lambda stop: asyncio.sleep(0)),
+]
 
 
 class Hands:
@@ -54,7 +59,7 @@ class Hands:
         return 0.0
 
     def observer(self, *, watchdog: float | None = None) -> Systemd:
-        return Systemd(self.send, stalled=lambda: self.stalled, clock=self, watchdog=watchdog)
+        return Systemd(self.send, parts=PARTS, stalled=lambda: self.stalled, clock=self, watchdog=watchdog)
 
 
 class Notified:
@@ -95,8 +100,8 @@ class TestNotifications:
         """Neither the start nor another loop makes the unit ready, and it becomes so once."""
         hands = Hands()
         observer = hands.observer()
-        observer(Progress(loop=Loop.SAMPLER, ok=True))
-        observer(Progress(loop=Loop.SWEEP, ok=True))
+        observer(Progress(loop="sampler", ok=True))
+        observer(Progress(loop="sweep", ok=True))
         assert hands.sent == []
         observer(HOT)
         observer(HOT)
@@ -106,10 +111,10 @@ class TestNotifications:
         """The unit is ready although nothing can be routed, and its status says what is in the way."""
         hands = Hands()
         observer = hands.observer()
-        observer(LoopFailed(loop=Loop.HOT, reason="database: connection\nrefused", attempt=1, delay=1))
-        observer(Progress(loop=Loop.HOT, ok=False))
+        observer(LoopFailed(loop="hot", reason="database: connection\nrefused", attempt=1, delay=1))
+        observer(Progress(loop="hot", ok=False))
         assert hands.sent == ["READY=1\nSTATUS=hot: database: connection refused"]
-        observer(LoopRecovered(loop=Loop.HOT, attempts=1))
+        observer(LoopRecovered(loop="hot", attempts=1))
         assert hands.sent[1:] == ["STATUS=routing, polling, backlog 0"]
 
     def test_the_status_tells_how_it_stands(self) -> None:
@@ -142,7 +147,7 @@ class TestNotifications:
 
         def fed_at(second: float) -> bool:
             hands.now, hands.sent = 100 + second, []
-            observer(Progress(loop=Loop.SAMPLER, ok=True))
+            observer(Progress(loop="sampler", ok=True))
             return hands.sent == ["WATCHDOG=1"]
 
         assert [fed_at(0), fed_at(1), fed_at(2), fed_at(3), fed_at(4)] == [True, False, True, False, True]
@@ -181,7 +186,7 @@ class TestNotifications:
     def test_reads_its_environment(self, notified: Notified, environment: dict[str, str], *, fed: bool) -> None:
         """The watchdog is this process's, or none; an abstract socket is reached under its @ name."""
         environment = {"NOTIFY_SOCKET": notified.address, **environment}
-        observer = Systemd.from_environment(environment, stalled=list, clock=Hands())
+        observer = Systemd.from_environment(environment, parts=PARTS, stalled=list, clock=Hands())
         assert observer is not None
         observer(HOT)
         ready, *rest = notified.all()
@@ -191,12 +196,15 @@ class TestNotifications:
     @pytest.mark.parametrize("environment", [{}, {"NOTIFY_SOCKET": ""}, {"NOTIFY_SOCKET": "vsock:2:1234"}])
     def test_outside_systemd_there_is_none(self, environment: dict[str, str]) -> None:
         """Nobody to tell, nothing to do."""
-        assert Systemd.from_environment(environment, stalled=list, clock=Hands()) is None
+        assert Systemd.from_environment(environment, parts=PARTS, stalled=list, clock=Hands()) is None
 
     def test_a_deaf_systemd_disturbs_nobody(self, tmp_path: Path) -> None:
         """A socket that is gone, or full, costs the message and nothing else."""
         observer = Systemd.from_environment(
-            {"NOTIFY_SOCKET": str(tmp_path / "gone"), "WATCHDOG_USEC": "1"}, stalled=list, clock=Hands()
+            {"NOTIFY_SOCKET": str(tmp_path / "gone"), "WATCHDOG_USEC": "1"},
+            parts=PARTS,
+            stalled=list,
+            clock=Hands(),
         )
         assert observer is not None
         observer(HOT)

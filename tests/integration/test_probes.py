@@ -1,13 +1,20 @@
 """/livez and /readyz: what the health of the loops looks like from outside."""
 
+import asyncio
+
 import aiohttp
 import pytest
 
 from consumer.adapters.web.server import HttpServer
-from consumer.domain.facts import Loop, Progress
+from consumer.domain.facts import Progress
 from consumer.pipeline.health import Health
+from consumer.pipeline.parts import Part
 
 STALL_AFTER = 120.0
+PARTS = [
+    Part(loop="hot", longest_rest=1.0, brings_events=True, run=lambda stop: asyncio.sleep(0)),
+    Part(loop="sweep", longest_rest=3600.0, run=lambda stop: asyncio.sleep(0)),
+]
 
 
 class HandClock:
@@ -38,15 +45,14 @@ async def test_alive_is_who_goes_round_and_ready_is_who_can_route(
 ) -> None:
     """A loop that cannot reach its database is alive and not ready; one that stands still is neither."""
     clock = HandClock()
-    health = Health(clock=clock, stall_after=STALL_AFTER)
-    health.expect({Loop.HOT: 1.0, Loop.SWEEP: 3600.0})
+    health = Health(PARTS, clock=clock, stall_after=STALL_AFTER)
     server = HttpServer(host="127.0.0.1", port=0, problems=health.stalled, ready=health.ready, metrics=lambda: b"")
     address = await server.start()
     try:
         async with aiohttp.ClientSession(address) as probe:
             async with probe.get("/readyz") as answer:
                 assert answer.status == 503  # nothing has been routed yet
-            health(Progress(loop=Loop.HOT, ok=works))
+            health(Progress(loop="hot", ok=works))
             clock.now += idle
             async with probe.get("/livez") as answer:
                 assert (answer.status, await answer.text()) == livez

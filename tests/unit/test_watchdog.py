@@ -8,13 +8,11 @@ from typing import NoReturn, cast
 
 import pytest
 
-from consumer.adapters import pulse
-from consumer.adapters.pulse import Pulse
 from consumer.domain.errors import Fatal
-from consumer.domain.facts import BatchTooSlow, EventTooSlow, Loop, Progress
+from consumer.domain.facts import BatchTooSlow, EventTooSlow, Progress
 from consumer.domain.routing import Path
-from consumer.pipeline import watchdog
 from consumer.pipeline.health import Health
+from consumer.pipeline.parts import Part
 from consumer.pipeline.watchdog import LOOKS, Watchdog
 from tests.waiting import PATIENCE
 
@@ -50,8 +48,9 @@ class Loops:
         self.forgiven += 1
 
 
-def nothing() -> None:
-    """Nobody watches the watchdog."""
+def part(loop: str, rest: float, path: Path | None = None, *, brings_events: bool = False) -> Part:
+    """A part that nobody runs."""
+    return Part(loop=loop, path=path, longest_rest=rest, brings_events=brings_events, run=lambda stop: asyncio.sleep(0))
 
 
 def never(_: str) -> NoReturn:
@@ -61,9 +60,13 @@ def never(_: str) -> NoReturn:
 
 async def look(loops: Loops, clock: FakeClock, *, stall_after: float = 0.08) -> None:
     """Runs a watchdog for a moment."""
-    dog = Watchdog(watched=loops, clock=clock, stall_after=stall_after, beat=nothing, last_resort=never)
-    async with asyncio.timeout(90):
-        await dog.run()
+    dog = Watchdog(watched=loops, clock=clock, stall_after=stall_after, last_resort=never)
+    dog.start()
+    try:
+        async with asyncio.timeout(90):
+            await dog.verdict()
+    finally:
+        dog.stop()
 
 
 async def test_one_look_is_not_enough() -> None:
@@ -89,15 +92,15 @@ async def test_a_process_that_was_stopped_gets_a_new_start() -> None:
     assert loops.forgiven == 0
 
 
-async def test_a_task_that_is_deaf_to_being_cancelled(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_task_that_is_deaf_to_being_cancelled() -> None:
     """The ordinary end does not come, so the last resort does."""
-    monkeypatch.setattr(watchdog, "LAST_RESORT", 0.01)
     asked: list[str] = []
     ended = asyncio.Event()
+    here = asyncio.get_running_loop()
 
     def last_resort(message: str) -> None:
         asked.append(message)
-        ended.set()
+        here.call_soon_threadsafe(ended.set)
 
     async def deaf() -> None:
         while not ended.is_set():
@@ -108,14 +111,15 @@ async def test_a_task_that_is_deaf_to_being_cancelled(monkeypatch: pytest.Monkey
         watched=Loops(["hot"], ["hot"]),
         clock=FakeClock(),
         stall_after=0.08,
-        beat=nothing,
         last_resort=cast("Callable[[str], NoReturn]", last_resort),
+        patience=0.01,
     )
 
     async def both() -> None:
         async with asyncio.timeout(90), asyncio.TaskGroup() as group:
+            dog.start()
             group.create_task(deaf())
-            group.create_task(dog.run())
+            group.create_task(dog.verdict())
 
     with pytest.raises(ExceptionGroup) as raised:
         await both()
@@ -126,12 +130,12 @@ async def test_a_task_that_is_deaf_to_being_cancelled(monkeypatch: pytest.Monkey
 def test_a_loop_may_rest_as_long_as_it_is_set_to() -> None:
     """An interval of an hour between sweeps is no stall; two minutes more are."""
     clock = FakeClock()
-    health = Health(clock=clock, stall_after=120)
-    health.expect({Loop.HOT: 1.0, Loop.SWEEP: 3600.0})
-    health(Progress(loop=Loop.HOT, ok=True))
+    parts = [part("hot", 1.0, brings_events=True), part("sweep", 3600.0)]
+    health = Health(parts, clock=clock, stall_after=120)
+    health(Progress(loop="hot", ok=True))
     clock.now += 122
     assert health.stalled() == ["hot"]
-    health(Progress(loop=Loop.HOT, ok=True))
+    health(Progress(loop="hot", ok=True))
     assert health.stalled() == []
     assert health.ready()
     clock.now += 3600
@@ -144,9 +148,8 @@ def test_a_loop_may_rest_as_long_as_it_is_set_to() -> None:
 def test_finding_the_size_that_works_is_progress(fact: BatchTooSlow | EventTooSlow) -> None:
     """Each step of it may take a whole `call_timeout`, so alive it is; but events do not get through, so not ready."""
     clock = FakeClock()
-    health = Health(clock=clock, stall_after=120)
-    health.expect({Loop.HOT: 1.0})
-    health(Progress(loop=Loop.HOT, ok=True))
+    health = Health([part("hot", 1.0, Path.HOT, brings_events=True)], clock=clock, stall_after=120)
+    health(Progress(loop="hot", ok=True))
     clock.now += 100
     health(fact)
     clock.now += 100
@@ -154,18 +157,28 @@ def test_finding_the_size_that_works_is_progress(fact: BatchTooSlow | EventTooSl
     assert not health.ready()
 
 
-def test_a_loop_without_a_pulse() -> None:
+def dog(last_resort: Callable[[str], None]) -> Watchdog:
+    """One that is impatient, and finds no fault with the loops."""
+    return Watchdog(
+        watched=Loops(),
+        clock=FakeClock(),
+        stall_after=0.08,
+        last_resort=cast("Callable[[str], NoReturn]", last_resort),
+    )
+
+
+def test_an_event_loop_that_does_not_answer() -> None:
     """Too many looks in a row without a beat, and one beat is enough to live on."""
-    heart = Pulse(patience=120, last_resort=never)
+    watchdog = dog(never)
     for _ in range(2):
-        heart.beat()
-        assert [heart.look() for _ in range(pulse.LOOKS + 2)] == [False] * (pulse.LOOKS + 1) + [True]
+        watchdog.beat()
+        assert [watchdog.still() for _ in range(LOOKS + 2)] == [False] * (LOOKS + 1) + [True]
 
 
-def test_the_pulse_is_felt_beside_a_loop_that_is_blocked() -> None:
-    """From a thread of its own, as long as nobody has stopped it."""
+async def test_an_event_loop_that_is_blocked() -> None:
+    """The thread notices although nothing in the loop can, and ends the process at once."""
     bitten = threading.Event()
-    heart = Pulse(patience=0.08, last_resort=cast("Callable[[str], NoReturn]", lambda _: bitten.set()))
-    heart.start()
+    watchdog = dog(lambda _: bitten.set())
+    watchdog.start()
     assert bitten.wait(PATIENCE)
-    heart.stop()
+    watchdog.stop()

@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
 
 import psycopg
-from psycopg import errors
+from psycopg import errors, pq
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
 from consumer.domain.errors import ConsumerError, Fatal, Misconfigured, Rejected, TooSlow, Transient
@@ -63,6 +63,26 @@ def with_defaults(conninfo: str) -> str:
             "it looks like postgresql://user:password@host:5432/database"
         ) from None
     return make_conninfo("", **{**DEFAULTS, **given})
+
+
+def place_of(conninfo: str) -> tuple[str, str]:
+    """Host (with port; several with commas in between; or a socket's folder) and name of the database, for the log.
+
+    What the string leaves open comes from where libpq takes it: PGHOST and the like, or its own defaults.
+    """
+    given = conninfo_to_dict(with_defaults(conninfo))
+    if "service" in given and "host" not in given:
+        return f"service {given['service']}", str(given.get("dbname", ""))
+    defaults = {option.keyword.decode(): option.val.decode() for option in pq.Conninfo.get_defaults() if option.val}
+    given = {**defaults, **given}
+    hosts = str(given.get("host") or given.get("hostaddr") or "local").split(",")
+    ports = str(given.get("port", "")).split(",")
+    # A password with an @ that is not escaped ends up as the beginning of a host.
+    hosts = [host.rpartition("@")[2] for host in hosts]
+    places = [
+        f"{host}:{port}".rstrip(":") for host, port in zip(hosts, ports * (len(hosts) // len(ports)), strict=False)
+    ]
+    return ",".join(places), str(given.get("dbname") or given.get("user") or "")
 
 
 async def connect(conninfo: str) -> psycopg.AsyncConnection:

@@ -11,10 +11,10 @@ from consumer.adapters.postgres.connection import connect, translated
 from consumer.domain.backoff import Backoff
 from consumer.domain.errors import Fatal, Transient
 from consumer.domain.facts import (
+    LISTENER,
     ListenerLost,
     ListenerUnavailable,
     ListenerUp,
-    Loop,
     LoopFailed,
     Notified,
     Progress,
@@ -66,10 +66,10 @@ class Listener:
                 if self._listening:
                     self._observer(ListenerLost(reason=str(error)))
                 else:
-                    self._observer(LoopFailed(loop=Loop.LISTENER, reason=str(error), attempt=failures, delay=delay))
+                    self._observer(LoopFailed(loop=LISTENER, reason=str(error), attempt=failures, delay=delay))
             finally:
                 self._on_down()
-            self._observer(Progress(loop=Loop.LISTENER, ok=False))
+            self._observer(Progress(loop=LISTENER, ok=False))
             await asyncio.sleep(delay)
 
     async def _session(self) -> float:
@@ -90,7 +90,7 @@ class Listener:
                             self._observer(Notified())
                             self._ring()
                     await self._check(connection)
-                    self._observer(Progress(loop=Loop.LISTENER, ok=True))
+                    self._observer(Progress(loop=LISTENER, ok=True))
         finally:
             await connection.close()
 

@@ -13,6 +13,7 @@ import structlog
 
 from consumer.adapters.telemetry.kafka_log import KafkaLog
 from consumer.domain.facts import (
+    LISTENER,
     BacklogSampled,
     BatchRouted,
     BatchTooSlow,
@@ -21,7 +22,6 @@ from consumer.domain.facts import (
     ListenerLost,
     ListenerUnavailable,
     ListenerUp,
-    Loop,
     LoopFailed,
     LoopRecovered,
     Notified,
@@ -79,21 +79,21 @@ class _Outages:
     """One fault stops several loops. The first one that reports a reason speaks for all that fail for it."""
 
     def __init__(self) -> None:
-        self._reasons: dict[Loop, str] = {}
-        self._speakers: dict[str, Loop] = {}
+        self._reasons: dict[str, str] = {}
+        self._speakers: dict[str, str] = {}
 
-    def speaker(self, loop: Loop, reason: str) -> Loop:
+    def speaker(self, loop: str, reason: str) -> str:
         """The loop whose failures for this reason are told, now that this one has failed for it."""
         if self._reasons.get(loop) != reason:
             self.left(loop)
             self._reasons[loop] = reason
         return self._speakers.setdefault(reason, loop)
 
-    def ended(self, loop: Loop) -> bool:
+    def ended(self, loop: str) -> bool:
         """The loop works again; whether nobody has told that its fault is over."""
         return self._speakers.pop(self._reasons.pop(loop, ""), None) is not None
 
-    def left(self, loop: Loop) -> None:
+    def left(self, loop: str) -> None:
         """The loop no longer fails for its reason; others may, and somebody goes on speaking for them."""
         reason = self._reasons.pop(loop, None)
         if reason is None or self._speakers.get(reason) != loop:
@@ -154,7 +154,7 @@ class Log:
             case EventTooSlow():
                 log.warning("an event took too long all alone and was parked")
             case ListenerUp():
-                self._outages.left(Loop.LISTENER)  # it has a line of its own
+                self._outages.left(LISTENER)  # it has a line of its own
                 log.info("listening for notifications")
             case ListenerLost(reason=reason):
                 log.warning("listener lost, polling until it is back", reason=reason)
@@ -163,8 +163,15 @@ class Log:
                     "notifications do not get through this connection (a transaction pooler?), polling instead; "
                     "a direct connection or a session pool makes routing immediate"
                 )
-            case Started(address=address, source=source):
-                log.info("webhook-router is running", address=address, source=source)
+            case Started():
+                log.info(
+                    "webhook-router is running",
+                    version=fact.version,
+                    database=fact.database,
+                    host=fact.host,
+                    source=fact.source,
+                    address=fact.address,
+                )
             case Stopping(reason=reason):
                 log.info("stopping", reason=reason)
             case Stopped():

@@ -2,7 +2,7 @@
 
 from bisect import bisect_left
 from collections import Counter as Tally
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from itertools import accumulate
 from typing import assert_never
 
@@ -22,7 +22,6 @@ from consumer.domain.facts import (
     ListenerLost,
     ListenerUnavailable,
     ListenerUp,
-    Loop,
     LoopFailed,
     LoopRecovered,
     Notified,
@@ -33,7 +32,7 @@ from consumer.domain.facts import (
     SweepFinished,
 )
 from consumer.domain.kafka_facts import KafkaFact
-from consumer.domain.routing import Path
+from consumer.ports import PartInfo
 
 LATENCY_BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0)
 """Seconds: the range from a doorbell's answer to a minute's outage."""
@@ -73,9 +72,9 @@ class BatchHistogram(Collector):
 
 
 class Metrics:
-    """An observer that keeps the series of one service in a registry of its own."""
+    """An observer that keeps the series of one service, made of these parts, in a registry of its own."""
 
-    def __init__(self) -> None:
+    def __init__(self, parts: Sequence[PartInfo] = ()) -> None:
         self.registry = CollectorRegistry()
         ProcessCollector(registry=self.registry)
         PlatformCollector(registry=self.registry)
@@ -126,15 +125,14 @@ class Metrics:
         self._missed = counter("sweep_found_events_total", "Events the sweep found that the hot path had missed.")
         self._sweeps = counter("sweeps_total", "Sweeps finished.")
         self._success = gauge("last_success_timestamp_seconds", "Unix time of a loop's last good round.", "loop")
-        self._info = gauge("info", "1; the labels tell what runs.", "source")
+        self._info = gauge("info", "1; the labels tell what runs.", "source", "version")
         self._kafka = KafkaMetrics(counter=counter, gauge=gauge, histogram=latency)
         # Series that exist from the start can be alerted on before the first event of their kind.
-        for path in Path:
-            self._already.labels(path)
-            self._parked.labels(path)
-            self._dead.labels(path)
-        for loop in Loop:
-            self._failures.labels(loop)
+        for part in parts:
+            self._failures.labels(part.loop)
+            if part.path is not None:
+                for by_path in (self._already, self._parked, self._dead):
+                    by_path.labels(part.path)
 
     def render(self) -> bytes:
         """The series in the Prometheus text format."""
@@ -172,8 +170,8 @@ class Metrics:
                 self._waiting.labels("waiting").set(backlog.parked)
                 self._waiting.labels("dead").set(backlog.dead)
                 self._queue.set(backlog.notification_queue)
-            case Started(source=source):
-                self._info.labels(source).set(1)
+            case Started(source=source, version=version):
+                self._info.labels(source, version).set(1)
             case LoopRecovered() | Stopping() | Stopped():
                 pass
             case _:

@@ -2,25 +2,24 @@
 
 import os
 import socket
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Self
 
 from consumer.domain.facts import (
+    LISTENER,
     BacklogSampled,
     BatchRouted,
     Fact,
     ListenerLost,
     ListenerUnavailable,
     ListenerUp,
-    Loop,
     LoopFailed,
     LoopRecovered,
     Progress,
     Stopping,
 )
-from consumer.ports import Clock
+from consumer.ports import Clock, PartInfo
 
-ROUTING = (Loop.HOT, Loop.KAFKA)
 FEEDS_A_PERIOD = 4
 """How often the watchdog is fed within the time that it is set to."""
 
@@ -28,8 +27,8 @@ FEEDS_A_PERIOD = 4
 class Systemd:
     """An observer that writes to the socket which systemd hands to a service.
 
-    The unit is ready once a loop that routes has gone round, well or badly: a wrong password or a missing schema has
-    ended the service by then, so `systemctl start` fails, while a database that is merely down is waited for.
+    The unit is ready once each part that brings events has gone round, well or badly: a wrong password or a missing
+    schema has ended the service by then, so `systemctl start` fails, while a database that is down is waited for.
 
     The watchdog is fed by what the loops report, and only while `stalled` names none of them: an event loop that hangs
     reports nothing, and a loop that hangs alone is named.
@@ -39,22 +38,35 @@ class Systemd:
     """
 
     def __init__(
-        self, send: Callable[[bytes], bool], *, stalled: Callable[[], list[str]], clock: Clock, watchdog: float | None
+        self,
+        send: Callable[[bytes], bool],
+        *,
+        parts: Iterable[PartInfo],
+        stalled: Callable[[], list[str]],
+        clock: Clock,
+        watchdog: float | None,
     ) -> None:
         self._send = send
         self._stalled = stalled
         self._clock = clock
         self._pause = None if watchdog is None else watchdog / FEEDS_A_PERIOD
         self._fed = float("-inf")
+        self._awaited = {part.loop for part in parts if part.brings_events}
+        """Those that have not gone round yet."""
         self._ready = False
         self._stopping = False
-        self._trouble: dict[Loop, str] = {}
+        self._trouble: dict[str, str] = {}
         self._listens = False
         self._backlog = 0
 
     @classmethod
     def from_environment(
-        cls, environment: Mapping[str, str], *, stalled: Callable[[], list[str]], clock: Clock
+        cls,
+        environment: Mapping[str, str],
+        *,
+        parts: Iterable[PartInfo],
+        stalled: Callable[[], list[str]],
+        clock: Clock,
     ) -> Self | None:
         """The observer for the unit that this process is the main process of; None where systemd has not started it."""
         address = environment.get("NOTIFY_SOCKET", "")
@@ -65,12 +77,14 @@ class Systemd:
         period = environment.get("WATCHDOG_USEC", "")
         mine = environment.get("WATCHDOG_PID", str(os.getpid())) == str(os.getpid())
         watchdog = int(period) / 1e6 if mine and period.isdecimal() and int(period) else None
-        return cls(link.send, stalled=stalled, clock=clock, watchdog=watchdog)
+        return cls(link.send, parts=parts, stalled=stalled, clock=clock, watchdog=watchdog)
 
     def __call__(self, fact: Fact) -> None:
         match fact:
-            case Progress(loop=loop) if loop in ROUTING and not (self._ready or self._stopping):
-                self._ready = self._send(f"READY=1\n{self._status()}".encode())
+            case Progress(loop=loop) if not (self._ready or self._stopping):
+                self._awaited.discard(loop)
+                if not self._awaited:
+                    self._ready = self._send(f"READY=1\n{self._status()}".encode())
             case LoopFailed(loop=loop, reason=reason):
                 self._trouble[loop] = reason
                 self._tell()
@@ -79,7 +93,7 @@ class Systemd:
                 self._tell()
             case ListenerUp():
                 self._listens = True
-                self._trouble.pop(Loop.LISTENER, None)
+                self._trouble.pop(LISTENER, None)
                 self._tell()
             case ListenerLost() | ListenerUnavailable():
                 self._listens = False
