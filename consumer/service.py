@@ -17,7 +17,8 @@ from consumer.adapters.postgres.store import PostgresStore
 from consumer.adapters.telemetry.log import Log
 from consumer.adapters.telemetry.metrics import Metrics
 from consumer.adapters.telemetry.systemd import Systemd
-from consumer.adapters.web.server import HttpServer
+from consumer.adapters.web.probes import probes
+from consumer.adapters.web.server import HttpListener
 from consumer.config import Settings
 from consumer.domain.backoff import Backoff
 from consumer.domain.errors import Fatal
@@ -69,12 +70,11 @@ class Service:
         self._settings = settings
         self._clock = clock
         self._stop = asyncio.Event()
-        self._probes = HttpServer(
+        self._probes = HttpListener(
             host=settings.http_host,
             port=settings.http_port,
-            problems=self.health.stalled,
-            ready=self.health.ready,
-            metrics=self.metrics.render,
+            routes=probes(stalled=self.health.stalled, ready=self.health.ready, metrics=self.metrics.render),
+            advice="choose another with --http-host and --http-port (port 0 picks a free one)",
         )
         self.address = ""
         """Where the probes are answered, once the service runs."""
@@ -96,6 +96,7 @@ class Service:
         watchdog = Watchdog(
             watched=self.health, clock=self._clock, stall_after=settings.stall_after, last_resort=end_at_once
         )
+        raise_file_limit()
         self.address = await self._probes.start()
         try:
             self.health.forgive()
@@ -289,6 +290,17 @@ class Assembly:
 
     def _store(self) -> PostgresStore:
         return PostgresStore(self._conninfo, call_timeout=self._settings.call_timeout)
+
+
+def raise_file_limit() -> None:
+    """Allows this process as many open files, connections among them, as the system lets it have."""
+    try:
+        import resource  # noqa: PLC0415 - not on Windows
+    except ImportError:
+        return
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    with contextlib.suppress(ValueError, OSError):  # macOS calls it unlimited, and refuses that number
+        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
 
 def end_at_once(message: str) -> NoReturn:

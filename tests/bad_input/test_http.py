@@ -1,6 +1,7 @@
 """Requests that no probe and no scraper sends, against the port of /livez, /readyz and /metrics."""
 
 import contextlib
+import resource
 import socket
 import ssl
 from collections.abc import Iterator
@@ -12,6 +13,9 @@ from tests.bad_input.conftest import Service
 
 ANSWER_WITHIN = 60.0
 """Seconds for an answer, or for the end of the connection, on a busy machine: who gets neither has found a hole."""
+
+HALF_SENT = 1600
+"""More than the 1,024 files that a process may often open unless it asks for more."""
 
 
 @contextlib.contextmanager
@@ -100,6 +104,29 @@ def test_two_hundred_slow_ones(service: Service) -> None:
                 connection.sendall(bytes([letter]))
         assert service.router.get("/livez") == (200, "alive\n")
         assert service.router.get("/metrics")[0] == 200
+
+
+def test_more_half_sent_requests_than_there_may_be_connections(service: Service) -> None:
+    """Requests that never end, far more of them than connections are kept: probes are answered beside them."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = HALF_SENT + 500
+    if hard < wanted:
+        pytest.skip(f"this user may open {hard} files at most")
+    assert service.router.metric("process_max_fds") == hard
+    resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, wanted), hard))
+    try:
+        with contextlib.ExitStack() as stack, service.undisturbed():
+            for number in range(HALF_SENT):
+                connection = stack.enter_context(connected(service))
+                with contextlib.suppress(ConnectionError):
+                    connection.sendall(request("GET /livez HTTP/1.1", "X-Slow: ")[:-4])
+                if number % 100 == 0:
+                    assert service.router.get("/livez") == (200, "alive\n")
+            for _ in range(20):
+                assert service.router.get("/livez") == (200, "alive\n")
+            assert service.router.metric("process_open_fds") < 400
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
 
 
 def test_a_hundred_that_do_not_read(service: Service) -> None:

@@ -5,7 +5,8 @@ import asyncio
 import aiohttp
 import pytest
 
-from consumer.adapters.web.server import HttpServer
+from consumer.adapters.web.probes import probes
+from consumer.adapters.web.server import HttpListener
 from consumer.domain.facts import Progress
 from consumer.pipeline.health import Health
 from consumer.pipeline.parts import Part
@@ -46,7 +47,8 @@ async def test_alive_is_who_goes_round_and_ready_is_who_can_route(
     """A loop that cannot reach its database is alive and not ready; one that stands still is neither."""
     clock = HandClock()
     health = Health(PARTS, clock=clock, stall_after=STALL_AFTER)
-    server = HttpServer(host="127.0.0.1", port=0, problems=health.stalled, ready=health.ready, metrics=lambda: b"")
+    routes = probes(stalled=health.stalled, ready=health.ready, metrics=lambda: b"")
+    server = HttpListener(host="127.0.0.1", port=0, routes=routes, advice="")
     address = await server.start()
     try:
         async with aiohttp.ClientSession(address) as probe:

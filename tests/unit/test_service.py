@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import resource
 import socket
 from collections.abc import AsyncIterator, Callable, Coroutine
 from typing import Any, cast
@@ -17,7 +18,7 @@ from consumer.domain.errors import Fatal, Misconfigured
 from consumer.domain.facts import BatchRouted, BatchTooSlow, Fact, LoopFailed, Progress, Started, Stopped, Stopping
 from consumer.domain.routing import BEGINNING, Batch, Path
 from consumer.pipeline.parts import Part, until_stopped
-from consumer.service import Assembly, Observers, Service
+from consumer.service import Assembly, Observers, Service, raise_file_limit
 from tests.waiting import await_for
 
 TIDE = cast("Path", "tide")
@@ -319,6 +320,17 @@ class TestOrder:
         parts = Assembly(given, observer=lambda fact: None, clock=SystemClock()).parts()
         assert [part.loop for part in parts] == loops
         assert [part.loop for part in parts if part.brings_events] == [loops[-3]]
+
+
+def test_as_many_files_as_may_be() -> None:
+    """The soft limit of open files becomes the hard one."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard // 2, hard))
+    try:
+        raise_file_limit()
+        assert resource.getrlimit(resource.RLIMIT_NOFILE) == (hard, hard)
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
 
 
 class TestUntilStopped:
