@@ -1,9 +1,12 @@
 """What the service writes: a line a fault and a summary, and never what people have written, nor who they are."""
 
 import io
+import itertools
 import json
+import logging
 import re
 import signal
+import time
 from collections.abc import Callable, Iterator
 from contextlib import redirect_stderr
 from typing import Any
@@ -164,11 +167,13 @@ Written = Callable[..., list[dict[str, Any]]]
 def written() -> Written:
     """Gives facts to a log of its own, and returns the lines that it writes."""
 
-    def written(*facts: Fact, level: str = "info", summary_every: float = 3600) -> list[dict[str, Any]]:
+    def written(
+        *facts: Fact, level: str = "info", summary_every: float = 3600, now: Callable[[], float] = time.monotonic
+    ) -> list[dict[str, Any]]:
         text = io.StringIO()
         with redirect_stderr(text):
             logs.configure(format="json", level=level)
-            log = logs.Log(summary_every=summary_every)
+            log = logs.Log(summary_every=summary_every, now=now)
             for fact in facts:
                 log(fact)
         return [json.loads(line) for line in text.getvalue().splitlines()]
@@ -197,6 +202,17 @@ class TestLines:
         """One after each interval in which something was routed, none for a quiet one."""
         lines = written(batch(routed=1), sampled(), sampled(), batch(routed=2), sampled(), summary_every=1e-9)
         assert [(line["event"], line["events"]) for line in lines] == [("routed", 1), ("routed", 2)]
+
+    def test_summaries_come_under_load_as_well(self, written: Written) -> None:
+        """However rarely the backlog is counted; the line has its size when there is a new count."""
+        times = itertools.count()
+        lines = written(
+            *[batch(routed=1)] * 35, sampled(), *[batch(routed=1)] * 30, summary_every=10, now=times.__next__
+        )
+        assert len(lines) >= 5
+        assert {line["event"] for line in lines} == {"routed"}
+        assert all(10 <= line["seconds"] < 13 for line in lines)
+        assert [line["backlog_events"] for line in lines if "backlog_events" in line] == [0]
 
     def test_a_long_outage_is_a_few_lines(self, written: Written) -> None:
         """Attempts 1, 2, 4, 8, … and the end of it."""
@@ -236,3 +252,35 @@ class TestLines:
             logs.Log(summary_every=1)(STARTED)
         assert "webhook-router is running" in text.getvalue()
         assert not text.getvalue().startswith("{")
+
+    @pytest.mark.parametrize(("no_color", "colored"), [(None, True), ("", True), ("1", False)])
+    def test_colors(self, monkeypatch: pytest.MonkeyPatch, no_color: str | None, *, colored: bool) -> None:
+        """On a terminal, unless NO_COLOR is set to something."""
+        monkeypatch.delenv("NO_COLOR", raising=False)
+        if no_color is not None:
+            monkeypatch.setenv("NO_COLOR", no_color)
+        text = io.StringIO()
+        monkeypatch.setattr(text, "isatty", lambda: True)
+        with redirect_stderr(text):
+            logs.configure(format="auto", level="info")
+            logs.Log(summary_every=1)(STARTED)
+        assert "webhook-router is running" in text.getvalue()
+        assert ("\x1b[" in text.getvalue()) is colored
+
+    @pytest.mark.parametrize("driver", ["aiokafka.client", "psycopg", "psycopg.pool"])
+    @pytest.mark.parametrize(("level", "events"), [("debug", ["it retries"]), ("info", [])])
+    def test_lines_of_drivers_are_among_ours(self, driver: str, level: str, events: list[str]) -> None:
+        """In our format when all lines are asked for; otherwise facts have said what matters of them."""
+        text = io.StringIO()
+        with redirect_stderr(text):
+            logs.configure(format="json", level=level)
+            logging.getLogger(driver).warning("it %s", "retries")
+        lines = [json.loads(line) for line in text.getvalue().splitlines()]
+        assert [line["event"] for line in lines] == events
+        assert {line["logger"] for line in lines} == ({driver} if events else set())
+
+    def test_the_start_says_what_runs(self, written: Written) -> None:
+        """Version, database and source, beside the address of the probes."""
+        (line,) = written(STARTED)
+        told = {"version": "1.2.3", "database": "app", "host": "db:5432", "source": "postgres", "address": "http://h:1"}
+        assert told.items() <= line.items()

@@ -19,9 +19,9 @@ def test_imports_run_down_only() -> None:
 
 
 def test_modules_are_short() -> None:
-    """No module has more than 400 lines."""
+    """No module has more than 600 lines."""
     too_long = {
-        path.name: lines for path in PACKAGE.rglob("*.py") if (lines := len(path.read_text().splitlines())) > 400
+        path.name: lines for path in PACKAGE.rglob("*.py") if (lines := len(path.read_text().splitlines())) > 600
     }
     assert not too_long
 
@@ -33,6 +33,7 @@ def test_the_environment_is_read_in_one_place() -> None:
         "cli/app.py",  # --debug
         "embedded_postgres/binaries.py",  # PATH, and the environment of a child process
         "cli/service.py",  # hands NOTIFY_SOCKET to the adapter
+        "adapters/telemetry/log.py",  # NO_COLOR
     }
     readers = {
         str(path.relative_to(PACKAGE))

@@ -1,6 +1,5 @@
 """What the log says of records that are set aside: where they lie and what is wrong, not what stands in them."""
 
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -62,12 +61,11 @@ def test_what_the_database_says_is_told_by_its_code() -> None:
     assert "Ana" not in str(line)
 
 
-def test_a_topic_full_of_garbage_does_not_fill_the_disk(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_topic_full_of_garbage_does_not_fill_the_disk() -> None:
     """So many lines a minute, and then how many were left out."""
     now = 1000.0
-    monkeypatch.setattr("consumer.adapters.telemetry.kafka_log.time", SimpleNamespace(monotonic=lambda: now))
     log = Log()
-    tell = KafkaLog(log)
+    tell = KafkaLog(log, now=lambda: now)
     bad = dead_lettered(Flawed(flaw=Flaw.NOT_JSON, reason="not JSON"))
     for _ in range(DEAD_LETTERS_A_MINUTE + 5):
         tell(bad)

@@ -3,6 +3,7 @@
 import re
 import time
 from collections import Counter
+from collections.abc import Callable
 from typing import Any, assert_never
 
 from consumer.domain.kafka_facts import (
@@ -30,13 +31,19 @@ QUOTED = re.compile(r"""['"].*['"]""", re.DOTALL)
 class KafkaLog:
     """Writes the lines of one Kafka source to a structlog logger."""
 
-    def __init__(self, log: Any) -> None:  # noqa: ANN401 - structlog's loggers have no type of their own
+    def __init__(
+        self,
+        log: Any,  # noqa: ANN401 - structlog's loggers have no type of their own
+        *,
+        now: Callable[[], float] = time.monotonic,
+    ) -> None:
         self._log = log
-        self._minute = time.monotonic()
+        self._now = now
+        self._minute = now()
         self._told = 0
         self._untold = 0
 
-    def __call__(self, fact: KafkaFact) -> None:  # noqa: C901, PLR0912 - one arm a fact is the point
+    def __call__(self, fact: KafkaFact) -> None:  # noqa: C901, PLR0912 - one arm per fact is the point
         log = self._log
         match fact:
             case RecordsDone(traces=traces):
@@ -76,8 +83,8 @@ class KafkaLog:
                 assert_never(fact)
 
     def _dead_lettered(self, fact: RecordDeadLettered) -> None:
-        """A line each, as long as they are few: a topic full of garbage must not fill the disk as well."""
-        now = time.monotonic()
+        """A line each, as long as they are few: a topic full of garbage must not fill the disk."""
+        now = self._now()
         if now - self._minute >= 60:
             if self._untold:
                 self._log.warning("more records were set aside", records=self._untold)

@@ -77,7 +77,7 @@ class KafkaMetrics:
         for skip in Skip:
             self._skipped.labels(skip)
 
-    def __call__(self, fact: KafkaFact) -> None:  # noqa: C901, PLR0912 - one arm a fact is the point
+    def __call__(self, fact: KafkaFact) -> None:  # noqa: C901, PLR0912 - one arm per fact is the point
         match fact:
             case RecordsRead(counts=counts):
                 for partition, count in counts.items():
@@ -96,7 +96,7 @@ class KafkaMetrics:
                 for topic, count in Tally(partition.topic for partition in partitions).items():
                     self._assigned.labels(topic).set(count)
             case PartitionsRevoked():
-                # Whoever gets the partitions has their lag; told here as well, it would be told twice.
+                # The next owner of the partitions reports their lag; reported here as well, it would count twice.
                 for gauge in (self._assigned, self._lag_records, self._lag_seconds):
                     gauge.clear()
             case LagSampled(lags=lags):

@@ -1,12 +1,14 @@
-"""Facts as log lines: one a fault, one a change of state, and a summary now and then instead of a line an event.
+"""Facts as log lines: one per fault, one per change of state, and a summary now and then instead of a line per event.
 
 Never a payload, a name or an id: what is logged about events are numbers.
 """
 
 import logging
+import os
 import sys
 import time
 from collections import Counter
+from collections.abc import Callable
 from typing import Literal, assert_never
 
 import structlog
@@ -33,12 +35,18 @@ from consumer.domain.facts import (
 )
 from consumer.domain.kafka_facts import KafkaFact
 
+DRIVERS = ("aiokafka", "psycopg")
+
 
 def configure(*, format: Literal["auto", "json", "text"], level: str) -> None:  # noqa: A002 - the setting's name
-    """Sets structlog up: lines on stderr, readable on a terminal and JSON elsewhere unless told."""
+    """Sets structlog up: lines on stderr, readable on a terminal and JSON elsewhere unless told.
+
+    Text has colours on a terminal, unless NO_COLOR is set (no-color.org).
+    """
     as_json = format == "json" or (format == "auto" and not sys.stderr.isatty())
+    colors = sys.stderr.isatty() and not os.environ.get("NO_COLOR")
     renderer: structlog.types.Processor = (
-        structlog.processors.JSONRenderer() if as_json else structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty())
+        structlog.processors.JSONRenderer() if as_json else structlog.dev.ConsoleRenderer(colors=colors)
     )
     structlog.configure(
         processors=[
@@ -52,20 +60,21 @@ def configure(*, format: Literal["auto", "json", "text"], level: str) -> None:  
         logger_factory=structlog.PrintLoggerFactory(sys.stderr),
         cache_logger_on_first_use=False,
     )
-    # Facts tell what matters of the Kafka driver's own lines, which would come beside ours, one a retry.
-    driver = logging.getLogger("aiokafka")
-    driver.propagate = False
-    driver.handlers = [_Passed()]
-    driver.setLevel(logging.INFO if level.lower() == "debug" else logging.CRITICAL + 1)
+    # Facts tell what matters of the drivers' own lines, which would come beside ours, one per retry.
+    for name in DRIVERS:
+        driver = logging.getLogger(name)
+        driver.propagate = False
+        driver.handlers = [_Passed()]
+        driver.setLevel(logging.INFO if level.lower() == "debug" else logging.CRITICAL + 1)
 
 
 def _when_and_what_first(_: object, __: str, line: structlog.types.EventDict) -> structlog.types.EventDict:
-    """A line is read from its left: the time, how bad it is, what has happened, and then the rest."""
+    """A line is read from the left: the time, the level, what has happened, and then the rest."""
     return {name: line.pop(name) for name in ("timestamp", "level", "event")} | dict(line)
 
 
 class _Passed(logging.Handler):
-    """Another library's lines among ours, for whoever asked for all of them."""
+    """Writes another library's lines among ours, when all of them are asked for."""
 
     def emit(self, record: logging.LogRecord) -> None:
         structlog.get_logger().debug(record.getMessage(), logger=record.name)
@@ -76,25 +85,25 @@ PARKED_EVERY = 10.0
 
 
 class _Outages:
-    """One fault stops several loops. The first one that reports a reason speaks for all that fail for it."""
+    """One fault stops several loops. The first that reports a reason speaks for all that fail for the same one."""
 
     def __init__(self) -> None:
         self._reasons: dict[str, str] = {}
         self._speakers: dict[str, str] = {}
 
     def speaker(self, loop: str, reason: str) -> str:
-        """The loop whose failures for this reason are told, now that this one has failed for it."""
+        """The loop whose failures for this reason are logged, now that this one has failed for it."""
         if self._reasons.get(loop) != reason:
             self.left(loop)
             self._reasons[loop] = reason
         return self._speakers.setdefault(reason, loop)
 
     def ended(self, loop: str) -> bool:
-        """The loop works again; whether nobody has told that its fault is over."""
+        """The loop works again; returns whether the end of its fault has not been logged yet."""
         return self._speakers.pop(self._reasons.pop(loop, ""), None) is not None
 
     def left(self, loop: str) -> None:
-        """The loop no longer fails for its reason; others may, and somebody goes on speaking for them."""
+        """The loop no longer fails for its reason; others may, and one of them goes on speaking for all."""
         reason = self._reasons.pop(loop, None)
         if reason is None or self._speakers.get(reason) != loop:
             return
@@ -106,20 +115,27 @@ class _Outages:
 
 
 class Log:
-    """An observer that writes lines; `summary_every` seconds between summaries of what was routed."""
+    """An observer that writes lines; at work, a summary of what was routed every `summary_every` seconds.
 
-    def __init__(self, *, summary_every: float) -> None:
+    Summaries are due at each batch, and at each sample of the backlog for what came before it. Samples alone would not
+    do: with a large backlog, a count takes long and is made rarely.
+    """
+
+    def __init__(self, *, summary_every: float, now: Callable[[], float] = time.monotonic) -> None:
         self._log = structlog.get_logger()
-        self._kafka = KafkaLog(self._log)
+        self._now = now
+        self._kafka = KafkaLog(self._log, now=now)
         self._summary_every = summary_every
-        self._since = time.monotonic()
+        self._since = now()
         self._tally: Counter[str] = Counter()
+        self._backlog: dict[str, float] = {}
+        """The last sample, as long as no summary has told it."""
         self._slowest = 0.0
         self._parked_told = float("-inf")
         self._parked: Counter[str] = Counter()
         self._outages = _Outages()
 
-    def __call__(self, fact: Fact) -> None:  # noqa: C901, PLR0912 - one arm a fact is the point
+    def __call__(self, fact: Fact) -> None:  # noqa: C901, PLR0912 - one arm per fact is the point
         if isinstance(fact, KafkaFact):
             self._kafka(fact)
             return
@@ -130,12 +146,14 @@ class Log:
                 self._slowest = max(self._slowest, *batch.ages, 0.0)
                 self._parked.update(parked=batch.parked, dead=batch.dead)
                 self._tell_parked()
+                self._summarise()
             case SweepFinished(found=found, due=due, seconds=seconds):
                 if found or due:
                     log.info("sweep found events", missed=found, due=due, seconds=round(seconds, 3))
             case BacklogSampled(backlog=backlog):
                 self._tell_parked()
-                self._summarise(backlog_events=backlog.ready, oldest_seconds=round(backlog.oldest_seconds, 1))
+                self._backlog = {"backlog_events": backlog.ready, "oldest_seconds": round(backlog.oldest_seconds, 1)}
+                self._summarise()
             case LoopFailed(loop=loop, reason=reason, attempt=attempt, delay=delay):
                 # Every failure of a long outage would drown the first; powers of two tell the story.
                 if self._outages.speaker(loop, reason) == loop and attempt & (attempt - 1) == 0:
@@ -185,15 +203,15 @@ class Log:
 
     def _tell_parked(self, *, now: bool = False) -> None:
         """The first one at once, those that follow together."""
-        moment = time.monotonic()
+        moment = self._now()
         if not self._parked["parked"] or not (now or moment - self._parked_told >= PARKED_EVERY):
             return
         self._log.warning("events parked; see `webhook-router dead-letters list`", **self._parked)
         self._parked.clear()
         self._parked_told = moment
 
-    def _summarise(self, *, now: bool = False, **more: float) -> None:
-        elapsed = time.monotonic() - self._since
+    def _summarise(self, *, now: bool = False) -> None:
+        elapsed = self._now() - self._since
         if not self._tally["routed"] + self._tally["parked"] or not (now or elapsed >= self._summary_every):
             return
         self._log.info(
@@ -204,9 +222,10 @@ class Log:
                 "parked": self._tally["parked"],
                 "seconds": round(elapsed, 1),
                 "slowest_seconds": round(self._slowest, 3),
-                **more,
+                **self._backlog,
             },
         )
         self._tally.clear()
+        self._backlog = {}
         self._slowest = 0.0
-        self._since = time.monotonic()
+        self._since = self._now()

@@ -138,7 +138,7 @@ class Metrics:
         """The series in the Prometheus text format."""
         return generate_latest(self.registry)
 
-    def __call__(self, fact: Fact) -> None:  # noqa: C901, PLR0912 - one arm a fact is the point
+    def __call__(self, fact: Fact) -> None:  # noqa: C901, PLR0912 - one arm per fact is the point
         if isinstance(fact, KafkaFact):
             self._kafka(fact)
             return
