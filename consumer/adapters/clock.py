@@ -1,16 +1,14 @@
-"""The real clock."""
+"""Time and chance of the machine."""
 
 import random
 import time
 
 
 class SystemClock:
-    """The `Clock` of the machine."""
+    """The real `Clock`."""
 
     def monotonic(self) -> float:
-        """See `Clock.monotonic`."""
         return time.monotonic()
 
     def jitter(self) -> float:
-        """See `Clock.jitter`."""
         return random.random()  # noqa: S311 - spreads retries, protects nothing

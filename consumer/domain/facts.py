@@ -11,7 +11,7 @@ from consumer.domain.kafka_facts import KafkaFact
 from consumer.domain.routing import Backlog, Batch, Path
 
 LISTENER: Final = "listener"
-"""The loop behind `ListenerUp`, `ListenerLost` and `ListenerUnavailable`, under which it reports its progress."""
+"""The loop that reports `ListenerUp`, `ListenerLost` and `ListenerUnavailable`, besides what every loop reports."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -109,11 +109,11 @@ class Started:
     """The service runs."""
 
     version: str
-    """Of webhook-router."""
+    """The version of webhook-router."""
     database: str
     """The name of the database."""
     host: str
-    """Where it is: host and port, several with commas in between; or the folder of a socket."""
+    """Host and port of the database, several separated by commas; or the folder of a socket."""
     source: str
     address: str
     """Where the service answers HTTP, e.g. http://127.0.0.1:9464."""

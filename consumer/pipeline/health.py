@@ -26,7 +26,7 @@ class Health:
         self.forgive()
 
     def forgive(self) -> None:
-        """Counts the seconds from now on: the process itself was stopped meanwhile, and no loop could go round."""
+        """Counts the seconds from now on: no loop could go round before, since the process itself was stopped."""
         self._progress.update(dict.fromkeys(self._rests, self._clock.monotonic()))
 
     def __call__(self, fact: Fact) -> None:

@@ -22,7 +22,7 @@ def _nothing() -> None:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Part:
-    """One loop of the service, with what the service has to know about it; no other place names it."""
+    """One loop of the service, and all that health, watchdog, metrics and systemd have to know about it."""
 
     loop: str
     """Its name in facts, health, metrics and notifications to systemd; unique within a service."""
@@ -31,7 +31,7 @@ class Part:
     longest_rest: float | None = None
     """Seconds that it may go without progress on purpose; None: it is not watched."""
     brings_events: bool = False
-    """Whether events come to be routed by it as they arrive: the service is ready only while it works."""
+    """Whether events are routed by it as they arrive: the service is ready only while it works."""
     run: Callable[[asyncio.Event], Coroutine[Any, Any, None]]
     """Runs until the event is set; what is under way is finished first."""
     wake: Callable[[], None] = _nothing

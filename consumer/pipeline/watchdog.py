@@ -22,7 +22,7 @@ class Watched(Protocol):
         ...
 
     def forgive(self) -> None:
-        """Starts to count anew."""
+        """Gives every loop a new start."""
         ...
 
 
@@ -84,7 +84,7 @@ class Watchdog:
         self._silent = 0
 
     def still(self) -> bool:
-        """Counts a look; tells whether the event loop has answered none of the last ones."""
+        """Counts a look; returns whether the event loop has not answered for too many of them."""
         self._silent += 1
         return self._silent > LOOKS + 1
 

@@ -12,10 +12,10 @@ import pytest
 from tests.bad_input.conftest import Service
 
 ANSWER_WITHIN = 60.0
-"""Seconds for an answer, or for the end of the connection, on a busy machine: who gets neither has found a hole."""
+"""Seconds for an answer or the end of the connection, on a busy machine; a client that gets neither found a hole."""
 
 HALF_SENT = 1600
-"""More than the 1,024 files that a process may often open unless it asks for more."""
+"""More than the 1,024 files that a process may open by default."""
 
 
 @contextlib.contextmanager

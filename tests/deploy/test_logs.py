@@ -1,4 +1,4 @@
-"""What the service writes: a line a fault and a summary, and never what people have written, nor who they are."""
+"""What the service writes: a line per fault and a summary, and never what people have written or who they are."""
 
 import io
 import itertools
@@ -120,7 +120,7 @@ class TestSecrecy:
         assert MARK not in json.dumps(router.lines)
 
     def test_commands_tell_nothing_on_stderr(self, database: str, application: psycopg.Connection) -> None:
-        """The sweep from cron, whose output ends in mail and logs, says how many and no more."""
+        """The sweep from cron, whose output ends up in mail and logs, says how many and no more."""
         application.execute(MARKED_EVENTS.encode())
         done = command("reconcile", dsn=database)
         assert done.stdout == "20\n"
@@ -221,7 +221,7 @@ class TestLines:
         assert [line.get("attempt") for line in lines] == [1, 2, 4, 8, 16, 32, 64, None]
 
     def test_levels_say_who_has_to_look(self, written: Written) -> None:
-        """Warnings are what somebody may have to do something about; a quiet level keeps exactly those."""
+        """Warnings are what an operator may have to act on; a quiet level keeps exactly those."""
         facts = [
             STARTED,
             batch(routed=1, parked=2, dead=1),

@@ -157,7 +157,7 @@ class TestNotifications:
         assert fed_at(21)
 
     def test_what_was_not_taken_is_said_again(self) -> None:
-        """A systemd that is too busy for a moment hears READY and the watchdog's food the next time round."""
+        """A systemd that is too busy for a moment hears READY and the keep-alive the next time."""
         hands = Hands()
         observer = hands.observer(watchdog=8)
         hands.deaf = True
@@ -212,21 +212,21 @@ class TestNotifications:
 
 class TestService:
     def test_a_unit_lives_and_ends(self, database: str, notified: Notified) -> None:
-        """The real service says that it is ready, feeds the watchdog again and again, and says that it stops."""
+        """The real service says that it is ready, feeds the watchdog repeatedly, and says that it stops."""
         environment = {"NOTIFY_SOCKET": notified.address, "WATCHDOG_USEC": "400000"}
         messages = notified.messages
         with running(database, "--poll-interval", "0.05", env=environment) as router:
             ready = "READY=1\nSTATUS=routing"
             wait_for(lambda: any(message.startswith(ready) for message in messages), what=f"READY=1, {router.lines}")
             router.until_listening()
-            wait_for(lambda: messages.count("WATCHDOG=1") >= 5, what="food for the watchdog")
+            wait_for(lambda: messages.count("WATCHDOG=1") >= 5, what="keep-alives for the watchdog")
             wait_for(lambda: "STATUS=routing, listening, backlog 0" in messages, what="the status")
             router.signal(signal.SIGTERM)
             assert router.stopped() == 0
         assert "STOPPING=1\nSTATUS=stopping: SIGTERM" in notified.all()
 
     def test_a_wrong_configuration_never_gets_ready(self, database: str, notified: Notified) -> None:
-        """`systemctl start` fails, with the exit code that the unit does not restart after."""
+        """`systemctl start` fails, with the exit code after which the unit is not restarted."""
         wrong = make_conninfo(database, password="wrong")
         with running(wrong, env={"NOTIFY_SOCKET": notified.address}) as router:
             assert router.stopped() == 2
@@ -256,7 +256,7 @@ def with_a_program(unit: Path, folder: Path) -> Path:
 
 class TestUnits:
     def test_verify(self, tmp_path: Path) -> None:
-        """systemd knows each word of the units, and each unit that they name."""
+        """systemd knows every directive of the units, and every unit that they name."""
         analyze = system_tool("systemd-analyze", "systemd")
         copies = [with_a_program(unit, tmp_path) for unit in sorted(UNITS.iterdir())]
         assert {copy.suffix for copy in copies} == {".service", ".timer"}

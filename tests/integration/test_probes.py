@@ -19,7 +19,7 @@ PARTS = [
 
 
 class HandClock:
-    """Goes on when it is told to."""
+    """Moves on when it is told to."""
 
     def __init__(self) -> None:
         self.now = 0.0

@@ -1,4 +1,4 @@
-"""What the log says of records that are set aside: where they lie and what is wrong, not what stands in them."""
+"""What the log says of records that are set aside: where they lie and what is wrong, not what they contain."""
 
 from typing import Any
 
@@ -40,7 +40,7 @@ def dead_lettered(flawed: Flawed) -> RecordDeadLettered:
     ],
 )
 def test_the_reason_is_told_without_what_it_quotes(value: bytes, reason: str) -> None:
-    """The name of a field that nobody knows may be the name of a person; the dead letter has all of it."""
+    """An unknown field may be named after a person, so its name is not logged; the dead letter has all of it."""
     log = Log()
     flawed, _ = interpret(value, (), codec(), largest=1000)
     assert isinstance(flawed, Flawed)
@@ -62,7 +62,7 @@ def test_what_the_database_says_is_told_by_its_code() -> None:
 
 
 def test_a_topic_full_of_garbage_does_not_fill_the_disk() -> None:
-    """So many lines a minute, and then how many were left out."""
+    """A limited number of lines per minute, and then how many were left out."""
     now = 1000.0
     log = Log()
     tell = KafkaLog(log, now=lambda: now)

@@ -1,4 +1,4 @@
-"""What the log says of faults: one line each, however many loops meet it."""
+"""What the log says of faults: one line each, however many loops are affected."""
 
 from typing import Any
 
@@ -22,7 +22,7 @@ def recovered(loop: str) -> LoopRecovered:
 
 
 def told(*facts: Fact) -> list[tuple[str, Any]]:
-    """What is said of them: (words, loop)."""
+    """The lines written about them: (event, loop)."""
     log = Log(summary_every=3600)
     with capture_logs() as lines:
         for fact in facts:
@@ -54,14 +54,14 @@ def test_two_faults_are_two_lines() -> None:
 
 @pytest.mark.parametrize("gone", [ListenerUp(), failed("listener", 2, STARTING)])
 def test_a_speaker_that_fails_no_longer(gone: Fact) -> None:
-    """Another one of those that still fail goes on, so that no fault falls silent."""
+    """Another loop that still fails speaks from then on, so that no fault goes unreported."""
     lines = told(failed("listener"), failed("hot"), gone, failed("hot", 2), recovered("hot"))
     assert lines[0] == ("cannot go on, will try again", "listener")
     assert lines[2:] == [("cannot go on, will try again", "hot"), ("works again", "hot")]
 
 
 def test_the_next_outage_is_told_again() -> None:
-    """Whoever notices it first, and although it is for the same reason."""
+    """Whichever loop notices it first, and although the reason is the same."""
     assert told(failed("hot"), recovered("hot"), failed("sweep"), failed("hot"), recovered("hot")) == [
         ("cannot go on, will try again", "hot"),
         ("works again", "hot"),

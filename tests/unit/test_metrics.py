@@ -15,7 +15,7 @@ seconds = st.lists(st.floats(0, 100, allow_nan=False), max_size=50)
 
 @given(batches=st.lists(seconds, max_size=5))
 def test_it_is_the_clients_histogram(batches: list[list[float]]) -> None:
-    """The same observations give the same exposition, line by line (creation times and the sum's last digit aside)."""
+    """The same values give the same exposition, line by line (creation times and the sum's last digit aside)."""
     ours, theirs = CollectorRegistry(), CollectorRegistry()
     batchwise = BatchHistogram("latency_seconds", "Text.", LATENCY_BUCKETS)
     ours.register(batchwise)

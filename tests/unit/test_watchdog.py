@@ -18,7 +18,7 @@ from tests.waiting import PATIENCE
 
 
 class FakeClock:
-    """Goes on by as much as it is told, whenever it is asked."""
+    """Moves on by `step` whenever it is asked."""
 
     def __init__(self) -> None:
         self.now = 100.0
@@ -33,7 +33,7 @@ class FakeClock:
 
 
 class Loops:
-    """Says of loops what it is told to say."""
+    """Gives the answers that it was made with, one per look."""
 
     def __init__(self, *answers: list[str]) -> None:
         self._answers = list(answers)
@@ -54,7 +54,7 @@ def part(loop: str, rest: float, path: Path | None = None, *, brings_events: boo
 
 
 def never(_: str) -> NoReturn:
-    """The last resort of a test that does not come to it."""
+    """The last resort of a test that must not need it."""
     raise AssertionError
 
 
@@ -78,7 +78,7 @@ async def test_one_look_is_not_enough() -> None:
 
 
 async def test_a_process_that_was_stopped_gets_a_new_start() -> None:
-    """Its own sleep took far too long: nobody else can have made progress either."""
+    """Its own sleep took far too long: no loop can have made progress either."""
     clock = FakeClock()
     clock.step = 3600.0
     loops = Loops(["hot"], ["hot"])
@@ -146,7 +146,7 @@ def test_a_loop_may_rest_as_long_as_it_is_set_to() -> None:
 
 @pytest.mark.parametrize("fact", [BatchTooSlow(path=Path.HOT, limit=3), EventTooSlow(path=Path.HOT)])
 def test_finding_the_size_that_works_is_progress(fact: BatchTooSlow | EventTooSlow) -> None:
-    """Each step of it may take a whole `call_timeout`, so alive it is; but events do not get through, so not ready."""
+    """Each step of it may take a whole `call_timeout`: alive, but not ready, since no event gets through."""
     clock = FakeClock()
     health = Health([part("hot", 1.0, Path.HOT, brings_events=True)], clock=clock, stall_after=120)
     health(Progress(loop="hot", ok=True))
@@ -168,7 +168,7 @@ def dog(last_resort: Callable[[str], None]) -> Watchdog:
 
 
 def test_an_event_loop_that_does_not_answer() -> None:
-    """Too many looks in a row without a beat, and one beat is enough to live on."""
+    """Too many looks in a row without a beat are noticed; one beat starts the count anew."""
     watchdog = dog(never)
     for _ in range(2):
         watchdog.beat()

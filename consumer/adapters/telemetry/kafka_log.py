@@ -97,7 +97,7 @@ class KafkaLog:
         about = {
             "error": flawed.flaw,
             "code": flawed.code,
-            # The database quotes what it refuses, and the schema the names of fields it does not know.
+            # The database quotes what it refuses; the event schema quotes the names of unknown fields.
             "reason": QUOTED.sub("…", flawed.reason) if flawed.flaw is not Flaw.REFUSED else "",
             "traceparent": fact.trace,
         }

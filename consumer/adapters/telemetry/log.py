@@ -81,7 +81,7 @@ class _Passed(logging.Handler):
 
 
 PARKED_EVERY = 10.0
-"""Seconds between lines about parked events, at least: a provider that sends nothing but nonsense is one fault."""
+"""Seconds between lines about parked events, at least: a provider that sends only nonsense is one fault."""
 
 
 class _Outages:
@@ -118,7 +118,7 @@ class Log:
     """An observer that writes lines; at work, a summary of what was routed every `summary_every` seconds.
 
     Summaries are due at each batch, and at each sample of the backlog for what came before it. Samples alone would not
-    do: with a large backlog, a count takes long and is made rarely.
+    do: with a large backlog a count takes long, and is made rarely.
     """
 
     def __init__(self, *, summary_every: float, now: Callable[[], float] = time.monotonic) -> None:
@@ -129,7 +129,7 @@ class Log:
         self._since = now()
         self._tally: Counter[str] = Counter()
         self._backlog: dict[str, float] = {}
-        """The last sample, as long as no summary has told it."""
+        """The last sample, until a summary has told it."""
         self._slowest = 0.0
         self._parked_told = float("-inf")
         self._parked: Counter[str] = Counter()
@@ -206,7 +206,7 @@ class Log:
         moment = self._now()
         if not self._parked["parked"] or not (now or moment - self._parked_told >= PARKED_EVERY):
             return
-        self._log.warning("events parked; see `webhook-router dead-letters list`", **self._parked)
+        self._log.warning("events parked; see `webhook-router parked list`", **self._parked)
         self._parked.clear()
         self._parked_told = moment
 

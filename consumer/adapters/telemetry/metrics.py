@@ -1,4 +1,4 @@
-"""Facts as Prometheus series. README.md lists them all; a test compares."""
+"""Facts as Prometheus series. The documentation lists them all; a test compares."""
 
 from bisect import bisect_left
 from collections import Counter as Tally
@@ -35,7 +35,7 @@ from consumer.domain.kafka_facts import KafkaFact
 from consumer.ports import PartInfo
 
 LATENCY_BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0)
-"""Seconds: the range from a doorbell's answer to a minute's outage."""
+"""Seconds: the range from an answer to the doorbell to an outage of a minute."""
 SIZE_BUCKETS = (1, 2, 5, 10, 25, 50, 100, 250, 500, 1000, 2500, 5000, 10000)
 CALL_BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
 
@@ -43,7 +43,7 @@ CALL_BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.
 class BatchHistogram(Collector):
     """A histogram by one label that takes a whole batch at once.
 
-    The client's own takes one value a call, which costs more than everything else that is done with a full batch here.
+    The client's own takes one value per call, which costs more than everything else done here with a full batch.
     """
 
     def __init__(self, name: str, documentation: str, buckets: tuple[float, ...], label: str = "path") -> None:
@@ -80,7 +80,7 @@ class Metrics:
         PlatformCollector(registry=self.registry)
 
         self.catalogue: list[tuple[str, str, tuple[str, ...], str]] = []
-        """Name, type, labels and meaning of every series of ours."""
+        """Name, type, labels and meaning of every series of this program."""
 
         def counter(name: str, text: str, *labels: str) -> Counter:
             self.catalogue.append((f"webhook_router_{name}", "counter", labels, text))

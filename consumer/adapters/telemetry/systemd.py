@@ -1,4 +1,4 @@
-"""Facts as notifications to systemd (Type=notify): ready, stopping, a line of status, food for the watchdog."""
+"""Facts as notifications to systemd (Type=notify): ready, stopping, a status line, keep-alives for its watchdog."""
 
 import os
 import socket
@@ -21,7 +21,7 @@ from consumer.domain.facts import (
 from consumer.ports import Clock, PartInfo
 
 FEEDS_A_PERIOD = 4
-"""How often the watchdog is fed within the time that it is set to."""
+"""How often the watchdog is fed within its period."""
 
 
 class Systemd:
@@ -30,11 +30,11 @@ class Systemd:
     The unit is ready once each part that brings events has gone round, well or badly: a wrong password or a missing
     schema has ended the service by then, so `systemctl start` fails, while a database that is down is waited for.
 
-    The watchdog is fed by what the loops report, and only while `stalled` names none of them: an event loop that hangs
-    reports nothing, and a loop that hangs alone is named.
+    The watchdog is fed when the loops report something, and only while `stalled` names none of them: an event loop that
+    hangs reports nothing, and a single loop that hangs is named.
 
-    `send` tells whether systemd has taken the message; while it is busy its queue may be full. What the unit cannot do
-    without is said again the next time round.
+    `send` returns whether systemd has taken the message: its queue may be full while it is busy. READY and
+    keep-alives are then sent again with the next report.
     """
 
     def __init__(
@@ -68,7 +68,7 @@ class Systemd:
         stalled: Callable[[], list[str]],
         clock: Clock,
     ) -> Self | None:
-        """The observer for the unit that this process is the main process of; None where systemd has not started it."""
+        """The observer for the unit whose main process this is; None if systemd has not started it."""
         address = environment.get("NOTIFY_SOCKET", "")
         if not address.startswith(("/", "@")):
             return None
@@ -123,18 +123,18 @@ class Systemd:
     def _status(self) -> str:
         if self._trouble:
             text = "; ".join(f"{loop}: {reason}" for loop, reason in self._trouble.items())
-            return f"STATUS={' '.join(text.split())}"  # a line's end would begin another assignment
+            return f"STATUS={' '.join(text.split())}"  # a line break would begin another assignment
         return f"STATUS=routing, {'listening' if self._listens else 'polling'}, backlog {self._backlog}"
 
 
 class Datagrams:
-    """One datagram a message to a socket in the file system, or in Linux's abstract name space. It never blocks."""
+    """One datagram per message, to a socket in the file system or in Linux's abstract name space; never blocks."""
 
     def __init__(self, address: str) -> None:
         self._address = address
 
     def send(self, message: bytes) -> bool:
-        """Sends; False when nobody takes it, which must not disturb the routing: the next one may be taken."""
+        """Returns whether the message was taken; one that was not must not disturb the routing."""
         with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as link:
             link.settimeout(0)
             try:
