@@ -4,6 +4,9 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 READY  := $(VENV)/.ready
 
+# Tests start the program a few hundred times: it shall not be compiled each time.
+unexport PYTHONDONTWRITEBYTECODE
+
 .DEFAULT_GOAL := help
 
 help:  ## list the targets
@@ -22,8 +25,15 @@ setup: $(READY)  ## make the virtual environment
 run: $(READY)  ## embedded Postgres, a live feed of sample events, the service; Ctrl-C stops all of it
 	@$(BIN)/webhook-router demo
 
+# More workers than cores, since most tests wait most of the time.
+WORKERS ?= 4
+PARALLEL = $(if $(or $(filter 0,$(WORKERS)),$(findstring no:xdist,$(PYTEST_ARGS))),,-n $(WORKERS))
+
 test: $(READY) tools  ## all tests, on real servers; what cannot be had here is skipped, with the reason
-	$(BIN)/python -m pytest $(PYTEST_ARGS)
+	$(BIN)/python -m pytest $(PARALLEL) $(PYTEST_ARGS)
+
+test-unit: $(READY)  ## the tests that need no server and no tools, in seconds
+	$(BIN)/python -m pytest tests/unit $(PYTEST_ARGS)
 
 test-chaos: $(READY)  ## each fault by name: replicas, database, network, disk, brokers
 	$(BIN)/python -m pytest tests/chaos $(PYTEST_ARGS)
@@ -52,8 +62,8 @@ bench: $(BENCH_READY)  ## every figure, beside what else one could use: about 20
 bench-quick: $(BENCH_READY)  ## the same in 2 minutes, with less to trust
 	$(BIN)/python -m benchmarks --quick
 
-tools:  ## what only tests need, into .tools
-	@PYTHON=$(PYTHON) sh deploy/tools.sh
+tools: $(READY)  ## what only tests need, into .tools
+	@$(BIN)/python -m tests.kafka.broker & PYTHON=$(PYTHON) sh deploy/tools.sh; wait
 
 lint: $(READY)  ## ruff, mypy --strict, import contracts
 	$(BIN)/ruff check .
@@ -77,4 +87,4 @@ lock: $(READY)  ## pin the dependencies of pyproject.toml anew, with hashes
 clean:  ## remove the virtual environment and caches
 	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache .hypothesis .tools build dist
 
-.PHONY: help setup run test test-chaos chaos chaos-ci kafka bench bench-quick tools lint format docs lock clean
+.PHONY: help setup run test test-unit test-chaos chaos chaos-ci kafka bench bench-quick tools lint format docs lock clean

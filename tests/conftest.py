@@ -2,22 +2,26 @@
 
 import contextlib
 from collections.abc import Iterator, Mapping
+from functools import partial
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
-import psycopg
 import pytest
 from hypothesis import settings
 
-from consumer.adapters.postgres.migrations import migrator
 from consumer.embedded_postgres.server import Binaries, EmbeddedPostgres
+from tests.dealing import dealing, groups, rank
 from tests.servers import (
+    TEMPLATE,
     TEST_SETTINGS,
+    Server,
     empty_database_on,
     newest_binaries,
     oldest_binaries,
+    server_with_template,
     tested_majors,
 )
+from tests.sharing import INPUT, Sharing, is_worker, shared, tell_groups, temporary_files_in_memory
 
 # How long an example takes says more about the machine than about the code.
 settings.register_profile("unhurried", settings(), deadline=None)
@@ -37,29 +41,53 @@ class StartPostgres(Protocol):
         """`settings` come over `TEST_SETTINGS`; the newest version is the default for a new folder."""
 
 
-@contextlib.contextmanager
-def _running(binaries: Binaries) -> Iterator[EmbeddedPostgres]:
-    server = EmbeddedPostgres.start(binaries=binaries, settings=TEST_SETTINGS)
-    try:
-        yield server
-    finally:
-        server.stop("immediate")  # the data go as well, so there is nothing to bring into order
+SHARING = pytest.StashKey[Sharing]()
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Prepares the process that deals out the tests to workers, when there are any."""
+    if config.getoption("dist", "no") != "no" and not is_worker(config):
+        temporary_files_in_memory()
+        config.stash[SHARING] = Sharing()
+
+
+def pytest_unconfigure(config: pytest.Config) -> None:
+    if SHARING in config.stash:
+        config.stash[SHARING].close()
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_configure_node(node: Any) -> None:
+    """Tells a worker where to ask for what it shares with the others."""
+    node.workerinput[INPUT] = node.config.stash[SHARING].input
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> object:
+    return dealing(config, log, config.stash[SHARING])
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """In a worker."""
+    if is_worker(config):
+        items.sort(key=rank)
+        tell_groups(config, groups(items))
 
 
 @pytest.fixture(scope="session")
-def postgres_server() -> Iterator[EmbeddedPostgres]:
+def postgres_server(request: pytest.FixtureRequest) -> Iterator[Server]:
     """The newest Postgres, shared by all tests: do not stop it, nor change its settings."""
-    with _running(newest_binaries()) as server:
+    with shared(request.config, partial(server_with_template, newest_binaries())) as server:
         yield server
 
 
 @pytest.fixture(scope="session")
-def postgres_oldest(request: pytest.FixtureRequest) -> Iterator[EmbeddedPostgres]:
+def postgres_oldest(request: pytest.FixtureRequest) -> Iterator[Server]:
     """The oldest Postgres to be had, shared as `postgres_server` is, and the same server when there is but one."""
     if oldest_binaries() == newest_binaries():
         yield request.getfixturevalue("postgres_server")
     else:
-        with _running(oldest_binaries()) as server:
+        with shared(request.config, partial(server_with_template, oldest_binaries())) as server:
             yield server
 
 
@@ -108,12 +136,8 @@ def private_postgres() -> Iterator[StartPostgres]:
 
 @pytest.fixture(scope="session")
 def schema_template(postgres_server: EmbeddedPostgres) -> str:
-    """Name of a database with the schema on `postgres_server`, to copy from: `empty_database_on(template=…)`."""
-    name = "schema_template"
-    with psycopg.connect(postgres_server.dsn(), autocommit=True) as connection:
-        connection.execute("create database schema_template")
-    migrator.migrate(postgres_server.dsn(name))
-    return name
+    """Name of a database with the schema on the shared servers, to copy from: `empty_database_on(template=…)`."""
+    return TEMPLATE
 
 
 @pytest.fixture

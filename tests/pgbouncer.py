@@ -3,7 +3,6 @@
 import contextlib
 import os
 import shutil
-import socket
 import subprocess
 import tempfile
 from collections.abc import Iterator
@@ -13,6 +12,7 @@ import psycopg
 import pytest
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
+from tests.ports import free_port
 from tests.waiting import wait_for
 
 
@@ -42,9 +42,7 @@ def pooled(dsn: str, *, size: int = 20) -> Iterator[str]:
     """The DSN of the same database through a transaction pool of up to `size` server sessions."""
     program = find_pgbouncer()
     target = conninfo_to_dict(dsn)
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    port = free_port()
     folder = Path(tempfile.mkdtemp(prefix="pgbouncer-"))
     try:
         users = folder / "users.txt"

@@ -5,14 +5,45 @@ import functools
 import os
 import uuid
 from collections.abc import Iterator
+from typing import Any
 
 import psycopg
 from psycopg import sql
 
+from consumer.adapters.postgres.migrations import migrator
 from consumer.embedded_postgres.server import Binaries, EmbeddedPostgres, all_binaries, find_binaries
 
-TEST_SETTINGS = {"fsync": "off", "max_connections": "200"}
+TEST_SETTINGS = {"fsync": "off", "max_connections": "300"}
 """Fast rather than durable: what a crash of the machine would lose is a test's data."""
+TEMPLATE = "schema_template"
+"""A database with the schema, on the servers that tests share."""
+
+
+class Server(EmbeddedPostgres):
+    """A server that can be used in other processes as well; only the one that has started it can end it."""
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_supervisor": None, "_temporary": False, "_scratch": None}
+
+
+@contextlib.contextmanager
+def server_with_template(binaries: Binaries) -> Iterator[Server]:
+    """A server that has the database `TEMPLATE`."""
+    with running(binaries) as server:
+        with psycopg.connect(server.dsn(), autocommit=True) as connection:
+            connection.execute(sql.SQL("create database {}").format(sql.Identifier(TEMPLATE)))
+        migrator.migrate(server.dsn(TEMPLATE))
+        yield server
+
+
+@contextlib.contextmanager
+def running(binaries: Binaries) -> Iterator[Server]:
+    """A server with the settings of tests."""
+    server = Server.start(binaries=binaries, settings=TEST_SETTINGS)
+    try:
+        yield server
+    finally:
+        server.stop("immediate")  # the data go as well, so there is nothing to bring into order
 
 
 @functools.cache
@@ -41,10 +72,11 @@ def tested_majors() -> list[int]:
 def empty_database_on(server: EmbeddedPostgres, *, template: str = "template1") -> Iterator[str]:
     """The DSN of a new database with a name of its own, dropped in the end whoever is still connected."""
     name = f"test_{uuid.uuid4().hex}"
+    create = sql.SQL("create database {} template {}").format(sql.Identifier(name), sql.Identifier(template))
+    if server.major >= 15:  # an older one knows no other way
+        create += sql.SQL(" strategy file_copy")  # half the work of wal_log, where files are in memory
     with psycopg.connect(server.dsn(), autocommit=True) as connection:
-        connection.execute(
-            sql.SQL("create database {} template {}").format(sql.Identifier(name), sql.Identifier(template))
-        )
+        connection.execute(create)
     try:
         yield server.dsn(name)
     finally:

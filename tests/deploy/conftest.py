@@ -1,5 +1,6 @@
 """The program as an image or a package has it: installed, away from the checkout."""
 
+import contextlib
 import os
 import shutil
 import sys
@@ -11,10 +12,18 @@ import pytest
 
 from tests.deploy.dockerfile import copied_sources
 from tests.deploy.tools import ROOT, run
+from tests.sharing import shared
 
 
 @pytest.fixture(scope="session")
-def installed() -> Iterator[Path]:
+def installed(request: pytest.FixtureRequest) -> Iterator[Path]:
+    """The folder of `installation`."""
+    with shared(request.config, installation) as folder:
+        yield folder
+
+
+@contextlib.contextmanager
+def installation() -> Iterator[Path]:
     """What deploy/build.sh makes of a folder that holds what the Dockerfile copies into its first stage, and no more.
 
     With the extra `embedded`, which the image has not, so that the demo can be run from it as well.

@@ -1,6 +1,5 @@
 """A real Prometheus with the rules of deploy/, for tests."""
 
-import socket
 import subprocess
 import urllib.error
 import urllib.parse
@@ -11,6 +10,7 @@ from typing import Any
 import orjson
 
 from tests.deploy.tools import DEPLOY, load_yaml, tool
+from tests.ports import free_port
 from tests.waiting import wait_for
 
 RULES = DEPLOY / "prometheus" / "rules.yml"
@@ -43,9 +43,7 @@ class Prometheus:
             f"scrape_configs: [{{job_name: webhook-router, static_configs: [{{targets: ['{target}']}}]}}]\n",
             encoding="utf-8",
         )
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            self.address = f"127.0.0.1:{probe.getsockname()[1]}"
+        self.address = f"127.0.0.1:{free_port()}"
         self.log = (folder / "log").open("w+", encoding="utf-8")
         self.process = subprocess.Popen(
             [

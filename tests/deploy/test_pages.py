@@ -3,7 +3,6 @@
 import re
 import shlex
 import shutil
-import socket
 import subprocess
 from pathlib import Path
 from typing import NamedTuple
@@ -19,6 +18,7 @@ from consumer.embedded_postgres.server import Binaries, all_binaries
 from tests.conftest import StartPostgres
 from tests.deploy.tools import DEPLOY, DOCS, ROOT, lacking, load_yaml, run, tool
 from tests.migrations.databases import Database, brownfield_on, make_application_roles, make_brownfield
+from tests.ports import free_port
 from tests.processes import clean_environment
 from tests.waiting import wait_for
 
@@ -66,9 +66,7 @@ def test_a_page_does_what_it_says(page: str, private_postgres: StartPostgres, in
     assert len(followed) >= 4
     server = private_postgres()
     make_application_roles(server)
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = str(probe.getsockname()[1])
+    port = str(free_port())
     (tmp_path / "deploy").symlink_to(DEPLOY)
     with brownfield_on(server, owner="postgres", events=EVENTS) as database:
         script = "set -euo pipefail\n" + "".join(f"{step.script}\necho '{MARK}'\n" for step in followed)

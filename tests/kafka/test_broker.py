@@ -51,9 +51,9 @@ class TestMissing:
             conftest._prepared(1)
 
 
-def test_a_broker_does_not_outlive_its_tests(kafka: Cluster) -> None:
+def test_a_broker_does_not_outlive_its_tests(victim: Cluster) -> None:
     """Its parent is a shell that waits for our end and then kills it."""
-    (node,) = kafka.brokers
+    (node,) = victim.brokers
     assert node._supervisor is not None
     status = Path(f"/proc/{node._pid}/stat")
     if not status.exists():

@@ -17,10 +17,11 @@ from consumer.domain.kafka_facts import (
     OffsetsCommitted,
     PartitionsAssigned,
 )
-from tests.kafka.broker import Cluster, free_port
+from tests.kafka.broker import Cluster
 from tests.kafka.reader import Reader, ends, ids, lag, reading, sizes
 from tests.kafka.scene import Scene
 from tests.kafka.topics import Topics, events, unique
+from tests.ports import free_port
 
 EVENTS = sorted(f"e{number}" for number in range(100))
 

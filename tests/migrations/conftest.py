@@ -2,26 +2,35 @@
 
 import contextlib
 from collections.abc import Callable, Iterator
+from functools import partial
 
 import pytest
 
-from consumer.embedded_postgres.server import EmbeddedPostgres, find_binaries
+from consumer.embedded_postgres.server import Binaries, EmbeddedPostgres, find_binaries
 from tests.migrations.databases import Database, brownfield_on, empty_on, make_application_roles
-from tests.servers import TEST_SETTINGS, tested_majors
+from tests.servers import Server, running, tested_majors
+from tests.sharing import shared
+
+
+@contextlib.contextmanager
+def server_with_roles(binaries: Binaries) -> Iterator[Server]:
+    """A server with the roles of the application."""
+    with running(binaries) as server:
+        make_application_roles(server)
+        yield server
 
 
 @pytest.fixture(scope="session")
-def server_of_major() -> Iterator[Callable[[int], EmbeddedPostgres]]:
-    """A server of that major version with the roles of the application, started when it is first asked for."""
-    running: dict[int, EmbeddedPostgres] = {}
+def server_of_major(request: pytest.FixtureRequest) -> Iterator[Callable[[int], EmbeddedPostgres]]:
+    """The server of that major version with the roles of the application, started when it is first asked for."""
+    found: dict[int, Server] = {}
     with contextlib.ExitStack() as ending:
 
         def server(major: int) -> EmbeddedPostgres:
-            if major not in running:
-                running[major] = EmbeddedPostgres.start(binaries=find_binaries(major=major), settings=TEST_SETTINGS)
-                ending.callback(running[major].stop, "immediate")
-                make_application_roles(running[major])
-            return running[major]
+            if major not in found:
+                make = partial(server_with_roles, find_binaries(major=major))
+                found[major] = ending.enter_context(shared(request.config, make))
+            return found[major]
 
         yield server
 

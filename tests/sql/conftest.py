@@ -1,17 +1,13 @@
 """Databases with the schema applied, for tests of the SQL."""
 
+import contextlib
 from collections.abc import Callable, Iterator
 
-import psycopg
 import pytest
-from psycopg import sql
 
-from consumer.adapters.postgres.migrations.migrator import migrate
 from consumer.embedded_postgres.server import EmbeddedPostgres
-from tests.servers import empty_database_on
+from tests.servers import TEMPLATE, empty_database_on
 from tests.sql.inbox import Inbox
-
-SHARED = "schema_shared"
 
 DatabaseOn = Callable[[EmbeddedPostgres], str]
 
@@ -37,37 +33,23 @@ reset lock_timeout;
 
 
 @pytest.fixture(scope="session")
-def template_on(postgres_server: EmbeddedPostgres, schema_template: str) -> DatabaseOn:
-    """Makes a database with the schema once a server, and tells its name: copying it is much faster than migrating."""
-    made = {postgres_server.dsn()}
-
-    def template(server: EmbeddedPostgres) -> str:
-        if server.dsn() not in made:
-            with psycopg.connect(server.dsn(), autocommit=True) as connection:
-                connection.execute(sql.SQL("create database {}").format(sql.Identifier(schema_template)))
-            migrate(server.dsn(schema_template))
-            made.add(server.dsn())
-        return schema_template
-
-    return template
+def template_on() -> DatabaseOn:
+    """Tells the name of a database with the schema on one of the shared servers."""
+    return lambda server: TEMPLATE
 
 
 @pytest.fixture(scope="session")
-def shared_on(template_on: DatabaseOn) -> DatabaseOn:
-    """Makes one more database with the schema once a server, and tells its DSN."""
-    made: set[str] = set()
+def shared_on(template_on: DatabaseOn) -> Iterator[DatabaseOn]:
+    """Makes one more database with the schema once a server, and tells its DSN; each worker has its own."""
+    made: dict[str, str] = {}
+    with contextlib.ExitStack() as ending:
 
-    def shared(server: EmbeddedPostgres) -> str:
-        if server.dsn() not in made:
-            template = template_on(server)
-            with psycopg.connect(server.dsn(), autocommit=True) as connection:
-                connection.execute(
-                    sql.SQL("create database {} template {}").format(sql.Identifier(SHARED), sql.Identifier(template))
-                )
-            made.add(server.dsn())
-        return server.dsn(SHARED)
+        def shared(server: EmbeddedPostgres) -> str:
+            if server.dsn() not in made:
+                made[server.dsn()] = ending.enter_context(empty_database_on(server, template=template_on(server)))
+            return made[server.dsn()]
 
-    return shared
+        yield shared
 
 
 @pytest.fixture
