@@ -19,7 +19,11 @@ def test_polls_behind_a_transaction_pooler(database: str) -> None:
             wait_for(lambda: unrouted(db) == 0, what="an empty backlog")
         assert router.metric("webhook_router_loop_failures_total") == 0
         # A session lock would stay with the pool's session and silence the doorbell for everybody.
-        assert db.execute("select count(*) from pg_locks where locktype = 'advisory'").fetchone() == (0,)
+        held = db.execute(
+            "select count(*) from pg_locks l join pg_database d on d.oid = l.database"
+            " where l.locktype = 'advisory' and d.datname = current_database()"
+        )
+        assert held.fetchone() == (0,)
         until_routed(db)
         assert_one_message_each(db)
 

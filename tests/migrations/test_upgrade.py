@@ -22,7 +22,7 @@ LOCKS = """
     select l.relation::regclass::text as name, l.mode, l.granted, a.query
     from pg_locks l
     join pg_stat_activity a on a.pid = l.pid
-    where a.application_name = 'webhook-router migrate' and l.locktype = 'relation'
+    where a.application_name = 'webhook-router migrate' and a.datname = current_database() and l.locktype = 'relation'
       and l.relation::regclass::text in ('webhook_events', 'messages', 'conversations')
 """
 
