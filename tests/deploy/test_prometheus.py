@@ -7,6 +7,7 @@ from functools import partial
 import psycopg
 import pytest
 
+from consumer.adapters.telemetry.metrics import Metrics
 from consumer.embedded_postgres.server import EmbeddedPostgres
 from tests.deploy import service_login
 from tests.deploy.dashboard import evaluable, metrics_in, panels
@@ -25,6 +26,11 @@ class TestRules:
         """Configuration and rules are what Prometheus reads, with no lint left."""
         run([tool("promtool"), "check", "config", "--lint-fatal", CONFIG])
         run([tool("promtool"), "check", "rules", "--lint-fatal", RULES])
+
+    def test_promtool_finds_nothing_to_criticise_in_the_metrics(self) -> None:
+        """Names, units, help texts and types are as Prometheus wants them."""
+        done = run([tool("promtool"), "check", "metrics"], stdin=Metrics().render().decode())
+        assert done.stdout + done.stderr == ""
 
     def test_cases_pass(self) -> None:
         """promtool's own test runner, over invented series."""
