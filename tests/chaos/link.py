@@ -25,6 +25,8 @@ from typing import Self
 
 TUNSETIFF = 0x400454CA
 IFF_TUN, IFF_NO_PI = 0x0001, 0x1000
+ATTEMPTS = 3
+"""Another run on this machine may have a link of the same number."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -42,24 +44,32 @@ class Link:
 
     def __init__(self, number: int = 0) -> None:
         self.namespace = f"chaos-{os.getpid()}-{number}"
-        self._number = (os.getpid() * 7 + number) % 250 + 1
-        self.address = f"10.213.{self._number}.1"
-        """Where the namespace finds us."""
-        self.inside = f"10.213.{self._number}.2"
-        """Where we find the namespace."""
+        self._number = (os.getpid() * 7 + number) % 250
         self._process: subprocess.Popen[bytes] | None = None
 
+    @property
+    def address(self) -> str:
+        """Where the namespace finds us."""
+        return f"10.213.{self._number}.1"
+
+    @property
+    def inside(self) -> str:
+        """Where we find the namespace."""
+        return f"10.213.{self._number}.2"
+
     def __enter__(self) -> Self:
-        self._process = subprocess.Popen(
-            [sys.executable, "-m", "tests.chaos.link", self.namespace, str(self._number)],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-        )
-        assert self._process.stdout is not None
-        if self._process.stdout.readline().strip() != b"up":
+        for _ in range(ATTEMPTS):
+            self._process = subprocess.Popen(
+                [sys.executable, "-m", "tests.chaos.link", self.namespace, str(self._number)],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+            )
+            assert self._process.stdout is not None
+            if self._process.stdout.readline().strip() == b"up":
+                return self
             self.__exit__(None, None, None)
-            raise OSError("no network namespace or TUN device can be made here")
-        return self
+            self._number = (self._number + 1) % 250
+        raise OSError("no network namespace or TUN device can be made here")
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
