@@ -29,9 +29,10 @@ run: $(READY)  ## embedded Postgres, a live feed of sample events, the service; 
 WORKERS ?= 4
 PARALLEL = $(if $(or $(filter 0,$(WORKERS)),$(findstring no:xdist,$(PYTEST_ARGS))),,-n $(WORKERS))
 
-test: $(READY) tools  ## all tests, on real servers; what cannot be had here is skipped, with the reason
+test: $(READY) tools  ## all tests, on real servers (what cannot be had is skipped); some: make test PYTEST_ARGS='tests/sql -k reply'
 	$(BIN)/python -m pytest $(PARALLEL) $(PYTEST_ARGS)
 
+# One test needs no make: .venv/bin/python -m pytest tests/unit/test_lag.py::test_name
 test-unit: $(READY)  ## the tests that need no server and no tools, in seconds
 	$(BIN)/python -m pytest tests/unit $(PYTEST_ARGS)
 

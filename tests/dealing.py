@@ -23,22 +23,21 @@ FOR_EACH_WORKER = {
 FIRST = (
     "tests/deploy/test_pages.py::test_pg_cron",
     "tests/deploy/test_packaging.py",
-    "tests/kafka/test_faults.py::TestFaults::test_the_broker_goes_away",
     "tests/kafka/test_scale_out.py",
+    "tests/sql/test_convergence.py",
+    "tests/kafka/test_faults.py",
     "tests/deploy/test_prometheus.py",
     "tests/kafka/test_try_out.py",
-    "tests/kafka/test_faults.py",
+    "tests/deploy/test_pages.py",
     "tests/perf",
     "tests/kafka",
+    "tests/sql/test_plans.py",
     "tests/abuse",
-    "tests/bad_input",
-    "tests/sql/test_convergence.py",
     "tests/acceptance",
+    "tests/bad_input",
     "tests/deploy",
 )
 """What takes long, in the order in which it begins: beginnings of node ids. What comes last should be short."""
-
-
 TOGETHER = ("tests/kafka/test_try_out.py",)
 """Modules whose tests must not run beside each other: they use the same file."""
 
