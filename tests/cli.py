@@ -12,7 +12,7 @@ from consumer.domain.errors import ConsumerError
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Ran:
-    """What a command has said and how it ended; `error` is what `main` would make a line and an exit code of."""
+    """The output of a command and how it ended; `error` is what `main` would turn into a line and an exit code."""
 
     code: int
     out: str

@@ -23,7 +23,7 @@ from tests.servers import (
 )
 from tests.sharing import INPUT, Sharing, is_worker, shared, tell_groups, temporary_files_in_memory
 
-# How long an example takes says more about the machine than about the code.
+# How long an example takes depends more on the machine than on the code.
 settings.register_profile("unhurried", settings(), deadline=None)
 settings.load_profile("unhurried")
 
@@ -83,7 +83,7 @@ def postgres_server(request: pytest.FixtureRequest) -> Iterator[Server]:
 
 @pytest.fixture(scope="session")
 def postgres_oldest(request: pytest.FixtureRequest) -> Iterator[Server]:
-    """The oldest Postgres to be had, shared as `postgres_server` is, and the same server when there is but one."""
+    """The oldest Postgres available, shared as `postgres_server` is, and the same server when there is only one."""
     if oldest_binaries() == newest_binaries():
         yield request.getfixturevalue("postgres_server")
     else:

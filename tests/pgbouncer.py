@@ -22,12 +22,12 @@ def installed() -> str | None:
 
 
 def namespace() -> list[str]:
-    """What its command begins with: it refuses to run as root, and a user of a namespace of its own is enough."""
+    """The beginning of its command: it refuses to run as root, and a user namespace of its own is enough."""
     return ["unshare", "--user", "--map-user=1000"] if os.geteuid() == 0 else []
 
 
 def find_pgbouncer() -> str:
-    """The program; skips the test where it is not installed, which with CI=true is a failure."""
+    """The program; skips the test where it is not installed, or fails it with CI=true."""
     found = installed()
     if found is None:
         reason = "pgbouncer is not installed (Debian: apt install pgbouncer)"

@@ -56,7 +56,7 @@ class Router:
             return error.code, error.read().decode()
 
     def metric(self, name: str, **labels: str) -> float:
-        """The sum of a series' samples with these labels; 0 when there is none."""
+        """The sum of the series of this name with these labels; 0 when there is none."""
         total = 0.0
         for line in self.get("/metrics")[1].splitlines():
             series, _, value = line.rpartition(" ")
@@ -85,7 +85,7 @@ class Router:
 
 @contextlib.contextmanager
 def running(dsn: str, *flags: str, env: Mapping[str, str] | None = None) -> Iterator[Router]:
-    """A service that is killed in the end, if the test has not stopped it before."""
+    """A service that is killed at the end, unless the test has stopped it before."""
     router = Router(dsn, *flags, env=env)
     try:
         yield router
@@ -105,7 +105,7 @@ def clean_environment() -> dict[str, str]:
 def command(
     *arguments: str, dsn: str | None = None, stdin: str | None = None, env: Mapping[str, str] | None = None
 ) -> subprocess.CompletedProcess[str]:
-    """Runs `webhook-router …` to its end; `env` comes over a clean environment."""
+    """Runs `webhook-router …` to its end; `env` is added to a clean environment."""
     env = {**clean_environment(), **(env or {})}
     if dsn is not None:
         env["WEBHOOK_ROUTER_DATABASE_URL"] = dsn

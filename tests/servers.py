@@ -43,12 +43,12 @@ def running(binaries: Binaries) -> Iterator[Server]:
     try:
         yield server
     finally:
-        server.stop("immediate")  # the data go as well, so there is nothing to bring into order
+        server.stop("immediate")  # the data are deleted as well, so an orderly shutdown is pointless
 
 
 @functools.cache
 def newest_binaries() -> Binaries:
-    """The newest Postgres to be had, or the major version that WEBHOOK_ROUTER_TEST_PG_MAJOR names."""
+    """The newest Postgres available, or the major version that WEBHOOK_ROUTER_TEST_PG_MAJOR names."""
     wanted = os.environ.get("WEBHOOK_ROUTER_TEST_PG_MAJOR")
     if wanted:
         return find_binaries(major=int(wanted))
@@ -57,7 +57,7 @@ def newest_binaries() -> Binaries:
 
 @functools.cache
 def oldest_binaries() -> Binaries:
-    """The oldest supported Postgres to be had; may be the same as the newest."""
+    """The oldest supported Postgres available; may be the same as the newest."""
     return min(all_binaries(), key=lambda binaries: binaries.major, default=None) or find_binaries()
 
 
@@ -70,10 +70,10 @@ def tested_majors() -> list[int]:
 
 @contextlib.contextmanager
 def empty_database_on(server: EmbeddedPostgres, *, template: str = "template1") -> Iterator[str]:
-    """The DSN of a new database with a name of its own, dropped in the end whoever is still connected."""
+    """The DSN of a new database with a name of its own, dropped at the end even if someone is still connected."""
     name = f"test_{uuid.uuid4().hex}"
     create = sql.SQL("create database {} template {}").format(sql.Identifier(name), sql.Identifier(template))
-    if server.major >= 15:  # an older one knows no other way
+    if server.major >= 15:  # an older one has no choice
         create += sql.SQL(" strategy file_copy")  # half the work of wal_log, where files are in memory
     with psycopg.connect(server.dsn(), autocommit=True) as connection:
         connection.execute(create)

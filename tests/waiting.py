@@ -25,7 +25,7 @@ def wait_for(predicate: Callable[[], T], *, timeout: float = PATIENCE, what: str
 async def await_for(
     predicate: Callable[[], Awaitable[T]], *, timeout: float = PATIENCE, what: str = "the condition"
 ) -> T:
-    """As `wait_for`, for an async question; the loop runs on meanwhile. A question that hangs fails the same way."""
+    """As `wait_for`, for an async question; the loop runs on meanwhile. A question that hangs fails in the same way."""
     answer: T | None = None
     try:
         async with asyncio.timeout(timeout):

@@ -1,4 +1,4 @@
-"""A server with the roles of an application, and a database that is worth attacking."""
+"""A server with the roles of an application, and a database to attack."""
 
 import contextlib
 from collections.abc import Iterator
@@ -33,7 +33,7 @@ def abused_server() -> Iterator[Server]:
 
 
 class Target:
-    """A database, as different people see it."""
+    """A database, as different roles see it."""
 
     def __init__(self, server: Server, name: str) -> None:
         self._server = server
@@ -55,7 +55,7 @@ class Target:
         return self._server.dsn(self._name)
 
     def counts(self) -> dict[str, int]:
-        """Rows of each table, which says that the table is there."""
+        """Number of rows of each table, which also shows that the table exists."""
         with self.connect() as owner:
             return {
                 table: owner.execute(sql.SQL("select count(*) from {}").format(sql.SQL(table))).fetchall()[0][0]
@@ -91,7 +91,7 @@ def target(abused_server: Server) -> Iterator[Target]:
 
 @pytest.fixture(scope="session")
 def fortress(abused_server: Server) -> Iterator[Target]:
-    """One for all attacks that must be refused, and is looked at in the end."""
+    """One for all attacks that must be refused; it is checked at the end."""
     with _target(abused_server) as target:
         before = target.counts()
         yield target

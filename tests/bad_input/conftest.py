@@ -1,4 +1,4 @@
-"""A running service, and the question whether anything has disturbed it."""
+"""A running service, and a check whether anything has disturbed it."""
 
 import contextlib
 import itertools
@@ -81,5 +81,5 @@ def _service(postgres_server: EmbeddedPostgres, schema_template: str) -> Iterato
 
 @pytest.fixture
 def service(_service: Service) -> Service:
-    """One service for all cases: whatever one of them breaks, the next one finds."""
+    """One service for all cases: what one of them breaks, the next one finds."""
     return _service

@@ -41,7 +41,7 @@ def main() -> int:
         only=tuple(given.fault),
         kafka=not given.no_kafka,
     )
-    logging.getLogger("aiokafka").setLevel(logging.CRITICAL)  # its complaints about broken brokers are no news here
+    logging.getLogger("aiokafka").setLevel(logging.CRITICAL)  # its complaints about broken brokers are expected here
     report = drive(options)
     sys.stdout.write(report.markdown())
     if given.report is not None:

@@ -20,7 +20,7 @@ TEMPLATE = "chaos_template"
 
 
 def require(needs: str) -> None:
-    """Skips where the fault cannot be made, and fails where it should be possible: in CI."""
+    """Skips the test where the fault cannot be made; in CI, where it should be possible, fails it."""
     reason = possible(needs)
     if reason is None:
         return
@@ -35,7 +35,7 @@ def _leave_out(reason: str) -> NoReturn:
 
 @pytest.fixture(scope="session")
 def chaos_link() -> Iterator[Link | None]:
-    """A way to the server that can be cut; None where namespaces are forbidden."""
+    """A route to the server that can be cut; None where namespaces are forbidden."""
     with contextlib.ExitStack() as stack:
         link: Link | None = None
         with contextlib.suppress(OSError):

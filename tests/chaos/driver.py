@@ -1,4 +1,4 @@
-"""A run: several replicas, producers that never stop, and one fault after the other, as a seed has it."""
+"""A run: several replicas, producers that never stop, and one fault after another, in an order given by a seed."""
 
 import contextlib
 import random
@@ -29,7 +29,7 @@ RECOVERY = 180.0
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Options:
-    """What a run is asked for."""
+    """The options of a run."""
 
     seed: int
     minutes: float
@@ -42,7 +42,7 @@ class Options:
 
     @property
     def command(self) -> str:
-        """What makes the same run again."""
+        """The command that repeats the run."""
         more = f" --events {self.events}" if self.events else ""
         more += f" --rate {self.rate:g}" if self.rate != Options(seed=0, minutes=0).rate else ""
         more += "".join(f" --fault {name}" for name in self.only)
@@ -62,7 +62,7 @@ class Step:
 
 
 def course(seed: int, faults: Sequence[Fault]) -> Iterator[Step]:
-    """The faults of a run, without end: each once in every round, in an order of its own, some together."""
+    """The endless sequence of a run's faults: each once a round, in a new order, some in pairs."""
     chance = random.Random(f"{seed} course")
     while True:
         deck = list(faults)
@@ -79,7 +79,7 @@ def course(seed: int, faults: Sequence[Fault]) -> Iterator[Step]:
 
 @dataclass(slots=True, kw_only=True)
 class Run:
-    """What is going on."""
+    """The state of a run."""
 
     scene: Scene
     report: Report
@@ -87,7 +87,7 @@ class Run:
     begun: float = field(default_factory=time.monotonic)
 
     def say(self, text: str) -> None:
-        """A line about the course of things."""
+        """Writes a line about the progress."""
         seconds = time.monotonic() - self.begun
         done = sum(producer.delivered for producer in self.producers)
         sys.stderr.write(f"{seconds:7.1f} s  {done:>9,} deliveries  {text}\n")
@@ -98,7 +98,7 @@ class Run:
         return [] if kafka is None else self.scene.ledger.latest(kafka.topic)
 
     def step(self, step: Step) -> None:
-        """Makes a fault, ends it, and waits for the recovery."""
+        """Injects a fault, ends it, and waits for the recovery."""
         name = step.first.name + (f" + {step.second.name}" if step.second else "")
         self.say(name)
         entry = self.report.fault(step.first)
@@ -111,7 +111,7 @@ class Run:
                 if step.second is not None:
                     self._beside(both, step.second)
                 time.sleep(step.seconds)
-        except (AssertionError, OSError, psycopg.Error) as error:  # the moment for it did not come: say so, and go on
+        except (AssertionError, OSError, psycopg.Error) as error:  # the condition for it never arose: say so, and go on
             entry.not_made += 1
             self.report.remarks.append(f"{name}: {str(error)[:300]}")
             self.say(f"not made: {str(error)[:300]}")
@@ -131,7 +131,7 @@ class Run:
             self.report.remarks.append(f"{second.name}, beside another: {str(error)[:300]}")
 
     def _supervise(self) -> None:
-        """What a supervisor does: starts a replica that has ended. It should have nothing to do."""
+        """Restarts replicas that have ended, as a supervisor does; there should be none."""
         for replica in list(self.scene.replicas):
             if not replica.alive:
                 said = str(replica.lines[-1:])[:500]
@@ -179,7 +179,7 @@ def drive(options: Options) -> Report:
 
 
 def _faults(run: Run, options: Options) -> list[Fault]:
-    """Those that are wanted and can be made here; the report says why the others cannot."""
+    """The faults that are wanted and can be made here; the report says why the others cannot."""
     missing = {needs: possible(needs) for needs in {f.needs for f in FAULTS.values() if f.needs} - {"kafka"}}
     missing["kafka"] = _kafka(run.scene) if options.kafka else "the run was asked to go without Kafka"
     for obstacle in filter(None, missing.values()):
@@ -200,7 +200,7 @@ def _judge(run: Run, watcher: Watcher) -> None:
     scene, report = run.scene, run.report
     recovery, _ = until_caught_up(scene.database.dsn, latest=run.latest, timeout=RECOVERY)
     if scene.kafka is not None:
-        with contextlib.suppress(AssertionError):  # what has not been read by now is found lost
+        with contextlib.suppress(AssertionError):  # the verdict counts what has not been read by now as lost
             scene.kafka.until_done()
     run.say(f"the last event was routed {recovery:.2f} s after the last producer")
     report.seconds = round(time.monotonic() - run.begun, 1)
@@ -216,7 +216,7 @@ def _judge(run: Run, watcher: Watcher) -> None:
 
 
 def _kafka(scene: Scene) -> str | None:
-    """Gives the scene a cluster; why not, where there can be none."""
+    """Gives the scene a cluster; where that is impossible, returns the reason."""
     try:
         cluster = broker.prepare(3, settings=SETTINGS)
     except KafkaUnavailable as missing:

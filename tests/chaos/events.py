@@ -13,7 +13,7 @@ REFUSED = "refused by the application"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Event:
-    """One event as its provider knows it. However often it is delivered, it is told the same."""
+    """One event as its provider knows it: the same in every delivery."""
 
     channel: str
     event_id: str
@@ -26,14 +26,14 @@ class Event:
 
     @property
     def faulty(self) -> bool:
-        """Whether it cannot be routed, through a cause of its own."""
+        """Whether it cannot be routed, for a reason in the event itself."""
         return self.content.startswith(REFUSED)
 
 
 def made(seed: int | str, *, prefix: str, authors: int = 2000, faulty: float = 0.0005) -> Iterator[Event]:
-    """Events without end; the same arguments give the same ones.
+    """An endless sequence of events; the same arguments give the same events.
 
-    Their times jump back and forth over two days, most come from few authors, some are comments that nobody signed.
+    Their times jump back and forth over two days, most come from a few authors, some are anonymous comments.
     """
     chance = random.Random(f"{seed} {prefix}")
     number = 0

@@ -1,4 +1,4 @@
-"""A Kafka cluster of a scene: a topic, its producer, its group, and what faults do to them."""
+"""Kafka in a scene: a topic, its producer, its group, and what faults do to them."""
 
 import asyncio
 import contextlib
@@ -77,14 +77,14 @@ class Kafka:
 
     @contextlib.contextmanager
     def quiet(self) -> Iterator[None]:
-        """No producer sends meanwhile, and everything sent before is done with."""
+        """Meanwhile no producer sends, and everything sent before has been processed."""
         with self._quiet:
             self.until_done()
             self._drop()
             yield
 
     def send(self, events: Sequence[Event], *, held: bool = False) -> None:
-        """Returns when all are acknowledged and in the ledger; `held` by whoever has made it `quiet`."""
+        """Returns when all are acknowledged and in the ledger; `held`: the caller has made it `quiet`."""
         with contextlib.nullcontext() if held else self._quiet:
             self._ask(self._send(events))
 
@@ -118,7 +118,7 @@ class Kafka:
     # --- The group ---
 
     def committed(self) -> dict[str, Mapping[int, int]]:
-        """As the watcher wants it."""
+        """The committed offsets, in the watcher's form."""
         return {self.topic: self._ask(self._topics.committed(self.group, self.topic))}
 
     def until_done(self, timeout: float = PATIENCE) -> None:
@@ -145,7 +145,7 @@ class Kafka:
         return next(broker for broker in self.cluster.brokers if broker.node == node)
 
     def expire(self) -> None:
-        """Deletes every record, as retention does, and puts the group where nothing is any more. It must be empty."""
+        """Deletes every record, as retention does, and sets the offsets of the empty group to expired ones."""
 
         async def delete() -> None:
             ends = await self._topics.ends(self.topic)
@@ -172,7 +172,7 @@ class Kafka:
                 time.sleep(0.5)
 
     def visit(self, seconds: float) -> None:
-        """A member joins the group, reads nothing, and leaves without committing anything."""
+        """A member joins the group and leaves it without reading or committing anything."""
 
         async def come_and_go() -> None:
             consumer = make_consumer(
@@ -209,7 +209,7 @@ async def _admin(bootstrap: str) -> Any:
 
 
 def record_of(event: Event) -> dict[str, Any]:
-    """As the JSON schema of the topic has it."""
+    """The event in the form of the topic's JSON schema."""
     return {
         "channel": event.channel,
         "type": event.type,

@@ -1,6 +1,6 @@
 """The account of every event, kept outside the system, and the verdict: the database compared with it.
 
-The ledger is a file of SQLite that nothing of the system can reach. An event is entered before it is sent for the first
+The ledger is a SQLite file that no part of the system can reach. An event is entered before it is sent for the first
 time, acknowledged when the producer's call has returned, and counted each time it is delivered.
 """
 
@@ -68,7 +68,7 @@ class Ledger:
         self._file.executescript(f"pragma journal_mode = wal; pragma synchronous = off; {SCHEMA}")
 
     def close(self) -> None:
-        """Ends it; the file stays."""
+        """Closes it; the file stays."""
         self._file.close()
 
     def enter(self, events: Iterable[Event]) -> None:
@@ -98,7 +98,7 @@ class Ledger:
             self._file.executemany("insert or replace into records values (?, ?, ?, ?, ?)", rows)
 
     def forget_records(self, topic: str) -> None:
-        """The topic was deleted: its offsets mean nothing any more."""
+        """The topic was deleted: its offsets have lost their meaning."""
         with self._lock:
             self._file.execute("delete from records where topic = ?", (topic,))
 
@@ -194,7 +194,7 @@ class Verdict:
 
     @property
     def violations(self) -> dict[str, int]:
-        """The lines that should be 0 and are not."""
+        """The counts that should be 0 and are not."""
         return {name: count for name, count in asdict(self).items() if name in MUST_BE_ZERO and count}
 
 
@@ -261,7 +261,7 @@ PARKED = "select count(*) from public.webhook_events where routed_at is null and
 def verdict(
     ledger: Ledger, connection: psycopg.Connection, *, unrouted_again: int = 0, behind: int = 0, offsets_ahead: int = 0
 ) -> tuple[Verdict, dict[str, Sequence[object]]]:
-    """Compares the database with the ledger, once nothing is under way any more.
+    """Compares the database with the ledger, once nothing is in flight.
 
     Args:
         ledger: what was sent.

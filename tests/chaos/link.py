@@ -1,8 +1,8 @@
-"""A network of our own between a replica and the database: latency, loss, and a cut that nobody is told of.
+"""A network of our own between a replica and the database: latency, loss, and an unannounced cut.
 
 The replica runs in a network namespace whose only way out is a TUN device; another one is on our side, and the process
-started here carries the packets between the two, late, or not at all. That is more than a proxy could do, which would
-answer for the other side, and needs neither netem nor a firewall, which kernels may lack.
+started here carries the packets between the two, late, or not at all. A proxy could not do that, since
+it answers in place of the other side; and neither netem nor a firewall is needed, which a kernel may lack.
 
 Run as a program it is that process: `python -m tests.chaos.link NAME NUMBER`, with orders as JSON lines on its input.
 """
@@ -31,7 +31,7 @@ ATTEMPTS = 3
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Weather:
-    """What becomes of packets; times in seconds, loss from 0 to 1."""
+    """What happens to packets; times in seconds, loss from 0 to 1."""
 
     delay: float = 0.0
     jitter: float = 0.0
@@ -40,7 +40,7 @@ class Weather:
 
 
 class Link:
-    """A namespace and its way out, for as long as the `with` block."""
+    """A namespace and its route to us, for the duration of the `with` block."""
 
     def __init__(self, number: int = 0) -> None:
         self.namespace = f"chaos-{os.getpid()}-{number}"
@@ -49,12 +49,12 @@ class Link:
 
     @property
     def address(self) -> str:
-        """Where the namespace finds us."""
+        """Our address, seen from the namespace."""
         return f"10.213.{self._number}.1"
 
     @property
     def inside(self) -> str:
-        """Where we find the namespace."""
+        """The namespace's address, seen from here."""
         return f"10.213.{self._number}.2"
 
     def __enter__(self) -> Self:
@@ -80,11 +80,11 @@ class Link:
 
     @property
     def prefix(self) -> tuple[str, ...]:
-        """What a command begins with that is to run in the namespace."""
+        """The beginning of a command that is to run in the namespace."""
         return ("ip", "netns", "exec", self.namespace)
 
     def set(self, weather: Weather) -> None:
-        """From now on."""
+        """Applies from now on."""
         assert self._process is not None
         assert self._process.stdin is not None
         order = {"delay": weather.delay, "jitter": weather.jitter, "loss": weather.loss, "cut": weather.cut}
@@ -117,7 +117,7 @@ def _connect(namespace: str, number: int) -> tuple[int, int]:
 
 
 def _carry(near: int, far: int) -> None:
-    """Carries packets until the end of the orders."""
+    """Carries packets until its input is closed."""
     chance = random.Random(0)
     weather = Weather()
     waiting: list[tuple[float, int, int, bytes]] = []
@@ -153,7 +153,7 @@ def _carry(near: int, far: int) -> None:
 
 
 def main(namespace: str, number: int) -> None:
-    """The process of one link. It ends with its orders, and then tidies up, whatever a terminal sends to everybody."""
+    """The process of one link. It cleans up and ends when its input is closed, and ignores a terminal's signals."""
     for number_of_signal in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number_of_signal, signal.SIG_IGN)
     try:

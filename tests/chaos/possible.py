@@ -1,4 +1,4 @@
-"""What this machine lets us do: some faults need privileges, or programs that may not be installed."""
+"""Which faults this machine permits: some need privileges, or programs that may not be installed."""
 
 import os
 import subprocess
@@ -15,7 +15,7 @@ def possible(needs: str) -> str | None:
 
 
 def excused(reason: str) -> bool:
-    """Whether a fault may be left out for this reason: in CI only where a container forbids it, and nothing helps."""
+    """Whether a fault may be left out for this reason; in CI only where a container forbids it."""
     return os.environ.get("CI") != "true" or "(root" in reason
 
 
@@ -28,7 +28,7 @@ def faketime() -> Path | None:
 
 
 def in_other_time(offset: str) -> dict[str, str]:
-    """The environment of a process whose clock is off, such as "+1d"; its monotonic clock goes on as it is."""
+    """The environment of a process whose clock is off, such as "+1d"; its monotonic clock is unchanged."""
     library = faketime()
     assert library is not None
     return {

@@ -15,7 +15,7 @@ from tests.chaos.faults import Fault
 
 @dataclass(slots=True, kw_only=True)
 class FaultReport:
-    """What became of one fault; recoveries are in seconds from its end until everything was routed."""
+    """The outcome of one fault; recoveries are in seconds from its end until everything was routed."""
 
     text: str
     tried: int = 0
@@ -63,7 +63,7 @@ class Report:
 
     @property
     def passed(self) -> bool:
-        """Whether the ledger has found nothing, and every fault was recovered from."""
+        """Whether the ledger has found nothing wrong and the system has recovered from every fault."""
         return not self.violations and all(entry.survived == entry.tried for entry in self.faults.values())
 
     def json(self) -> str:
@@ -72,7 +72,7 @@ class Report:
 
     @classmethod
     def read(cls, file: Path) -> Self:
-        """One that `json` has written."""
+        """Reads what `json` has written."""
         told: dict[str, Any] = json.loads(file.read_text())
         told["faults"] = {name: FaultReport(**entry) for name, entry in told["faults"].items()}
         return cls(**told)
@@ -133,12 +133,12 @@ BEGIN, END = "<!-- chaos report: begin -->", "<!-- chaos report: end -->"
 
 
 def put_into(document: Path, block: str) -> None:
-    """Replaces what stands between the marks."""
+    """Replaces the text between the markers."""
     before, _, rest = document.read_text(encoding="utf-8").partition(BEGIN)
     after = rest.partition(END)[2]
     document.write_text(f"{before}{BEGIN}\n{block}{END}{after}", encoding="utf-8")
 
 
 def block_of(document: Path) -> str:
-    """What stands between the marks."""
+    """The text between the markers."""
     return document.read_text(encoding="utf-8").partition(f"{BEGIN}\n")[2].partition(END)[0]

@@ -46,7 +46,7 @@ class Kind:
 
 
 class Replica(Router):
-    """A running `webhook-router run`, perhaps in a namespace or in another time."""
+    """A running `webhook-router run`, perhaps in a namespace or with another clock."""
 
     def __init__(self, kind: Kind) -> None:
         self.kind = kind
@@ -67,7 +67,7 @@ class Replica(Router):
         return self.process.poll() is None
 
     def end(self) -> None:
-        """kill -9, if it still lives."""
+        """kill -9, if it still runs."""
         if self.alive:
             self.process.kill()
         self.process.wait()
@@ -77,7 +77,7 @@ class Replica(Router):
 
 
 class Scene:
-    """Everything of one run. `close` ends what it has started, the server excepted."""
+    """Everything of one run. `close` ends what it has started, but not the server."""
 
     def __init__(self, server: Server, database: str, folder: Path, *, link: Link | None = None) -> None:
         self.server = server
@@ -95,11 +95,11 @@ class Scene:
         self._closing = contextlib.ExitStack()
 
     def service_dsn(self) -> str:
-        """As the service connects."""
+        """The DSN of the service."""
         return self.server.dsn(self.name, SERVICE)
 
     def application_dsn(self) -> str:
-        """As edge functions connect."""
+        """The DSN of edge functions."""
         return self.server.dsn(self.name, APPLICATION)
 
     def kind(self, *flags: str, behind_pooler: bool = False, linked: bool = False, kafka: bool = False) -> Kind:
@@ -136,7 +136,7 @@ class Scene:
         return replica
 
     def again(self, replica: Replica) -> Replica:
-        """What a supervisor does with one that has ended."""
+        """Restarts a replica that has ended, as a supervisor does."""
         replica.end()
         self.replicas.remove(replica)
         return self.start(replica.kind)
@@ -150,7 +150,7 @@ class Scene:
             self.ledger.acknowledge(events)
 
     def unrouted(self) -> int:
-        """Events that wait, parked ones aside."""
+        """Number of events that wait, without parked ones."""
         return int(
             self.database.value(
                 "select count(*) from public.webhook_events where routed_at is null and parked_until is null"
@@ -166,7 +166,7 @@ class Scene:
         return [replica.lines[-5:] for replica in self.replicas]
 
     def verdict(self, **seen: int) -> Verdict:
-        """The ledger's; AssertionError with examples when it finds anything wrong."""
+        """The ledger's verdict; AssertionError with examples when it finds anything wrong."""
         with self.database.connect() as connection:
             found, examples = verdict(self.ledger, connection, **seen)
         assert not found.violations, (found.violations, examples)
@@ -179,7 +179,7 @@ class Scene:
         return self.kafka
 
     def on_close(self, end: Callable[[], object]) -> None:
-        """Has this called in the end, last come first."""
+        """Has this called at the end, in reverse order."""
         self._closing.callback(end)
 
     def enter(self, manager: contextlib.AbstractContextManager[Any]) -> Any:
@@ -187,7 +187,7 @@ class Scene:
         return self._closing.enter_context(manager)
 
     def close(self) -> None:
-        """Ends the replicas and whatever else was started."""
+        """Ends the replicas and everything else that was started."""
         for replica in self.replicas:
             replica.end()
         self._closing.close()
@@ -204,7 +204,7 @@ UPSERT = """
 
 
 def insert(connection: psycopg.Connection, events: Sequence[Event]) -> None:
-    """Straight into the table, as edge functions do: an upsert, each event once."""
+    """Inserts into the table, as edge functions do: an upsert, each event once."""
     once = list({(event.channel, event.event_id): event for event in events}.values())
     connection.execute(
         UPSERT,
@@ -223,7 +223,7 @@ def insert(connection: psycopg.Connection, events: Sequence[Event]) -> None:
 
 @contextlib.contextmanager
 def scene_on(server: Server, name: str, *, link: Link | None = None, template: str | None = None) -> Iterator[Scene]:
-    """A scene in a new database, which is dropped in the end."""
+    """A scene in a new database, which is dropped at the end."""
     if template is None:
         prepare(server, name)
     else:

@@ -45,7 +45,7 @@ class Database:
     """One database, asked by an operator: as a superuser, again and again until it answers."""
 
     def __init__(self, dsn: str) -> None:
-        # Whatever a fault makes the default.
+        # Regardless of defaults that a fault has set.
         options = "-c default_transaction_read_only=off -c statement_timeout=0 -c lock_timeout=0"
         self.dsn = make_conninfo(
             dsn,
@@ -89,7 +89,7 @@ class Database:
 def own_server(
     link: Link | None = None, *, data: Path | None = None, settings: Mapping[str, str] | None = None
 ) -> Iterator[Server]:
-    """A server for faults: with the roles of the service and of the application, and reachable through the link."""
+    """A server for faults, with the roles of the service and of the application, reachable through the link."""
     addresses = "127.0.0.1" if link is None else f"127.0.0.1,{link.address}"
     server = Server.start(
         data,

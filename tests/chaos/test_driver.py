@@ -41,13 +41,13 @@ def test_every_fault_comes_in_every_round() -> None:
 
 
 def test_every_fault_has_a_test_of_its_own() -> None:
-    """The random mix finds what nobody thought of; what a fault is about is looked at by name."""
+    """The random mix finds the unforeseen; the specific effects of a fault are checked in its own test."""
     tests = "".join(file.read_text(encoding="utf-8") for file in Path(__file__).parent.glob("test_*.py"))
     assert [name for name in FAULTS if f'"{name}"' not in tests] == []
 
 
 def test_faults_come_together_only_where_both_can_begin_and_end() -> None:
-    """Nothing asks a server that is stopped, and what must be alone is."""
+    """No fault queries a stopped server, and faults that must be alone are."""
     pairs = [step for step in itertools.islice(course(3, list(FAULTS.values())), 2_000) if step.second is not None]
     assert len(pairs) > 100
     for step in pairs:
@@ -66,7 +66,7 @@ def test_an_event_is_delivered_up_to_five_times_and_out_of_order() -> None:
 
 
 def test_a_short_run_with_faults_at_random() -> None:
-    """Several replicas, two producers, whatever the seed says: the ledger finds nothing."""
+    """Several replicas, two producers, the faults of a seed: the ledger finds nothing wrong."""
     report = drive(Options(seed=20, minutes=0.3, rate=600, kafka=False))
     assert report.passed, (report.violations, report.examples, report.remarks, report.command)
     assert report.exits == []

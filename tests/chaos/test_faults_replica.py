@@ -1,4 +1,4 @@
-"""Replicas that die, stop, or live in another time."""
+"""Replicas that die, are stopped, or have another clock."""
 
 import signal
 
@@ -27,7 +27,7 @@ def test_a_replica_that_dies_at_a_certain_spot(scene: Scene, fault: str) -> None
 
 
 def test_the_only_replica_dies(scene: Scene) -> None:
-    """Nobody else is there; its successor finds everything in the table."""
+    """There is no other; its successor finds everything in the table."""
     scene.start()
     trial(scene, "replica-killed-in-transaction")
 

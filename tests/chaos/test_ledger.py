@@ -1,4 +1,4 @@
-"""The ledger is not to be trusted before it has been seen to find what is wrong."""
+"""The ledger can be trusted only once it has been shown to find what is wrong."""
 
 import itertools
 
@@ -81,7 +81,7 @@ def test_nothing_is_wrong(routed: Scene) -> None:
     ],
 )
 def test_harm_is_found(routed: Scene, line: str, harm: str) -> None:
-    """Each thing that may not be, made by hand, even if only for a moment."""
+    """Each kind of damage, done by hand, even if only for a moment."""
     with routed.database.connect() as connection:
         connection.execute("set session_replication_role = origin")
         connection.execute(harm.encode())
@@ -90,13 +90,13 @@ def test_harm_is_found(routed: Scene, line: str, harm: str) -> None:
 
 
 def test_every_line_is_tried() -> None:
-    """Offsets apart: those are seen by the watcher."""
+    """Except offsets, which the watcher checks."""
     (parameters,) = test_harm_is_found.pytestmark  # type: ignore[attr-defined]
     assert {line for line, _ in parameters.args[1]} == MUST_BE_ZERO - {"offsets_ahead"}
 
 
 def test_the_watcher_sees_what_is_set_right_again(routed: Scene) -> None:
-    """An event that is un-routed and a conversation that is behind, both only while the run goes on."""
+    """An un-routed event and a conversation that is behind, both only during the run."""
     offsets = {"topic": {0: 2}}
     absent = next(made("ledger", prefix="absent"))
     watcher = Watcher(routed.database.dsn, routed.ledger, offsets=lambda: offsets)

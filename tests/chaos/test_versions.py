@@ -1,4 +1,4 @@
-"""A program and a schema that are not of one release, for as long as a deployment takes."""
+"""A program and a schema of different releases, as during a deployment."""
 
 from tests.chaos.faults import FAULTS
 from tests.chaos.scene import Scene
@@ -16,7 +16,7 @@ def test_this_program_on_a_later_schema(scene: Scene) -> None:
 
 
 def test_this_program_on_the_schema_before(scene: Scene) -> None:
-    """Who runs waits for whoever migrates, and says so; nothing is lost meanwhile."""
+    """A running service waits for the migration, and says so; nothing is lost meanwhile."""
 
     def missing() -> None:
         until_said(scene, MIGRATE)
@@ -28,7 +28,7 @@ def test_this_program_on_the_schema_before(scene: Scene) -> None:
 
 
 def test_who_starts_on_the_schema_before_ends(scene: Scene) -> None:
-    """With what to do, and exit code 1: a deployment that forgot to migrate is seen at once."""
+    """It says what to do and exits with 1: a deployment without its migration is noticed at once."""
     with FAULTS["schema-of-the-release-before"].on(scene):
         starting = scene.start()
         assert starting.stopped() == 1

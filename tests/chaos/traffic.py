@@ -1,4 +1,4 @@
-"""Producers: they deliver events in every way there is, up to five times each, out of order, until acknowledged."""
+"""Producers: they deliver events in every possible way, up to five times each, out of order, until acknowledged."""
 
 import contextlib
 import math
@@ -53,7 +53,7 @@ def by_application(connection: psycopg.Connection, events: Sequence[Event]) -> N
 
 
 def by_cron(connection: psycopg.Connection, events: Sequence[Event]) -> None:
-    """Inserted, and then whatever waits is routed as a cron job does."""
+    """Inserted; then everything that waits is routed, as a cron job does."""
     insert(connection, events)
     connection.execute("select public.route_unrouted_events(null, 50)")
 
@@ -101,7 +101,7 @@ class Plan:
 
 
 class Producer(threading.Thread):
-    """Delivers what a plan says, at a rate; a delivery that is not acknowledged is made again until it is."""
+    """Delivers what a plan says, at a rate; a delivery is repeated until it is acknowledged."""
 
     def __init__(self, plan: Plan, ledger: Ledger, dsn: str, *, rate: float, topic: Topic | None = None) -> None:
         super().__init__(daemon=True)
@@ -130,18 +130,18 @@ class Producer(threading.Thread):
                 break
             self._ledger.acknowledge(events)
             self.delivered += len(events)
-            # Behind after an outage, it catches up twice as fast and no faster: providers pace their retries too.
+            # After an outage it catches up at twice the rate and no faster: providers pace their retries too.
             behind = begun + self.delivered / self._rate - time.monotonic()
             self._ended.wait(max(behind, 0.5 * len(events) / self._rate))
         self._drop()
 
     def stop(self) -> None:
-        """Ends it when the delivery under way is acknowledged; one that never is, is given up in the end."""
+        """Ends it when the current delivery is acknowledged; eventually gives up on one that never is."""
         self._give_up = time.monotonic() + PATIENCE
         self._ended.set()
 
     def _deliver(self, way: Way | None, topic: Topic | None, events: Sequence[Event]) -> bool:
-        """Whether every way that was wanted has acknowledged them."""
+        """Whether all requested ways have acknowledged them."""
         assert way is not None or topic is not None
         return (way is None or self._until_done(lambda: self._to_database(way, events))) and (
             topic is None or self._until_done(lambda: topic.send(events))

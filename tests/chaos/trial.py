@@ -1,4 +1,4 @@
-"""One fault under traffic, from healthy to healthy, with the ledger's verdict in the end."""
+"""One fault under traffic, from a healthy state to a healthy state, with the ledger's verdict at the end."""
 
 import dataclasses
 import functools
@@ -18,7 +18,7 @@ RATE = 500
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class Trial:
-    """What came of it; `recovery` is in seconds from the end of the fault until everything was routed."""
+    """The outcome; `recovery` is in seconds from the end of the fault until everything was routed."""
 
     verdict: Verdict
     recovery: float
@@ -41,7 +41,7 @@ def trial(
         fault: or its name.
         hold: seconds that it is in force.
         within: seconds that the recovery may take.
-        during: called in the midst of it, e.g. to wait for what must be seen then.
+        during: called while it is in force, e.g. to wait for what must be seen then.
 
     Raises:
         AssertionError: the recovery took longer, or the ledger finds something wrong.

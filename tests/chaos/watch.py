@@ -1,4 +1,4 @@
-"""What is looked at while a run is under way: things that must not be seen even for a moment."""
+"""What is checked during a run: states that must never be visible, not even for a moment."""
 
 import contextlib
 import random
@@ -102,7 +102,7 @@ class Watcher(threading.Thread):
 def until_caught_up(
     dsn: str, *, latest: Callable[[], list[tuple[str, str]]] = list, timeout: float = 120
 ) -> tuple[float, bool]:
-    """How long it takes until everything that has arrived by now is done with; whether it was within the timeout.
+    """How long it takes to process everything that has arrived by now; and whether it was within the timeout.
 
     Args:
         dsn: of the database.

@@ -26,7 +26,10 @@ URL = broker.CACHE / "database-url"
 
 def main() -> int:
     """Starts everything, says how to use it, and runs the service until it is told to stop."""
-    for number in (signal.SIGINT, signal.SIGTERM):  # until the service looks after them; a shell may have us ignore one
+    for number in (
+        signal.SIGINT,
+        signal.SIGTERM,
+    ):  # until the service handles them; a shell may have us ignore one
         signal.signal(number, signal.default_int_handler)
     _say("starting Kafka (fetched with Maven the first time) and a Postgres of its own …")
     try:

@@ -22,7 +22,7 @@ CLUSTER_ID = "d2ViaG9vay1yb3V0ZXItMQ"
 VERSION = "4.3.1"
 USER, PASSWORD = "router", "router-secret"
 JVM = ("-Xms128m", "-Xmx256m", "-XX:TieredStopAtLevel=1", "-XX:+UseSerialGC", "-XX:-UsePerfData")
-# Java has no "die with your parent": the shell kills it as soon as the pipe to us is closed, however we ended.
+# Java cannot be told to die with its parent: the shell kills it as soon as the pipe to us is closed, however we ended.
 SUPERVISOR = '"$@" </dev/null & pid=$!; echo $pid; exec >&-; cat >/dev/null; kill -9 $pid 2>/dev/null; wait'
 POM = Path(__file__).with_name("pom.xml")
 CACHE = Path(__file__).parent.parent.parent / ".tools" / "kafka"
@@ -90,7 +90,7 @@ def java() -> str:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Certificates:
-    """Files of a small authority of our own; the same key serves broker and clients."""
+    """Files of a small certificate authority; broker and clients use the same key."""
 
     authority: Path
     certificate: Path
@@ -98,7 +98,7 @@ class Certificates:
 
     @classmethod
     def make(cls, folder: Path) -> "Certificates":
-        """Raises KafkaUnavailable without openssl."""
+        """Raises KafkaUnavailable where openssl is not installed."""
         if shutil.which("openssl") is None:
             raise KafkaUnavailable("TLS tests need openssl (Debian: apt install openssl)")
 
@@ -144,7 +144,7 @@ class Broker:
 
     def start(self) -> None:
         """Starts the process; `until_up` waits for it."""
-        own = f"-Djava.io.tmpdir={self.folder}"  # it unpacks libraries there, and does not clear away when it is killed
+        own = f"-Djava.io.tmpdir={self.folder}"  # it unpacks libraries there, and leaves them behind when it is killed
         command = [java(), *JVM, own, "-cp", f"{jars()}/*", "kafka.Kafka", str(self.folder / "server.properties")]
         with (self.folder / "server.log").open("wb") as log:
             self._supervisor = subprocess.Popen(
@@ -339,7 +339,7 @@ def _properties(broker: Broker, voters: str, count: int, certificates: Certifica
 
 @contextlib.contextmanager
 def running(count: int = 1, *, secured: bool = False, settings: Mapping[str, str] | None = None) -> Iterator[Cluster]:
-    """A cluster for as long as the statement; see `prepare`."""
+    """A cluster for the duration of the `with` block; see `prepare`."""
     cluster = prepare(count, secured=secured, settings=settings)
     try:
         cluster.start()

@@ -83,7 +83,7 @@ def three_brokers() -> Iterator[Cluster]:
 
 @pytest_asyncio.fixture
 async def scene(kafka: Cluster) -> AsyncIterator[Scene]:
-    """Six partitions, nobody has read them yet."""
+    """A topic of six partitions that has not been read yet."""
     topics = Topics(kafka.bootstrap)
     topic = await topics.create(unique("events"))
     yield Scene(topics=topics, topic=topic, dead=f"{topic}.dead")

@@ -1,4 +1,4 @@
-"""A server for counting: nothing runs on it that would add to the counts, and it says what it is asked."""
+"""A server for counting: nothing else runs on it that would add to the counts."""
 
 from collections.abc import Iterator
 

@@ -1,4 +1,4 @@
-"""Every fault by its name: how it is made, and how it ends. Importing a module here enters its faults into FAULTS."""
+"""All faults by name: how each begins and ends. Importing a module here registers its faults in FAULTS."""
 
 from tests.chaos.faults import brokers, disk, network, replicas, schema, server, sessions, statements
 from tests.chaos.faults.fault import FAULTS, Fault

@@ -1,4 +1,4 @@
-"""What the courses of faults are made of."""
+"""Building blocks of the courses of faults."""
 
 import contextlib
 import threading
@@ -21,7 +21,7 @@ REPLICAS = "application_name like 'replica-%'"
 
 @contextlib.contextmanager
 def session(scene: Scene, *statements: str) -> Iterator[psycopg.Connection]:
-    """A session of an operator in a transaction that has run these statements; rolled back in the end."""
+    """An operator's session in a transaction that has run these statements; rolled back at the end."""
     with contextlib.closing(operator(scene.database)) as connection:
         for statement in statements:
             connection.execute(statement.encode())
@@ -31,7 +31,7 @@ def session(scene: Scene, *statements: str) -> Iterator[psycopg.Connection]:
 
 
 def operator(database: Database, patience: float = 60) -> psycopg.Connection:
-    """A connection with transactions, as soon as there is one to be had."""
+    """A connection with transactions, as soon as one can be made."""
     deadline = time.monotonic() + patience
     while True:
         try:
@@ -44,7 +44,7 @@ def operator(database: Database, patience: float = 60) -> psycopg.Connection:
 
 @contextlib.contextmanager
 def meanwhile(action: Callable[[], object], *, every: float) -> Iterator[None]:
-    """Does something again and again, beside whatever else happens; errors of the database are part of the day."""
+    """Repeats something in the background; errors of the database are expected."""
     ended = threading.Event()
 
     def repeat() -> None:
@@ -71,7 +71,7 @@ def routing(scene: Scene, condition: str) -> list[tuple[int, str]]:
 
 
 def of_session(scene: Scene, application_name: str) -> Replica | None:
-    """The replica that a session belongs to."""
+    """The replica to which a session belongs."""
     return next((r for r in scene.replicas if r.alive and r.kind.name == application_name), None)
 
 
@@ -103,7 +103,7 @@ def gate_closed(scene: Scene) -> Iterator[None]:
 
 
 def setting(scene: Scene, name: str, value: str | None) -> None:
-    """For all sessions of the database that begin from now on; None takes it back."""
+    """Sets it for all sessions of the database that begin from now on; None resets it."""
     target = sql.Identifier(scene.name)
     with contextlib.closing(operator(scene.database)) as connection:
         connection.autocommit = True
@@ -117,7 +117,7 @@ def setting(scene: Scene, name: str, value: str | None) -> None:
 
 @contextlib.contextmanager
 def with_setting(scene: Scene, name: str, value: str) -> Iterator[None]:
-    """The service and the application get it with their next session, which is now."""
+    """Sets it, and ends the sessions of the service and the application, so that their next ones have it."""
     setting(scene, name, value)
     try:
         scene.database.terminate(f"({REPLICAS} or application_name = 'application')")
@@ -128,5 +128,5 @@ def with_setting(scene: Scene, name: str, value: str) -> Iterator[None]:
 
 
 def any_replica(scene: Scene) -> Replica:
-    """One that lives; waits for one."""
+    """A live replica; waits until there is one."""
     return scene.chance.choice(wait_for(lambda: [r for r in scene.replicas if r.alive], what="a replica"))

@@ -1,4 +1,4 @@
-"""A disk that is full, and then is not."""
+"""A disk that fills up, and then has room again."""
 
 import contextlib
 import os
@@ -31,15 +31,15 @@ def small_disk(folder: Path) -> Iterator[Path]:
 
 
 def fill(folder: Path) -> None:
-    """Makes it no larger than what is in it."""
+    """Shrinks it to its contents."""
     while True:
         room = os.statvfs(folder)
-        with contextlib.suppress(subprocess.CalledProcessError):  # it has grown meanwhile, and cannot be made smaller
+        with contextlib.suppress(subprocess.CalledProcessError):  # it has grown meanwhile and cannot be shrunk that far
             return _resize(folder, str((room.f_blocks - room.f_bfree) * room.f_frsize))
 
 
 def make_room(folder: Path) -> None:
-    """There is room again."""
+    """Makes room again."""
     _resize(folder, ROOM)
 
 
@@ -103,7 +103,7 @@ def disk_full_log(scene: Scene) -> Iterator[None]:
 
 
 def _serves(server: Server) -> bool:
-    """Whether it answers; it is started where it has given up trying by itself."""
+    """Whether the server answers; starts it if it has given up."""
     if not server.running:
         server.restart()
     try:

@@ -1,8 +1,8 @@
 """What a fault is.
 
-A course is a generator: up to its `yield` it makes the fault, after it it ends it. What lies between is the caller's
-business: a second in a test, up to half a minute in the driver. A course leaves as many replicas as it found, and waits
-for facts, never for time.
+A course is a generator: it injects the fault before its `yield` and ends it afterwards. The caller decides how long the
+fault lasts: a second in a test, up to half a minute in the driver. A course leaves as many replicas as it found, and
+waits for facts, never for time.
 """
 
 import contextlib
@@ -32,7 +32,7 @@ class Fault:
     """Whether it stops what others need to begin or to end, so that nothing else may happen meanwhile."""
 
     def on(self, scene: Scene) -> contextlib.AbstractContextManager[None]:
-        """The fault, in force for as long as the `with` block; it ends however that ends."""
+        """The fault, in force for the duration of the `with` block, however that ends."""
         return _in_force(self.course(scene))
 
     def may_contain(self, other: "Fault") -> bool:
@@ -63,7 +63,7 @@ def fault(
     asks_server: bool = True,
     alone: bool = False,
 ) -> Callable[[Course], Course]:
-    """Enters a course under its name."""
+    """Registers a course under its name."""
 
     def enter(course: Course) -> Course:
         assert name not in FAULTS

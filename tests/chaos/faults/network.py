@@ -1,4 +1,4 @@
-"""A network that is slow, loses packets, or is simply not there any more."""
+"""A network that is slow, loses packets, or is gone."""
 
 from collections.abc import Iterator
 

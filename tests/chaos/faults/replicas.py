@@ -1,4 +1,4 @@
-"""Replicas that die, stop, or live in another time."""
+"""Replicas that die, are stopped, or have another clock."""
 
 import signal
 from collections.abc import Iterator

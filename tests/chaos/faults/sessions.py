@@ -1,4 +1,4 @@
-"""Sessions that are ended, cancelled, kept, or not to be had."""
+"""Sessions that are ended, cancelled, held open, or unavailable."""
 
 import contextlib
 from collections.abc import Iterator

@@ -1,4 +1,4 @@
-"""Statements that time out, wait, collide, or see the past."""
+"""Statements that time out, wait, conflict, or use an old snapshot."""
 
 import time
 from collections.abc import Iterator
@@ -39,7 +39,7 @@ def lock_timeout(scene: Scene) -> Iterator[None]:
 @fault("deadlock", "the application locks the latest conversations in the wrong order")
 def deadlock(scene: Scene) -> Iterator[None]:
     def cross() -> None:
-        # It detects late, so that the service is the victim.
+        # It detects deadlocks late, so that the service is the victim.
         with session(scene, "set local deadlock_timeout = '5s'") as connection:
             for (conversation,) in connection.execute(
                 """select id from (select id from public.conversations order by updated_at desc limit 40) v
