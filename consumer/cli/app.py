@@ -1,4 +1,4 @@
-"""The command line: one module a group of commands, one place that turns errors into lines and exit codes.
+"""The command line: one module a command, one place that turns errors into lines and exit codes.
 
 Exit codes: 0 done, 1 the check or the work failed, 2 wrong usage or configuration.
 """
@@ -10,7 +10,8 @@ from typing import Annotated
 
 import typer
 
-from consumer.cli import operations, produce, service
+from consumer.cli import audit, demo, ingest, migrate, parked, produce, reconcile, run, show_config, sql, status
+from consumer.cli.runtime import open_standard_streams
 from consumer.domain.errors import ConsumerError, Misconfigured
 
 app = typer.Typer(
@@ -22,9 +23,17 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
     help="Routes incoming webhook messages from one Postgres table (or a Kafka topic) into conversations.",
 )
-service.register(app)
-operations.register(app)
-produce.register(app)
+app.command()(run.run)
+app.command()(reconcile.reconcile)
+app.command()(demo.demo)
+app.command("config")(show_config.show_config)
+app.command()(migrate.migrate)
+app.command()(audit.audit)
+app.command()(ingest.ingest)
+app.command("sql")(sql.run)
+app.add_typer(parked.commands, name="dead-letters")
+app.command()(status.status)
+app.command()(produce.produce)
 
 
 def _version(wanted: bool) -> None:  # noqa: FBT001 - typer's callback
@@ -55,13 +64,3 @@ def main() -> None:
             raise
         sys.stderr.write(f"webhook-router: {error}\n")
         sys.exit(2 if isinstance(error, Misconfigured) else 1)
-
-
-def open_standard_streams() -> None:
-    """Opens what the caller has closed, on nothing: a socket that got one of these numbers would be written to."""
-    for number, name in enumerate(("stdin", "stdout", "stderr")):
-        try:
-            os.fstat(number)
-        except OSError:
-            os.open(os.devnull, os.O_RDWR)  # the lowest number that is free
-            setattr(sys, name, os.fdopen(number, "r" if number == 0 else "w", closefd=False))

@@ -17,7 +17,7 @@ from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, T
 from consumer.adapters.event_schema import event_schema
 from consumer.adapters.ndjson import LineReader, RejectedLines, Source, open_source
 from consumer.adapters.postgres.operating.ingest import EventLoader, Figures, Ingestion
-from consumer.cli.database import AsJson, DatabaseUrl, database
+from consumer.cli.options import AsJson, DatabaseUrl, database
 from consumer.domain.errors import ConsumerError, Misconfigured
 
 

@@ -12,7 +12,7 @@ import typer
 from consumer.adapters.postgres.blocking import Connection, session
 from consumer.adapters.postgres.operating import parked as store
 from consumer.adapters.postgres.operating.parked import Letter, Outcome, Selection, State
-from consumer.cli.database import AsJson, DatabaseUrl, database
+from consumer.cli.options import AsJson, DatabaseUrl, database
 from consumer.cli.tables import duration, pairs, printable, table
 from consumer.domain.errors import ConsumerError
 

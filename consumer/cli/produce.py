@@ -14,19 +14,14 @@ from consumer.adapters.event_schema import event_schema
 from consumer.adapters.kafka.writer import Message, TopicWriter
 from consumer.adapters.ndjson import Line, LineReader, RejectedLines, Rejection, open_source
 from consumer.adapters.telemetry import log as logs
-from consumer.cli.database import AsJson
 from consumer.cli.ingest import rejected_file
-from consumer.cli.service import run_async
+from consumer.cli.options import AsJson
+from consumer.cli.runtime import run_async
 from consumer.domain.webhook import key_of
 
 AT_ONCE = 5000
 WRITE_WITHIN = 120.0
 """Seconds for so many; the brokers may be away for a while."""
-
-
-def register(app: typer.Typer) -> None:
-    """Adds the command."""
-    app.command()(produce)
 
 
 def produce(

@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from consumer.adapters.postgres.scripts.runner import Result, Script, run_scripts
-from consumer.cli.database import DatabaseUrl, database
+from consumer.cli.options import DatabaseUrl, database
 from consumer.cli.tables import printable, table
 from consumer.domain.errors import Misconfigured
 

@@ -10,7 +10,7 @@ import sys
 from pathlib import Path
 
 from consumer.adapters.postgres.migrations import migrator
-from consumer.cli.service import run
+from consumer.cli.run import run
 from consumer.domain.errors import ConsumerError
 from consumer.embedded_postgres.server import EmbeddedPostgres
 from tests.kafka import broker

@@ -1,0 +1,35 @@
+"""audit: what the router and its callers need of the database, and what of it is there."""
+
+import dataclasses
+
+import orjson
+import typer
+
+from consumer.adapters.postgres.operating import audit as readiness
+from consumer.cli.options import AsJson, DatabaseUrl, database
+from consumer.cli.tables import show
+
+
+def audit(*, database_url: DatabaseUrl = None, as_json: AsJson = False) -> None:
+    """Say whether everything is there that the router and its callers need; exit code 1 if not."""
+    found = readiness.audit(database(database_url))
+    missing = [row for row in found.rows if row.required and not row.ok]
+    if as_json:
+        report = {"ok": found.ok, "rows": [dataclasses.asdict(row) for row in found.rows]}
+        typer.echo(orjson.dumps(report, option=orjson.OPT_INDENT_2).decode())
+    else:
+        rows = [
+            (
+                "ok" if row.ok else "not ok" if row.required else "note",
+                row.kind,
+                row.name,
+                "required" if row.required else "optional",
+                row.detail,
+            )
+            for row in found.rows
+        ]
+        show(["", "kind", "name", "", "detail"], rows)
+    if missing:
+        things = "1 required thing is" if len(missing) == 1 else f"{len(missing)} required things are"
+        typer.echo(f"webhook-router: {things} missing; webhook-router migrate makes them", err=True)
+        raise typer.Exit(1)

@@ -1,0 +1,45 @@
+"""demo: a Postgres of its own, sample events, the service."""
+
+from typing import Annotated, Any
+
+import orjson
+import typer
+from rich.console import Console
+
+from consumer import config
+from consumer.adapters.telemetry import log as logs
+from consumer.cli.runtime import on_signals, run_async
+from consumer.demo.run import Demo, DemoOptions
+
+
+def demo(
+    *,
+    events: Annotated[
+        int, typer.Option(min=1, help="Deliveries to feed; with --once the demo ends after them.")
+    ] = 20_000,
+    rate: Annotated[
+        float | None, typer.Option(min=0.1, help="Deliveries a second; 200 unless --once, then all at once.")
+    ] = None,
+    once: Annotated[
+        bool, typer.Option(help="Feed the deliveries, wait until all are routed, print the figures.")
+    ] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="With --once: print the figures as JSON.")] = False,
+    seed: Annotated[int, typer.Option(help="Seed of the sample events.")] = 1,
+    http_port: Annotated[
+        int | None, typer.Option(help="Port of /livez, /readyz and /metrics; a free one unless given.")
+    ] = None,
+) -> None:
+    """Start a Postgres of its own, feed sample events into it, and route them before your eyes."""
+    if as_json and not once:
+        raise typer.BadParameter("--json goes with --once")
+    settings = config.load(database_url="", http_port=http_port or 0)
+    logs.configure(format=settings.log_format, level="warning")
+    shown = Demo(settings, DemoOptions(events=events, rate=rate, once=once, seed=seed), Console(stderr=True))
+
+    async def demonstrate() -> dict[str, Any]:
+        with on_signals(shown.stop):
+            return await shown.run()
+
+    figures = run_async(demonstrate())
+    if as_json:
+        typer.echo(orjson.dumps(figures).decode())

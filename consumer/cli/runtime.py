@@ -1,0 +1,64 @@
+"""How commands run: event loop, signals, standard streams, the terminal's width and colours."""
+
+import asyncio
+import os
+import signal
+import sys
+from collections.abc import Callable, Coroutine, Iterator
+from contextlib import contextmanager
+from typing import Any, TypeVar
+
+from consumer.domain.errors import ConsumerError
+
+new_event_loop: Callable[[], asyncio.AbstractEventLoop]
+try:
+    from uvloop import new_event_loop
+except ImportError:  # not on Windows, not on every interpreter
+    from asyncio import new_event_loop
+
+Result = TypeVar("Result")
+
+
+def run_async(main: Coroutine[Any, Any, Result]) -> Result:
+    """Runs on uvloop where there is one. Cancelled by a second signal, it ends with exit code 1."""
+    try:
+        with asyncio.Runner(loop_factory=new_event_loop) as runner:
+            return runner.run(main)
+    except asyncio.CancelledError:
+        raise ConsumerError(
+            "stopped at once by a second signal; what was under way is rolled back and routed later"
+        ) from None
+
+
+@contextmanager
+def on_signals(stop: Callable[[str], None]) -> Iterator[None]:
+    """The first SIGTERM or SIGINT calls `stop` with the signal's name, the second cancels the task that is in here."""
+    loop, task = asyncio.get_running_loop(), asyncio.current_task()
+    assert task is not None
+    seen = False
+
+    def arrived(name: str) -> None:
+        nonlocal seen
+        if seen:
+            task.cancel()
+        seen = True
+        stop(name)
+
+    numbers = (signal.SIGTERM, signal.SIGINT)
+    for number in numbers:
+        loop.add_signal_handler(number, arrived, number.name)
+    try:
+        yield
+    finally:
+        for number in numbers:
+            loop.remove_signal_handler(number)
+
+
+def open_standard_streams() -> None:
+    """Opens what the caller has closed, on nothing: a socket that got one of these numbers would be written to."""
+    for number, name in enumerate(("stdin", "stdout", "stderr")):
+        try:
+            os.fstat(number)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)  # the lowest number that is free
+            setattr(sys, name, os.fdopen(number, "r" if number == 0 else "w", closefd=False))
