@@ -1,11 +1,21 @@
 """Settings, read once from the environment, a .env file and the command line, and handed down frozen."""
 
+import contextlib
+import difflib
 import re
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, Field, SecretStr, ValidationError
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic import BeforeValidator, Field, SecretStr, TypeAdapter, ValidationError
+from pydantic.fields import FieldInfo
+from pydantic_core import ErrorDetails
+from pydantic_settings import (
+    BaseSettings,
+    DotEnvSettingsSource,
+    EnvSettingsSource,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+)
 
 from consumer.adapters.kafka.options import KafkaConnection, KafkaOptions
 from consumer.domain.errors import Misconfigured
@@ -16,11 +26,40 @@ TOPIC = re.compile(r"[A-Za-z0-9._-]{1,249}")
 Seconds = Annotated[float, Field(gt=0, le=86_400)]
 
 
-def _known_level(value: str) -> str:
-    if value.lower() not in {"debug", "info", "warning", "error"}:
-        msg = "must be one of debug, info, warning, error"
-        raise ValueError(msg)
-    return value.lower()
+# Kubernetes puts the addresses of a Service called webhook-router into the environment of every pod beside it.
+_SERVICE_LINK = re.compile(r"(.*_)?(SERVICE_HOST|SERVICE_PORT(_.*)?|PORT_[0-9]+_(TCP|UDP|SCTP)(_(PROTO|PORT|ADDR))?)")
+_SERVICE_ADDRESS = re.compile(r"(tcp|udp|sctp)://", re.IGNORECASE)
+# Variables with our prefix that others read: --debug, deploy/compose.yaml, the tests.
+_NO_SETTINGS = re.compile(r"DEBUG|VERSION|TEST_.*")
+
+
+def _lower(value: object) -> object:
+    return value.lower() if isinstance(value, str) else value
+
+
+def _counts(name: str, value: object) -> bool:
+    """Whether a value has been given; not so an empty database URL, nor the address of a Service called …-http."""
+    if isinstance(value, SecretStr):
+        value = value.get_secret_value()
+    if not isinstance(value, str):
+        return value is not None
+    if name in {"database_url", "database_url_file"}:
+        return bool(value.strip())
+    return not (name == "http_port" and _SERVICE_ADDRESS.match(value))
+
+
+class _Given(PydanticBaseSettingsSource):
+    """What another source has, without the values that do not count, so that the next source is asked for these."""
+
+    def __init__(self, source: PydanticBaseSettingsSource) -> None:
+        super().__init__(source.settings_cls)
+        self._source = source
+
+    def get_field_value(self, field: FieldInfo, field_name: str) -> tuple[Any, str, bool]:
+        return self._source.get_field_value(field, field_name)
+
+    def __call__(self) -> dict[str, Any]:
+        return {name: value for name, value in self._source().items() if _counts(name, value)}
 
 
 class Settings(BaseSettings):
@@ -28,66 +67,95 @@ class Settings(BaseSettings):
 
     model_config = SettingsConfigDict(env_prefix=PREFIX, env_file=".env", extra="ignore", frozen=True)
 
-    database_url: SecretStr | None = Field(default=None, description="libpq URL or DSN of the database")
-    database_url_file: Path | None = Field(default=None, description="a file that holds the database URL instead")
-    source: Literal["postgres", "kafka"] = Field(default="postgres", description="what wakes the service")
-    http_host: str = Field(default="127.0.0.1", description="address of /livez, /readyz and /metrics")
-    http_port: int = Field(default=9464, ge=0, le=65_535, description="its port; 0 picks a free one and logs it")
-    batch_size: int = Field(default=1000, ge=1, le=10_000, description="events a routing call takes at most")
-    lanes: int = Field(default=2, ge=1, le=64, description="routing calls side by side while there is a backlog")
-    poll_interval: Seconds = Field(default=1.0, description="seconds between looks while nothing rings the doorbell")
+    database_url: SecretStr | None = Field(
+        default=None, description="libpq URL or DSN of the database; as a flag it shows in the list of processes."
+    )
+    database_url_file: Path | None = Field(default=None, description="A file that holds the database URL instead.")
+    source: Literal["postgres", "kafka"] = Field(default="postgres", description="What wakes the service.")
+    http_host: str = Field(default="127.0.0.1", description="Address of /livez, /readyz and /metrics.")
+    http_port: int = Field(
+        default=9464,
+        ge=0,
+        le=65_535,
+        description="Port of /livez, /readyz and /metrics; 0 picks a free one and logs it.",
+    )
+    batch_size: int = Field(default=1000, ge=1, le=10_000, description="Events that a routing call takes at most.")
+    lanes: int = Field(default=2, ge=1, le=64, description="Routing calls side by side while there is a backlog.")
+    poll_interval: Seconds = Field(
+        default=1.0, description="Seconds between looks at the table while nothing rings the doorbell."
+    )
     overlap: Seconds = Field(
-        default=2.0, description="seconds a transaction may commit late without waiting for the sweep"
+        default=2.0, description="Seconds that a transaction may commit late without waiting for the sweep."
     )
-    reconcile_interval: Seconds = Field(default=30.0, description="seconds between sweeps of the whole table")
-    sample_interval: Seconds = Field(default=10.0, description="seconds between counts of the backlog, at least")
-    call_timeout: Seconds = Field(default=10.0, description="seconds after which a database call is cancelled")
-    stall_after: Seconds = Field(default=120.0, description="seconds without progress of a loop before /livez fails")
-    shutdown_grace: Seconds = Field(default=20.0, description="seconds a stop waits for the batch under way")
+    reconcile_interval: Seconds = Field(default=30.0, description="Seconds between sweeps of the whole table.")
+    sample_interval: Seconds = Field(default=10.0, description="Seconds between counts of the backlog, at least.")
+    call_timeout: Seconds = Field(default=10.0, description="Seconds after which a database call is cancelled.")
+    stall_after: Seconds = Field(default=120.0, description="Seconds without progress of a loop before /livez fails.")
+    shutdown_grace: Seconds = Field(default=20.0, description="Seconds that a stop waits for the batch under way.")
     log_format: Literal["auto", "json", "text"] = Field(
-        default="auto", description="auto: readable on a terminal, JSON elsewhere"
+        default="auto", description="Form of the log; auto is text on a terminal and JSON elsewhere."
     )
-    log_level: Annotated[str, AfterValidator(_known_level)] = Field(
-        default="info", description="debug, info, warning or error"
+    log_level: Annotated[Literal["debug", "info", "warning", "error"], BeforeValidator(_lower)] = Field(
+        default="info", description="The least severe level that is logged."
     )
-    summary_interval: Seconds = Field(default=60.0, description="seconds between summary lines in the log")
-    kafka_bootstrap_servers: str | None = Field(default=None, description="Kafka brokers, host:port, comma-separated")
-    kafka_topics: str = Field(default="webhook-events", description="topics to read, comma-separated")
+    summary_interval: Seconds = Field(default=60.0, description="Seconds between summary lines in the log.")
+    kafka_bootstrap_servers: str | None = Field(default=None, description="Kafka brokers, host:port, comma-separated.")
+    kafka_topics: str = Field(default="webhook-events", description="Topics to read, comma-separated.")
     kafka_group_id: str = Field(
-        default="webhook-router", min_length=1, description="the group whose replicas share them"
+        default="webhook-router", min_length=1, description="Consumer group whose replicas share the topics."
     )
     kafka_dead_letter_topic: str = Field(
-        default="webhook-events.dead-letters", description="topic for records that can never be processed"
+        default="webhook-events.dead-letters", description="Topic for records that can never be processed."
     )
     kafka_start: Literal["earliest", "latest"] = Field(
-        default="earliest", description="where a group without offsets begins"
+        default="earliest", description="Where a group without offsets begins."
     )
-    kafka_batch_size: int = Field(default=1000, ge=1, le=10_000, description="records a poll takes at most")
+    kafka_batch_size: int = Field(default=1000, ge=1, le=10_000, description="Records that a poll takes at most.")
     kafka_poll_timeout: Annotated[float, Field(gt=0, le=60)] = Field(
-        default=1.0, description="seconds a poll waits for the first record"
+        default=1.0, description="Seconds that a poll waits for the first record."
     )
     kafka_max_record_bytes: int = Field(
-        default=1_048_576, ge=1, le=64 * 1_048_576, description="larger records are dead letters"
+        default=1_048_576,
+        ge=1,
+        le=64 * 1_048_576,
+        description="Bytes of the largest record; larger ones are dead letters.",
     )
     kafka_session_timeout: Annotated[float, Field(ge=1, le=300)] = Field(
-        default=10.0, description="seconds of silence after which others get a replica's partitions"
+        default=10.0, description="Seconds of silence after which others get a replica's partitions."
     )
     kafka_security_protocol: Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"] = Field(
-        default="PLAINTEXT", description="PLAINTEXT, SSL, SASL_PLAINTEXT or SASL_SSL"
+        default="PLAINTEXT", description="Protocol of the connections to the brokers."
     )
     kafka_sasl_mechanism: Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"] = Field(
-        default="PLAIN", description="PLAIN, SCRAM-SHA-256 or SCRAM-SHA-512"
+        default="PLAIN", description="How the SASL user is authenticated."
     )
-    kafka_sasl_username: str | None = Field(default=None, description="user name for SASL")
-    kafka_sasl_password: SecretStr | None = Field(default=None, description="password for SASL")
-    kafka_sasl_password_file: Path | None = Field(default=None, description="a file that holds the password instead")
+    kafka_sasl_username: str | None = Field(default=None, description="User name for SASL.")
+    kafka_sasl_password: SecretStr | None = Field(default=None, description="Password for SASL.")
+    kafka_sasl_password_file: Path | None = Field(
+        default=None, description="A file that holds the SASL password instead."
+    )
     kafka_ssl_cafile: Path | None = Field(
-        default=None, description="PEM file of the authorities to trust; the system's unless given"
+        default=None, description="PEM file of the authorities to trust; the system's unless given."
     )
     kafka_ssl_certfile: Path | None = Field(
-        default=None, description="PEM file of a client certificate, for brokers that want one"
+        default=None, description="PEM file of a client certificate, for brokers that want one."
     )
-    kafka_ssl_keyfile: Path | None = Field(default=None, description="PEM file of its key, if it is not in the same")
+    kafka_ssl_keyfile: Path | None = Field(
+        default=None, description="PEM file of the client certificate's key, if it is not in the same file."
+    )
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """The order of precedence; see `_Given`."""
+        del settings_cls, file_secret_settings
+        return _Given(init_settings), _Given(env_settings), _Given(dotenv_settings)
 
     def database(self) -> str:
         """The database URL.
@@ -98,17 +166,16 @@ class Settings(BaseSettings):
         if self.database_url is not None and self.database_url_file is not None:
             raise Misconfigured(f"{PREFIX}DATABASE_URL and {PREFIX}DATABASE_URL_FILE are both set; keep one of them")
         if self.database_url is not None:
-            return self.database_url.get_secret_value()
+            return self.database_url.get_secret_value().strip()
         if self.database_url_file is None:
             raise Misconfigured(
                 f"no database given: set {PREFIX}DATABASE_URL (or {PREFIX}DATABASE_URL_FILE, or --database-url), "
                 "e.g. postgresql://user:password@host:5432/database; to look around without one: webhook-router demo"
             )
-        try:
-            return self.database_url_file.read_text(encoding="utf-8").strip()
-        except (OSError, UnicodeDecodeError) as error:
-            reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
-            raise Misconfigured(f"cannot read the database URL from {self.database_url_file}: {reason}") from None
+        url = _secret(self.database_url_file, what="the database URL")
+        if not url:
+            raise Misconfigured(f"no database given: {self.database_url_file}, which should hold its URL, is empty")
+        return url
 
     def kafka(self) -> tuple[KafkaConnection, KafkaOptions]:
         """How to reach Kafka, and what to read there.
@@ -128,7 +195,9 @@ class Settings(BaseSettings):
             if not TOPIC.fullmatch(topic):
                 raise Misconfigured(f"{topic!r} is not a topic: its name has 1 to 249 letters, digits, dots, _ and -")
         if self.kafka_dead_letter_topic in topics:
-            raise Misconfigured(f"{PREFIX}KAFKA_DEAD_LETTER_TOPIC is one of the topics that are read: a circle")
+            raise Misconfigured(
+                f"{PREFIX}KAFKA_DEAD_LETTER_TOPIC is one of the topics that are read: dead letters would go in a circle"
+            )
         connection = KafkaConnection(
             bootstrap_servers=self.kafka_bootstrap_servers,
             security_protocol=self.kafka_security_protocol,
@@ -168,28 +237,68 @@ class Settings(BaseSettings):
             return self.kafka_sasl_password.get_secret_value()
         if self.kafka_sasl_password_file is None:
             return None
-        try:
-            return self.kafka_sasl_password_file.read_text(encoding="utf-8").strip()
-        except (OSError, UnicodeDecodeError) as error:
-            reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
-            raise Misconfigured(f"cannot read the password from {self.kafka_sasl_password_file}: {reason}") from None
+        return _secret(self.kafka_sasl_password_file, what="the password")
+
+
+def _secret(file: Path, *, what: str) -> str:
+    try:
+        return file.read_text(encoding="utf-8").strip()
+    except (OSError, UnicodeDecodeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
+        raise Misconfigured(f"cannot read {what} from {file}: {reason}") from None
 
 
 def load(**given: Any) -> Settings:  # noqa: ANN401 - values of the command line, checked by the model
-    """The settings in force; arguments that are not None win over the environment, that over the .env file.
+    """The settings in force: arguments win over the environment, that over the .env file. None is no argument.
 
     Raises:
         Misconfigured: names each wrong setting, as it is called in the environment, and what is wrong with it.
     """
     try:
-        return Settings(**{name: value for name, value in given.items() if value is not None})
+        return Settings(**given)
     except ValidationError as error:
         problems = "; ".join(
-            f"{PREFIX}{'_'.join(str(part) for part in problem['loc']).upper()}: "
-            f"{re.sub('^Value error, ', '', problem['msg'])}"
+            f"{PREFIX}{'_'.join(str(part) for part in problem['loc']).upper()}: {_said(problem)}"
             for problem in error.errors(include_input=False, include_url=False)
         )
         raise Misconfigured(f"wrong configuration: {problems}") from None
+    except UnicodeDecodeError:
+        raise Misconfigured("cannot read .env: it is not UTF-8 text") from None
+
+
+def problem(name: str, value: object) -> str | None:
+    """What is wrong with a value for this setting, without the value; None when nothing is."""
+    field = Settings.model_fields[name]
+    try:
+        TypeAdapter[Any](Annotated[field.annotation, field]).validate_python(value)  # type: ignore[arg-type]
+    except ValidationError as error:
+        return "; ".join(_said(problem) for problem in error.errors(include_input=False, include_url=False))
+    return None
+
+
+def _said(problem: ErrorDetails) -> str:
+    if problem["type"] == "literal_error":
+        return "must be one of " + re.sub(" or ", ", ", problem["ctx"]["expected"]).replace("'", "")
+    return problem["msg"]
+
+
+def unknown_variables() -> list[str]:
+    """A sentence for each variable, of the environment and of .env, that is named like a setting and is none."""
+    found = dict(EnvSettingsSource(Settings).env_vars)
+    with contextlib.suppress(OSError, UnicodeDecodeError):  # who needs a setting is told
+        found = {**DotEnvSettingsSource(Settings).env_vars, **found}
+    known = [name.upper() for name in Settings.model_fields]
+    sentences = []
+    for variable, value in found.items():
+        name = variable.upper().removeprefix(PREFIX)
+        if not variable.upper().startswith(PREFIX) or name in known or _NO_SETTINGS.fullmatch(name):
+            continue
+        if _SERVICE_LINK.fullmatch(name) or (name.endswith("PORT") and _SERVICE_ADDRESS.match(value or "")):
+            continue
+        nearest = difflib.get_close_matches(name, known, n=1)
+        advice = f"is {PREFIX}{nearest[0]} meant?" if nearest else "see `webhook-router config`"
+        sentences.append(f"{PREFIX}{name} is not a setting; {advice}")
+    return sentences
 
 
 def table(settings: Settings) -> list[tuple[str, str, str]]:

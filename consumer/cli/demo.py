@@ -8,6 +8,7 @@ from rich.console import Console
 
 from consumer import config
 from consumer.adapters.telemetry import log as logs
+from consumer.cli.options import flag
 from consumer.cli.runtime import on_signals, run_async
 from consumer.demo.run import Demo, DemoOptions
 
@@ -21,18 +22,16 @@ def demo(
         float | None, typer.Option(min=0.1, help="Deliveries a second; 200 unless --once, then all at once.")
     ] = None,
     once: Annotated[
-        bool, typer.Option(help="Feed the deliveries, wait until all are routed, print the figures.")
+        bool, typer.Option("--once", help="Feed the deliveries, wait until all are routed, print the figures.")
     ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="With --once: print the figures as JSON.")] = False,
     seed: Annotated[int, typer.Option(help="Seed of the sample events.")] = 1,
-    http_port: Annotated[
-        int | None, typer.Option(help="Port of /livez, /readyz and /metrics; a free one unless given.")
-    ] = None,
+    http_port: Annotated[int, flag("http_port")] = 0,
 ) -> None:
     """Start a Postgres of its own, feed sample events into it, and route them before your eyes."""
     if as_json and not once:
         raise typer.BadParameter("--json goes with --once")
-    settings = config.load(database_url="", http_port=http_port or 0)
+    settings = config.load(database_url="", http_port=http_port)
     logs.configure(format=settings.log_format, level="warning")
     shown = Demo(settings, DemoOptions(events=events, rate=rate, once=once, seed=seed), Console(stderr=True))
 

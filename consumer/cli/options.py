@@ -1,14 +1,79 @@
-"""The option that every command of a database has."""
+"""Options that commands have in common; what a setting is called, means and may be, its flag has from the setting."""
 
-from typing import Annotated
+import functools
+import inspect
+from collections.abc import Callable
+from typing import Annotated, Any, Concatenate, Final
 
 import typer
+from pydantic import SecretStr
 
 from consumer import config
+from consumer.config import Settings
 
-DatabaseUrl = Annotated[
-    str | None, typer.Option("--database-url", help="libpq URL or DSN; better kept in the environment.")
-]
+_SECRET: Final = SecretStr | None
+FLAGS: Final = tuple(
+    name for name, field in Settings.model_fields.items() if field.annotation != _SECRET or name == "database_url"
+)
+"""The settings that a command line may show to everybody on the machine; a URL need not have a password in it."""
+_ALIASES: Final = {"kafka_dead_letter_topic": ["--dead-letter-topic"]}
+_ANY_CASE: Final = {"log_level"}
+
+
+def flag(name: str) -> Any:  # noqa: ANN401 - as typer.Option, whose result stands for a value of any type
+    """The flag of a setting, for the signature of a command."""
+
+    def checked(value: Any) -> Any:  # noqa: ANN401 - of the setting's type
+        if value is not None and (problem := config.problem(name, value)):
+            raise typer.BadParameter(problem)
+        return value
+
+    return typer.Option(
+        f"--{name.replace('_', '-')}",
+        *_ALIASES.get(name, []),
+        help=Settings.model_fields[name].description,
+        callback=checked,
+        case_sensitive=name not in _ANY_CASE,
+    )
+
+
+def with_settings(
+    *names: str,
+) -> Callable[[Callable[Concatenate[Settings, ...], None]], Callable[..., None]]:
+    """Gives a command the flags of these settings; it is called with the settings that are in force."""
+
+    def decorated(command: Callable[Concatenate[Settings, ...], None]) -> Callable[..., None]:
+        @functools.wraps(command)
+        def called(context: typer.Context, **values: Any) -> None:  # noqa: ANN401 - of the options' types
+            flags = {name: values.pop(name) for name in names}
+            given = {name: value for name, value in flags.items() if _is_given(context, name)}
+            command(config.load(**given), **values)
+
+        _, *own = inspect.signature(command).parameters.values()
+        context = inspect.Parameter("context", inspect.Parameter.KEYWORD_ONLY, annotation=typer.Context)
+        parameters = [context, *(_parameter(name) for name in names), *own]
+        called.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined] # what typer reads
+        called.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}
+        return called
+
+    return decorated
+
+
+def _is_given(context: typer.Context, name: str) -> bool:
+    """Whether a flag stands on the command line; its default must not hide what the environment says."""
+    source = context.get_parameter_source(name)
+    return source is not None and source.name == "COMMANDLINE"
+
+
+def _parameter(name: str) -> inspect.Parameter:
+    field = Settings.model_fields[name]
+    kind = str | None if field.annotation == _SECRET else field.annotation
+    return inspect.Parameter(
+        name, inspect.Parameter.KEYWORD_ONLY, default=field.default, annotation=Annotated[kind, flag(name)]
+    )
+
+
+DatabaseUrl = Annotated[str | None, flag("database_url")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 
@@ -19,4 +84,4 @@ def database(given: str | None) -> str:
         Misconfigured: there is none, or the configuration is wrong.
     """
     settings = config.load(database_url=given)
-    return given if given is not None else settings.database()
+    return given.strip() if given and given.strip() else settings.database()

@@ -15,7 +15,7 @@ from consumer.adapters.kafka.writer import Message, TopicWriter
 from consumer.adapters.ndjson import Line, LineReader, RejectedLines, Rejection, open_source
 from consumer.adapters.telemetry import log as logs
 from consumer.cli.ingest import rejected_file
-from consumer.cli.options import AsJson
+from consumer.cli.options import AsJson, flag
 from consumer.cli.runtime import run_async
 from consumer.domain.webhook import key_of
 
@@ -27,9 +27,7 @@ WRITE_WITHIN = 120.0
 def produce(
     file: Annotated[str, typer.Argument(metavar="FILE|-", help="Events, one JSON object a line; - is standard input.")],
     *,
-    kafka_bootstrap_servers: Annotated[
-        str | None, typer.Option(help="Kafka brokers, host:port, comma-separated.")
-    ] = None,
+    kafka_bootstrap_servers: Annotated[str | None, flag("kafka_bootstrap_servers")] = None,
     topic: Annotated[str | None, typer.Option(help="The first of the configured topics unless given.")] = None,
     rejected: Annotated[
         Path | None,

@@ -5,23 +5,25 @@ from typing import Annotated
 import orjson
 import typer
 
-from consumer import config
 from consumer.adapters.postgres.store import PostgresStore
-from consumer.cli.options import AsJson, DatabaseUrl
+from consumer.cli.options import AsJson, with_settings
 from consumer.cli.runtime import run_async
+from consumer.config import Settings
 from consumer.pipeline.single_sweep import SingleSweep
 
 
+@with_settings("database_url", "batch_size")
 def reconcile(
+    settings: Settings,
     *,
-    database_url: DatabaseUrl = None,
     channel: Annotated[str | None, typer.Option(help="Only events of this channel.")] = None,
     limit: Annotated[int | None, typer.Option(min=1, help="At most so many events; all unless given.")] = None,
-    batch_size: Annotated[int | None, typer.Option(help="Events a routing call takes at most.")] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Route what is unrouted, oldest event_date first, once: for cron or a CronJob. Prints how many were routed."""
-    settings = config.load(database_url=database_url, batch_size=batch_size)
+    """Route what is unrouted once, for cron or a CronJob.
+
+    Oldest event_date first. Prints how many were routed.
+    """
 
     async def sweep() -> SingleSweep:
         store = PostgresStore(settings.database(), call_timeout=settings.call_timeout)

@@ -9,8 +9,9 @@ import socket
 import sys
 from pathlib import Path
 
+from consumer import config
 from consumer.adapters.postgres.migrations import migrator
-from consumer.cli.run import run
+from consumer.cli.run import serve
 from consumer.domain.errors import ConsumerError
 from consumer.embedded_postgres.server import EmbeddedPostgres
 from tests.kafka import broker
@@ -58,13 +59,14 @@ def main() -> int:
             "The service's own log follows; Ctrl-C stops everything.\n"
         )
         # In this process, so that nothing is left behind however it ends. It returns when it was told to stop.
-        run(
+        settings = config.load(
             source="kafka",
             database_url=server.dsn(),
             http_port=0,
             kafka_bootstrap_servers=cluster.bootstrap,
             kafka_topics=TOPIC,
         )
+        serve(settings)
     return 0
 
 

@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import pytest
+from pydantic import SecretStr
 
 from consumer import config
 from consumer.domain.errors import Misconfigured
@@ -60,3 +61,66 @@ def test_secrets_are_masked() -> None:
     shown = str(config.table(config.load(database_url="postgresql://user:hunter2@host/db")))
     assert "hunter2" not in shown
     assert "********" in shown
+
+
+EMPTY = ["", "  ", "\n"]
+
+
+@pytest.mark.parametrize("empty", EMPTY, ids=repr)
+def test_an_empty_database_url_is_none(empty: str, elsewhere: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Wherever it stands, the next place is asked; libpq's defaults are nobody's choice."""
+    for given in ({}, {"database_url": empty}, {"database_url_file": empty}):
+        with pytest.raises(Misconfigured, match="no database given"):
+            config.load(**given).database()
+    with pytest.raises(Misconfigured, match="no database given"):
+        config.Settings(database_url=SecretStr(empty)).database()
+    (elsewhere / ".env").write_text("WEBHOOK_ROUTER_DATABASE_URL=postgresql://file/db\n")
+    monkeypatch.setenv("WEBHOOK_ROUTER_DATABASE_URL", empty)
+    assert config.load(database_url=empty).database() == "postgresql://file/db"
+    (elsewhere / ".env").write_text(f"WEBHOOK_ROUTER_DATABASE_URL='{empty}'\n")
+    secret = elsewhere / "secret"
+    secret.write_text(empty)
+    with pytest.raises(Misconfigured, match=r"no database given: .*secret, which should hold its URL, is empty"):
+        config.load(database_url_file=secret).database()
+    secret.write_text("postgresql://secret/db")
+    assert config.load(database_url_file=secret).database() == "postgresql://secret/db"
+
+
+def test_a_variable_that_is_no_setting_is_named(elsewhere: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of the environment and of .env, with the nearest setting, and never with its value."""
+    (elsewhere / ".env").write_text("WEBHOOK_ROUTER_LANE=hunter2\nOTHER=1\nWEBHOOK_ROUTER_LANES=3\n")
+    monkeypatch.setenv("WEBHOOK_ROUTER_BATCHSIZE", "hunter2")
+    monkeypatch.setenv("WEBHOOK_ROUTER_QQ", "hunter2")
+    monkeypatch.setenv("WEBHOOK_ROUTER_PORT", "9464")
+    assert sorted(config.unknown_variables()) == [
+        "WEBHOOK_ROUTER_BATCHSIZE is not a setting; is WEBHOOK_ROUTER_BATCH_SIZE meant?",
+        "WEBHOOK_ROUTER_LANE is not a setting; is WEBHOOK_ROUTER_LANES meant?",
+        "WEBHOOK_ROUTER_PORT is not a setting; is WEBHOOK_ROUTER_HTTP_PORT meant?",
+        "WEBHOOK_ROUTER_QQ is not a setting; see `webhook-router config`",
+    ]
+
+
+SERVICE_LINKS = {
+    "SERVICE_HOST": "10.0.0.1",
+    "SERVICE_PORT": "9464",
+    "SERVICE_PORT_METRICS": "9464",
+    "PORT": "tcp://10.0.0.1:9464",
+    "PORT_9464_TCP": "tcp://10.0.0.1:9464",
+    "PORT_9464_TCP_PROTO": "tcp",
+    "PORT_9464_TCP_PORT": "9464",
+    "PORT_9464_TCP_ADDR": "10.0.0.1",
+    "HTTP_SERVICE_HOST": "10.0.0.1",
+    "HTTP_PORT": "tcp://10.0.0.1:9464",
+    "HTTP_PORT_9464_TCP_ADDR": "10.0.0.1",
+}
+"""What Kubernetes tells every pod about Services called webhook-router and webhook-router-http."""
+
+
+def test_variables_of_others_are_left_alone(elsewhere: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Those of Kubernetes, of --debug and of the tests are neither named nor taken for settings."""
+    for name, value in SERVICE_LINKS.items():
+        monkeypatch.setenv(f"WEBHOOK_ROUTER_{name}", value)
+    monkeypatch.setenv("WEBHOOK_ROUTER_DEBUG", "1")
+    monkeypatch.setenv("WEBHOOK_ROUTER_TEST_PG_MAJOR", "15")
+    assert config.unknown_variables() == []
+    assert config.load() == config.Settings.model_construct()
