@@ -1,44 +1,62 @@
 """The command line: one module a command, one place that turns errors into lines and exit codes.
 
-Exit codes: 0 done, 1 the check or the work failed, 2 wrong usage or configuration.
+Exit codes: 0 done, 1 the check or the work failed, 2 wrong usage or configuration, 130 stopped by Ctrl-C before it was
+done.
 """
 
 import os
 import sys
 from importlib.metadata import version
-from typing import Annotated
+from typing import Annotated, Any, Final
 
 import typer
+from typer.core import TyperGroup
 
+from consumer import config
 from consumer.cli import audit, demo, ingest, migrate, parked, produce, reconcile, run, show_config, sql, status
-from consumer.cli.runtime import open_standard_streams
+from consumer.cli.options import add_command
+from consumer.cli.runtime import Interrupted, open_standard_streams
 from consumer.domain.errors import ConsumerError, Misconfigured
 
+NAME: Final = "webhook-router"
+
+
+class _Commands(TyperGroup):
+    """Says itself that it was interrupted: versions of typer differ in what they say."""
+
+    def invoke(self, ctx: Any) -> Any:  # noqa: ANN401 - typer's context is of one class or another, by its version
+        try:
+            return super().invoke(ctx)
+        except KeyboardInterrupt:
+            raise Interrupted from None
+
+
 app = typer.Typer(
-    name="webhook-router",
+    name=NAME,
+    cls=_Commands,
     no_args_is_help=True,
-    add_completion=False,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
     context_settings={"help_option_names": ["-h", "--help"]},
     help="Routes incoming webhook messages from one Postgres table (or a Kafka topic) into conversations.",
 )
-app.command()(run.run)
-app.command()(reconcile.reconcile)
-app.command()(demo.demo)
-app.command("config")(show_config.show_config)
-app.command()(migrate.migrate)
-app.command()(audit.audit)
-app.command()(ingest.ingest)
-app.command("sql")(sql.run)
-app.add_typer(parked.commands, name="dead-letters")
-app.command()(status.status)
-app.command()(produce.produce)
+add_command(app, "demo", demo.demo)
+add_command(app, "migrate", migrate.migrate)
+add_command(app, "run", run.run)
+add_command(app, "reconcile", reconcile.reconcile)
+add_command(app, "status", status.status)
+app.add_typer(parked.commands, name="parked", short_help=parked.SUMMARY)
+app.add_typer(parked.commands, name="dead-letters", hidden=True)  # the name of earlier versions
+add_command(app, "ingest", ingest.ingest)
+add_command(app, "produce", produce.produce)
+add_command(app, "audit", audit.audit)
+add_command(app, "sql", sql.run)
+add_command(app, "config", show_config.show_config)
 
 
 def _version(wanted: bool) -> None:  # noqa: FBT001 - typer's callback
     if wanted:
-        typer.echo(f"webhook-router {version('webhook-router')}")
+        typer.echo(f"{NAME} {version(NAME)}")
         raise typer.Exit
 
 
@@ -46,21 +64,28 @@ def _version(wanted: bool) -> None:  # noqa: FBT001 - typer's callback
 def options(
     *,
     debug: Annotated[bool, typer.Option("--debug", help="Show tracebacks.")] = False,
-    show_version: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True)] = False,
+    show_version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version and exit.")
+    ] = False,
 ) -> None:
     """Options of every command."""
     del show_version
     if debug:
         os.environ["WEBHOOK_ROUTER_DEBUG"] = "1"
+    for sentence in config.unknown_variables():
+        typer.echo(f"{NAME}: {sentence}", err=True)
 
 
 def main() -> None:
-    """Entry point."""
+    """Runs the command that the command line names."""
     open_standard_streams()
     try:
-        app()
+        app(prog_name=NAME, color=False if os.environ.get("NO_COLOR") else None)
+    except Interrupted:
+        sys.stderr.write("stopped\n")
+        sys.exit(130)
     except (ConsumerError, OSError) as error:  # OSError: the output goes to a disk that is full, mostly
         if os.environ.get("WEBHOOK_ROUTER_DEBUG"):
             raise
-        sys.stderr.write(f"webhook-router: {error}\n")
+        sys.stderr.write(f"{NAME}: {error}\n")
         sys.exit(2 if isinstance(error, Misconfigured) else 1)

@@ -4,12 +4,11 @@ from typing import Annotated, Any
 
 import orjson
 import typer
-from rich.console import Console
 
 from consumer import config
 from consumer.adapters.telemetry import log as logs
 from consumer.cli.options import flag
-from consumer.cli.runtime import on_signals, run_async
+from consumer.cli.runtime import console, on_signals, run_async
 from consumer.demo.run import Demo, DemoOptions
 
 
@@ -28,12 +27,15 @@ def demo(
     seed: Annotated[int, typer.Option(help="Seed of the sample events.")] = 1,
     http_port: Annotated[int, flag("http_port")] = 0,
 ) -> None:
-    """Start a Postgres of its own, feed sample events into it, and route them before your eyes."""
+    """Route sample events on a Postgres of its own, before your eyes.
+
+    Ctrl-C ends it, and the Postgres goes with its data.
+    """
     if as_json and not once:
         raise typer.BadParameter("--json goes with --once")
     settings = config.load(database_url="", http_port=http_port)
     logs.configure(format=settings.log_format, level="warning")
-    shown = Demo(settings, DemoOptions(events=events, rate=rate, once=once, seed=seed), Console(stderr=True))
+    shown = Demo(settings, DemoOptions(events=events, rate=rate, once=once, seed=seed), console(stderr=True))
 
     async def demonstrate() -> dict[str, Any]:
         with on_signals(shown.stop):

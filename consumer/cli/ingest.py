@@ -11,13 +11,13 @@ from typing import Annotated
 
 import orjson
 import typer
-from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 
 from consumer.adapters.event_schema import event_schema
 from consumer.adapters.ndjson import LineReader, RejectedLines, Source, open_source
 from consumer.adapters.postgres.operating.ingest import EventLoader, Figures, Ingestion
 from consumer.cli.options import AsJson, DatabaseUrl, database
+from consumer.cli.runtime import console
 from consumer.domain.errors import ConsumerError, Misconfigured
 
 
@@ -85,7 +85,7 @@ def _size(source: Source) -> int | None:
 def _progress(reader: LineReader, figures: Figures, size: int | None) -> Iterator[Callable[[], None]]:
     """A bar on standard error where that is a terminal."""
     columns = [BarColumn(), TaskProgressColumn(), TextColumn("{task.fields[figures]}"), TimeRemainingColumn()]
-    with Progress(*columns, console=Console(stderr=True), transient=True, disable=not sys.stderr.isatty()) as progress:
+    with Progress(*columns, console=console(stderr=True), transient=True, disable=not sys.stderr.isatty()) as progress:
         task = progress.add_task("", total=size, figures="")
         started = time.perf_counter()
 

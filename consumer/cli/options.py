@@ -73,6 +73,12 @@ def _parameter(name: str) -> inspect.Parameter:
     )
 
 
+def add_command(app: typer.Typer, name: str, command: Callable[..., None]) -> None:
+    """Adds a command; the list of commands shows the first line of its docstring, which typer would cut off."""
+    summary, *_ = (inspect.getdoc(command) or "").splitlines()
+    app.command(name, short_help=summary.rstrip("."))(command)
+
+
 DatabaseUrl = Annotated[str | None, flag("database_url")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 

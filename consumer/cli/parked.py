@@ -1,23 +1,27 @@
-"""dead-letters: what is parked, why, and what becomes of it."""
+"""parked: which events could not be routed, why, and what becomes of them."""
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from datetime import timedelta
-from typing import Annotated, Final
+from typing import Annotated, Final, TypeVar
 from uuid import UUID
 
 import orjson
 import typer
 
-from consumer.adapters.postgres.blocking import Connection, session
-from consumer.adapters.postgres.operating import parked as store
-from consumer.adapters.postgres.operating.parked import Letter, Outcome, Selection, State
-from consumer.cli.options import AsJson, DatabaseUrl, database
+from consumer.adapters.postgres.operating import parked as operating
+from consumer.adapters.postgres.operating.parked import Outcome, ParkedEvent, Selection, State
+from consumer.adapters.postgres.operating.session import Connection, session
+from consumer.cli.options import AsJson, DatabaseUrl, add_command, database
+from consumer.cli.runtime import run_async
 from consumer.cli.tables import duration, pairs, printable, table
 from consumer.domain.errors import ConsumerError
 
 _UNITS: Final = {"s": 1, "m": 60, "h": 3600, "d": 86_400, "w": 604_800}
 _LONGEST: Final = 1000 * 365 * 86_400
+
+SUMMARY: Final = "List, show, retry and discard events that could not be routed"
+Result = TypeVar("Result")
 
 commands = typer.Typer(
     no_args_is_help=True, help="Events that could not be routed: list them, try them again, give them up."
@@ -64,7 +68,6 @@ OfState = Annotated[State | None, typer.Option("--state", help="Only those; with
 Everything = Annotated[bool, typer.Option("--all", help="All that the filters let through, instead of ids.")]
 
 
-@commands.command("list")
 def show_list(
     *,
     channel: Channel = None,
@@ -76,35 +79,36 @@ def show_list(
     database_url: DatabaseUrl = None,
     as_json: AsJson = False,
 ) -> None:
-    """List parked events, the latest first, with the error and the next attempt of each."""
+    """List parked events, the latest first.
+
+    With the error and the next attempt of each.
+    """
     selection = Selection(
         channel=channel, error_class=error_class, older_than=older_than, newer_than=newer_than, state=state, limit=limit
     )
-    with session(database(database_url), name="dead-letters") as connection:
-        letters = store.find(connection, selection)
+    events = _asked(database_url, lambda connection: operating.find(connection, selection))
     if as_json:
-        typer.echo(orjson.dumps(letters, option=orjson.OPT_INDENT_2).decode())
+        typer.echo(orjson.dumps(events, option=orjson.OPT_INDENT_2).decode())
         return
     rows = [
         (
-            letter["id"],
-            letter["channel"],
-            letter["state"],
-            duration(letter["age_seconds"]),
-            str(letter["attempts"]),
-            letter["error_code"],
-            letter["error_message"].replace("\n", " "),
-            _next_attempt(letter),
+            event["id"],
+            event["channel"],
+            event["state"],
+            duration(event["age_seconds"]),
+            str(event["attempts"]),
+            event["error_code"],
+            event["error_message"].replace("\n", " "),
+            _next_attempt(event),
         )
-        for letter in letters
+        for event in events
     ]
     for line in table(["id", "channel", "state", "age", "attempts", "error", "message", "next attempt"], rows):
         typer.echo(line)
-    if len(letters) == limit:
+    if len(events) == limit:
         typer.echo(f"the latest {limit}; --limit shows more", err=True)
 
 
-@commands.command("show")
 def show_one(
     ids: Annotated[list[UUID], typer.Argument(metavar="ID", help="Ids, as list shows them.")],
     *,
@@ -115,26 +119,34 @@ def show_one(
     database_url: DatabaseUrl = None,
     as_json: AsJson = False,
 ) -> None:
-    """Show everything about parked events; what was written in them, and by whom, only with --payload."""
-    with session(database(database_url), name="dead-letters") as connection:
-        letters = store.find(connection, Selection(ids=ids))
-        if payload:
-            written = store.contents(connection, ids)
-            letters = [letter | written.get(letter["id"], {}) for letter in letters]
+    """Show everything about parked events.
+
+    What was written in them, and by whom, only with --payload.
+    """
+
+    async def look(connection: Connection) -> list[ParkedEvent]:
+        events = await operating.find(connection, Selection(ids=ids))
+        written = await operating.contents(connection, ids) if payload else {}
+        return [event | written.get(event["id"], {}) for event in events]
+
+    events = _asked(database_url, look)
     if as_json:
-        typer.echo(orjson.dumps(letters, option=orjson.OPT_INDENT_2).decode())
+        typer.echo(orjson.dumps(events, option=orjson.OPT_INDENT_2).decode())
     else:
-        for number, letter in enumerate(letters):
+        for number, event in enumerate(events):
             if number:
                 typer.echo()
-            for line in pairs([(name, _text(value)) for name, value in letter.items()]):
+            for line in pairs([(name, _text(value)) for name, value in event.items()]):
                 typer.echo(line)
-    found = {letter["id"] for letter in letters}
+    found = {event["id"] for event in events}
     _all_known([given for given in dict.fromkeys(ids) if str(given) not in found])
 
 
-def _decision(decide: Callable[[Connection, Selection], Outcome], *, said: str, already: str, text: str) -> None:
-    """Adds a command that decides about parked events; it is named as the function that does it."""
+Decide = Callable[[Connection, Selection], Awaitable[Outcome]]
+
+
+def _decision(decide: Decide, *, summary: str, said: str, already: str) -> Callable[..., None]:
+    """A command that decides about parked events."""
 
     def command(
         ids: Ids = None,
@@ -158,8 +170,7 @@ def _decision(decide: Callable[[Connection, Selection], Outcome], *, said: str, 
             limit=limit,
         )
         selection = _chosen(ids, everything=everything, filters=filters)
-        with session(database(database_url), name="dead-letters") as connection:
-            outcome = decide(connection, selection)
+        outcome = _asked(database_url, lambda connection: decide(connection, selection))
         if as_json:
             typer.echo(orjson.dumps(outcome).decode())
         else:
@@ -170,21 +181,19 @@ def _decision(decide: Callable[[Connection, Selection], Outcome], *, said: str, 
             )
         _all_known(outcome.unknown)
 
-    commands.command(decide.__name__, help=text)(command)
+    command.__doc__ = summary
+    return command
 
 
-_decision(
-    store.retry,
-    said="will be tried again, at the service's next sweep or by: webhook-router reconcile",
-    already="due already",
-    text="Have parked events tried again as if they had never failed: at the service's next sweep.",
-)
-_decision(
-    store.discard,
-    said="will not be tried any more",
-    already="discarded already",
-    text="Give parked events up: they stay in the table, but are tried no more. `retry` takes it back.",
-)
+def _asked(database_url: str | None, question: Callable[[Connection], Awaitable[Result]]) -> Result:
+    """What the database answers."""
+    conninfo = database(database_url)
+
+    async def ask() -> Result:
+        async with session(conninfo, name="parked") as connection:
+            return await question(connection)
+
+    return run_async(ask())
 
 
 def _chosen(ids: Sequence[UUID] | None, *, everything: bool, filters: Selection) -> Selection:
@@ -202,8 +211,8 @@ def _all_known(unknown: Sequence[UUID]) -> None:
         raise ConsumerError(f"not parked (any more): {', '.join(str(one) for one in unknown)}")
 
 
-def _next_attempt(letter: Letter) -> str:
-    due = letter["due_in_seconds"]
+def _next_attempt(event: ParkedEvent) -> str:
+    due = event["due_in_seconds"]
     if due is None:
         return "never"
     return f"in {duration(due)}" if due else "due"
@@ -215,3 +224,27 @@ def _text(value: object) -> str:
     if isinstance(value, str):
         return printable(value) if "\n" not in value else value
     return orjson.dumps(value).decode()
+
+
+add_command(commands, "list", show_list)
+add_command(commands, "show", show_one)
+add_command(
+    commands,
+    "retry",
+    _decision(
+        operating.retry,
+        summary="Have parked events tried again, as if they had never failed.\n\nAt the service's next sweep.",
+        said="will be tried again, at the service's next sweep or by: webhook-router reconcile",
+        already="due already",
+    ),
+)
+add_command(
+    commands,
+    "discard",
+    _decision(
+        operating.discard,
+        summary="Give up parked events: they stay in the table, untried.\n\n`retry` takes it back.",
+        said="will not be tried any more",
+        already="discarded already",
+    ),
+)

@@ -40,4 +40,4 @@ def reconcile(
         return
     typer.echo(done.routed)
     if done.parked:
-        typer.echo(f"{done.parked} could not be routed and are parked: webhook-router dead-letters list", err=True)
+        typer.echo(f"{done.parked} could not be routed and are parked: webhook-router parked list", err=True)

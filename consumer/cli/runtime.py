@@ -1,4 +1,4 @@
-"""How commands run: event loop, signals, standard streams, the terminal's width and colours."""
+"""How commands run: event loop, signals, standard streams, the terminal's colours."""
 
 import asyncio
 import os
@@ -7,6 +7,8 @@ import sys
 from collections.abc import Callable, Coroutine, Iterator
 from contextlib import contextmanager
 from typing import Any, TypeVar
+
+from rich.console import Console
 
 from consumer.domain.errors import ConsumerError
 
@@ -19,6 +21,10 @@ except ImportError:  # not on Windows, not on every interpreter
 Result = TypeVar("Result")
 
 
+class Interrupted(Exception):
+    """Ctrl-C, before the command was done."""
+
+
 def run_async(main: Coroutine[Any, Any, Result]) -> Result:
     """Runs on uvloop where there is one. Cancelled by a second signal, it ends with exit code 1."""
     try:
@@ -28,6 +34,8 @@ def run_async(main: Coroutine[Any, Any, Result]) -> Result:
         raise ConsumerError(
             "stopped at once by a second signal; what was under way is rolled back and routed later"
         ) from None
+    finally:
+        main.close()  # it has not begun if Ctrl-C came first
 
 
 @contextmanager
@@ -62,3 +70,9 @@ def open_standard_streams() -> None:
         except OSError:
             os.open(os.devnull, os.O_RDWR)  # the lowest number that is free
             setattr(sys, name, os.fdopen(number, "r" if number == 0 else "w", closefd=False))
+
+
+def console(*, stderr: bool = False) -> Console:
+    """Where tables and progress go. With NO_COLOR they have neither colours nor bold letters."""
+    usual = Console(stderr=stderr)
+    return Console(stderr=stderr, color_system=None) if usual.no_color else usual

@@ -3,17 +3,23 @@
 import orjson
 import typer
 
-from consumer.adapters.postgres.blocking import session
+from consumer.adapters.postgres.operating import status as operating
+from consumer.adapters.postgres.operating.session import session
 from consumer.adapters.postgres.operating.status import Status
-from consumer.adapters.postgres.operating.status import status as look
 from consumer.cli.options import AsJson, DatabaseUrl, database
+from consumer.cli.runtime import run_async
 from consumer.cli.tables import duration, pairs
 
 
 def status(*, database_url: DatabaseUrl = None, as_json: AsJson = False) -> None:
-    """Show what is waiting, how fast it is routed, and whether services are connected."""
-    with session(database(database_url), name="status") as connection:
-        now = look(connection)
+    """Show the backlog, the speed of routing, and connected services."""
+    conninfo = database(database_url)
+
+    async def look() -> Status:
+        async with session(conninfo, name="status") as connection:
+            return await operating.status(connection)
+
+    now = run_async(look())
     if as_json:
         typer.echo(orjson.dumps(now, option=orjson.OPT_INDENT_2).decode())
         return
@@ -27,7 +33,7 @@ def _in_words(now: Status) -> list[tuple[str, str]]:
     return [
         ("backlog", f"{now.ready:,}" + (f", the oldest for {duration(now.oldest_seconds)}" if now.ready else "")),
         ("parked", f"{now.parked:,}"),
-        ("dead", f"{now.dead:,}" + (" (webhook-router dead-letters list --state dead)" if now.dead else "")),
+        ("dead", f"{now.dead:,}" + (" (webhook-router parked list --state dead)" if now.dead else "")),
         ("discarded", f"{now.discarded:,}"),
         (
             "routed",

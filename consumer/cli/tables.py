@@ -8,9 +8,10 @@ from typing import Final
 
 from rich.box import SIMPLE_HEAD
 from rich.cells import cell_len
-from rich.console import Console
 from rich.table import Table
 from rich.text import Text
+
+from consumer.cli.runtime import console
 
 _NUMBER: Final = re.compile(r"[+-]?(?:\d[\d,]*(?:\.\d+)?(?:[eE][+-]?\d+)?|NaN|-?Infinity)%?")
 # Left to right and right to left marks and overrides: they change the order of what stands around them.
@@ -65,7 +66,7 @@ def show(columns: Sequence[str], rows: Sequence[Sequence[str | None]]) -> None:
         wrapped.add_column(column, overflow="fold")
     for row in rows:
         wrapped.add_row(*(Text("\n".join(_lines(value))) for value in row))
-    Console().print(wrapped)
+    console().print(wrapped)
 
 
 def pairs(rows: Sequence[tuple[str, str]]) -> Iterator[str]:

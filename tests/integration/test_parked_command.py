@@ -1,4 +1,4 @@
-"""`webhook-router dead-letters`: what could not be routed, and what becomes of it."""
+"""`webhook-router parked`: what could not be routed, and what becomes of it."""
 
 from collections.abc import Iterator
 from uuid import uuid4
@@ -99,16 +99,16 @@ def test_filters_choose(database: str, connection: Connection, letters: dict[str
     """Each narrows the list, all together too; retry and discard take the same."""
     connection.execute(SAVE)
     for filters, names in FILTERS:
-        assert found(run(database, "dead-letters", "list", "--json", *filters)) == names
-        outcome = run(database, "dead-letters", "discard", "--all", "--json", *filters).json
+        assert found(run(database, "parked", "list", "--json", *filters)) == names
+        outcome = run(database, "parked", "discard", "--all", "--json", *filters).json
         assert outcome == {"matched": len(names), "changed": len(names), "unknown": []}
-        assert found(run(database, "dead-letters", "list", "--state", "discarded", "--json")) == names
+        assert found(run(database, "parked", "list", "--state", "discarded", "--json")) == names
         connection.execute(RESTORE)
 
 
 def test_the_list_says_what_happened_and_nothing_private(database: str, letters: dict[str, str]) -> None:
     """Channel, state, age, attempts, error, next attempt; the latest first; nothing that anybody wrote."""
-    lines = run(database, "dead-letters", "list").out.splitlines()
+    lines = run(database, "parked", "list").out.splitlines()
     heads = [head.strip() for head in lines[0].split("|")]
     assert heads == ["id", "channel", "state", "age", "attempts", "error", "message", "next attempt"]
     rows = {cells[0]: cells[1:] for cells in ([cell.strip() for cell in line.split("|")] for line in lines[2:])}
@@ -118,22 +118,22 @@ def test_the_list_says_what_happened_and_nothing_private(database: str, letters:
     assert rows[letters["refused"]][:4] == ["whatsapp", "waiting", "1 d 0 h", "1"]
     assert rows[letters["endless"]][2:6] == ["1 h 0 min", "1", "22008", "event_date is not a finite time"]
     assert rows[letters["endless"]][6].startswith("in ")
-    assert "ecret" not in run(database, "dead-letters", "list", "--json").out
-    few = run(database, "dead-letters", "list", "--limit", "2")
+    assert "ecret" not in run(database, "parked", "list", "--json").out
+    few = run(database, "parked", "list", "--limit", "2")
     assert len(few.out.splitlines()) == 4
     assert "the latest 2; --limit shows more" in few.err
 
 
 def test_show_keeps_what_was_written_to_itself(database: str, letters: dict[str, str]) -> None:
     """Everything about an event, but author and content only on demand; times that Python has not are no obstacle."""
-    shown = run(database, "dead-letters", "show", letters["endless"])
+    shown = run(database, "parked", "show", letters["endless"])
     assert shown.code == 0
     assert "event_date       infinity\n" in shown.out
     assert "error_code       22008\n" in shown.out
     assert "ecret" not in shown.out
-    (letter,) = run(database, "dead-letters", "show", letters["endless"], "--payload", "--json").json
+    (letter,) = run(database, "parked", "show", letters["endless"], "--payload", "--json").json
     assert (letter["author_id"], letter["content"], letter["raw_payload"]) == ("secret author", "secret text", {})
-    both = run(database, "dead-letters", "show", letters["endless"], letters["dead"], str(uuid4()))
+    both = run(database, "parked", "show", letters["endless"], letters["dead"], str(uuid4()))
     assert both.code == 1
     assert "not parked (any more): " in str(both.error)
     assert both.out.count("error_code ") == 2
@@ -141,7 +141,7 @@ def test_show_keeps_what_was_written_to_itself(database: str, letters: dict[str,
 
 def test_retry_starts_afresh(database: str, connection: Connection, letters: dict[str, str]) -> None:
     """They are due now, with all attempts before them, the dead one too; once the reason is gone they are routed."""
-    done = run(database, "dead-letters", "retry", letters["refused"], letters["dead"])
+    done = run(database, "parked", "retry", letters["refused"], letters["dead"])
     assert done.code == 0
     assert done.out.startswith("2 events will be tried again")
     assert connection.execute(BACKLOG).fetchone() == (0, 3, 0, 0)
@@ -149,38 +149,38 @@ def test_retry_starts_afresh(database: str, connection: Connection, letters: dic
     attempts = "select attempts from router.parked_events where event_id = %s"
     assert connection.execute(attempts, [letters["dead"]]).fetchone() == (1,)
     connection.execute("update switch set refusing = false")
-    assert run(database, "dead-letters", "retry", "--all", "--error-class", "RF").code == 0
+    assert run(database, "parked", "retry", "--all", "--error-class", "RF").code == 0
     assert connection.execute(TRY_AGAIN).fetchone() == (2, 0)
-    assert run(database, "dead-letters", "retry", letters["dead"]).code == 1
+    assert run(database, "parked", "retry", letters["dead"]).code == 1
     assert connection.execute("select count(*) from messages").fetchone() == (3,)
 
 
 def test_retry_twice_is_retry_once(database: str, connection: Connection, letters: dict[str, str]) -> None:
     """The second call finds nothing to change."""
-    first = run(database, "dead-letters", "retry", "--all", "--json").json
+    first = run(database, "parked", "retry", "--all", "--json").json
     state = connection.execute("select id, xmin::text, parked_until from webhook_events order by id").fetchall()
-    second = run(database, "dead-letters", "retry", "--all", "--json").json
+    second = run(database, "parked", "retry", "--all", "--json").json
     assert (first, second) == (
         {"matched": 3, "changed": 3, "unknown": []},
         {"matched": 3, "changed": 0, "unknown": []},
     )
     assert connection.execute("select id, xmin::text, parked_until from webhook_events order by id").fetchall() == state
-    assert "0 events will be tried again" in run(database, "dead-letters", "retry", "--all").out
+    assert "0 events will be tried again" in run(database, "parked", "retry", "--all").out
 
 
 def test_discard_is_for_good_until_retry(database: str, connection: Connection, letters: dict[str, str]) -> None:
     """It stays in the table, is tried no more, a redelivery does not revive it, and nobody is alarmed; retry does."""
-    assert run(database, "dead-letters", "discard", letters["refused"]).out == "1 event will not be tried any more\n"
-    assert "1 was discarded already" in run(database, "dead-letters", "discard", letters["refused"]).out
+    assert run(database, "parked", "discard", letters["refused"]).out == "1 event will not be tried any more\n"
+    assert "1 was discarded already" in run(database, "parked", "discard", letters["refused"]).out
     assert connection.execute(BACKLOG).fetchone() == (0, 1, 1, 1)
-    assert found(run(database, "dead-letters", "list", "--json")) == {"endless", "dead"}
+    assert found(run(database, "parked", "list", "--json")) == {"endless", "dead"}
     connection.execute("update webhook_events set parked_until = now() where event_id = 'endless'")
     assert connection.execute(TRY_AGAIN).fetchone() == (1, 1)
     connection.execute(
         "select ingest_webhook_event('whatsapp', 'message', 'refused', 'a', 'A', 'new', now(), null, null, '{}')"
     )
     assert connection.execute(BACKLOG).fetchone() == (0, 1, 1, 1)
-    assert run(database, "dead-letters", "retry", letters["refused"]).code == 0
+    assert run(database, "parked", "retry", letters["refused"]).code == 0
     assert connection.execute(TRY_AGAIN).fetchone() == (1, 0)
 
 
@@ -225,7 +225,7 @@ def test_thousands_are_one_statement_whatever_the_planner_knows(database: str, c
 )
 def test_mistakes_are_usage_errors(arguments: list[str], said: str) -> None:
     """Exit code 2, before anything is asked of the database."""
-    done = run("postgresql://127.0.0.1:1/nowhere", "dead-letters", *arguments)
+    done = run("postgresql://127.0.0.1:1/nowhere", "parked", *arguments)
     assert done.code == 2
     assert said in done.err
 
@@ -233,7 +233,7 @@ def test_mistakes_are_usage_errors(arguments: list[str], said: str) -> None:
 def test_as_a_command(database: str, letters: dict[str, str]) -> None:
     """An id that is no dead letter is an error, the others are dealt with all the same."""
     stranger = str(uuid4())
-    done = command("dead-letters", "retry", stranger, letters["dead"], dsn=database)
+    done = command("parked", "retry", stranger, letters["dead"], dsn=database)
     assert done.returncode == 1
     assert done.stdout.startswith("1 event will be tried again")
     assert done.stderr == f"webhook-router: not parked (any more): {stranger}\n"

@@ -52,7 +52,7 @@ def test_what_waits_and_how_old_it_is(database: str, connection: Connection) -> 
     assert 7200 <= now["oldest_seconds"] < 7300
     said = run(database, "status").out
     assert "backlog             2, the oldest for 2 h 0 min\n" in said
-    assert "dead                1 (webhook-router dead-letters list --state dead)\n" in said
+    assert "dead                1 (webhook-router parked list --state dead)\n" in said
 
 
 def test_how_fast_it_goes(database: str, connection: Connection) -> None:
@@ -157,10 +157,10 @@ def test_the_role_of_the_service_is_enough(private_postgres: StartPostgres, tmp_
     with psycopg.connect(owner, autocommit=True) as connection:
         connection.execute("update webhook_events set event_date = 'infinity'")
         connection.execute("select router.route_batch(10)")
-    (letter,) = run(operator, "dead-letters", "list", "--json").json
-    assert run(operator, "dead-letters", "discard", letter["id"]).code == 0
-    assert run(operator, "dead-letters", "retry", letter["id"]).code == 0
+    (letter,) = run(operator, "parked", "list", "--json").json
+    assert run(operator, "parked", "discard", letter["id"]).code == 0
+    assert run(operator, "parked", "retry", letter["id"]).code == 0
     assert run(operator, "status").code == 0
-    refused = run(operator, "dead-letters", "show", letter["id"], "--payload")
+    refused = run(operator, "parked", "show", letter["id"], "--payload")
     assert isinstance(refused.error, Fatal)
     assert "permission denied" in str(refused.error)

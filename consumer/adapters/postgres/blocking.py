@@ -18,14 +18,20 @@ def connect(conninfo: str, *, name: str) -> Connection:
     Raises:
         Misconfigured, Transient: as `connection.connect`.
     """
+    complete = of_command(conninfo, name=name)
+    with translated():
+        return psycopg.connect(complete, autocommit=True, prepare_threshold=None)
+
+
+def of_command(conninfo: str, *, name: str) -> str:
+    """The connection string for the session of a command, with our settings for whatever it leaves open.
+
+    Raises:
+        Misconfigured: as `with_defaults`.
+    """
     complete = with_defaults(conninfo)
     known_as = conninfo_to_dict(conninfo).get("application_name", f"webhook-router {name}")
-    with translated():
-        return psycopg.connect(
-            make_conninfo(complete, application_name=known_as, client_encoding="utf8"),
-            autocommit=True,
-            prepare_threshold=None,
-        )
+    return make_conninfo(complete, application_name=known_as, client_encoding="utf8")
 
 
 @contextmanager

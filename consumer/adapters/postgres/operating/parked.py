@@ -1,4 +1,4 @@
-"""Dead letters: events that could not be routed, looked at and decided about by an operator."""
+"""Parked events: what could not be routed, for an operator to look at and to decide about."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -9,7 +9,7 @@ from uuid import UUID
 
 from psycopg.rows import class_row
 
-from consumer.adapters.postgres.blocking import Connection
+from consumer.adapters.postgres.operating.session import Connection
 
 _CONDITIONS: Final = """
     p_ids => %(ids)s::uuid[], p_channel => %(channel)s::text, p_error_class => %(error_class)s::text,
@@ -33,7 +33,7 @@ _CONTENTS: Final = "select row_to_json(c) from router.dead_letter_contents(%s::u
 _RETRY: Final = f"select matched, changed, unknown from router.retry_dead_letters({_CONDITIONS})"  # noqa: S608
 _DISCARD: Final = f"select matched, changed, unknown from router.discard_dead_letters({_CONDITIONS})"  # noqa: S608
 
-Letter = dict[str, Any]
+ParkedEvent = dict[str, Any]
 """The columns of router.dead_letters, with `age_seconds` and `due_in_seconds`; no next attempt: None."""
 
 
@@ -88,28 +88,31 @@ class Outcome:
     """Ids given that are no parked events."""
 
 
-def find(connection: Connection, selection: Selection) -> list[Letter]:
-    """The letters, latest parked first, without what anybody wrote."""
-    return [letter for (letter,) in connection.execute(_FIND, selection.parameters())]
+async def find(connection: Connection, selection: Selection) -> list[ParkedEvent]:
+    """The parked events, latest first, without what anybody wrote."""
+    cursor = await connection.execute(_FIND, selection.parameters())
+    return [event async for (event,) in cursor]
 
 
-def contents(connection: Connection, ids: Sequence[UUID]) -> dict[str, Letter]:
+async def contents(connection: Connection, ids: Sequence[UUID]) -> dict[str, ParkedEvent]:
     """What was written in them and by whom, by id; takes more rights than the service has."""
-    return {found["id"]: found for (found,) in connection.execute(_CONTENTS, [list(ids)])}
+    cursor = await connection.execute(_CONTENTS, [list(ids)])
+    return {found["id"]: found async for (found,) in cursor}
 
 
-def retry(connection: Connection, selection: Selection) -> Outcome:
+async def retry(connection: Connection, selection: Selection) -> Outcome:
     """Has them tried again at the next sweep, as if they had never failed."""
-    return _decide(connection, _RETRY, selection)
+    return await _decide(connection, _RETRY, selection)
 
 
-def discard(connection: Connection, selection: Selection) -> Outcome:
+async def discard(connection: Connection, selection: Selection) -> Outcome:
     """Gives them up: they stay, but are not tried again by themselves."""
-    return _decide(connection, _DISCARD, selection)
+    return await _decide(connection, _DISCARD, selection)
 
 
-def _decide(connection: Connection, statement: str, selection: Selection) -> Outcome:
-    with connection.cursor(row_factory=class_row(Outcome)) as cursor:
-        outcome = cursor.execute(statement.encode(), selection.parameters()).fetchone()
+async def _decide(connection: Connection, statement: str, selection: Selection) -> Outcome:
+    async with connection.cursor(row_factory=class_row(Outcome)) as cursor:
+        await cursor.execute(statement.encode(), selection.parameters())
+        outcome = await cursor.fetchone()
     assert outcome is not None
     return outcome

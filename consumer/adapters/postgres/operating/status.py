@@ -5,7 +5,7 @@ from typing import Final
 
 from psycopg.rows import class_row
 
-from consumer.adapters.postgres.blocking import Connection
+from consumer.adapters.postgres.operating.session import Connection
 
 _STATUS: Final = """
     select ready, oldest_seconds, parked, dead, discarded, per_second_in_minute, per_second_in_hour,
@@ -41,9 +41,10 @@ class Status:
     """Share of the server's notification queue in use, 0 to 1."""
 
 
-def status(connection: Connection) -> Status:
+async def status(connection: Connection) -> Status:
     """Takes one look; cheap on a table of any size, but for counting what is unrouted."""
-    with connection.cursor(row_factory=class_row(Status)) as cursor:
-        row = cursor.execute(_STATUS).fetchone()
+    async with connection.cursor(row_factory=class_row(Status)) as cursor:
+        await cursor.execute(_STATUS)
+        row = await cursor.fetchone()
     assert row is not None
     return row

@@ -1,0 +1,28 @@
+"""Sessions of an operator's calls."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import psycopg
+from psycopg.rows import TupleRow
+
+from consumer.adapters.postgres.blocking import of_command
+from consumer.adapters.postgres.connection import translated
+
+Connection = psycopg.AsyncConnection[TupleRow]
+
+
+@asynccontextmanager
+async def session(conninfo: str, *, name: str) -> AsyncIterator[Connection]:
+    """A connection in autocommit, for a while; `name` shows in pg_stat_activity, as `blocking.connect` has it.
+
+    Raises:
+        Misconfigured, Fatal, Transient, Rejected: see `connection.translation`.
+    """
+    complete = of_command(conninfo, name=name)
+    with translated():
+        connection = await psycopg.AsyncConnection.connect(complete, autocommit=True, prepare_threshold=None)
+        try:
+            yield connection
+        finally:
+            await connection.close()
