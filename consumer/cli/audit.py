@@ -11,7 +11,10 @@ from consumer.cli.tables import show
 
 
 def audit(*, database_url: DatabaseUrl = None, as_json: AsJson = False) -> None:
-    """Say whether everything is there that the router and its callers need; exit code 1 if not."""
+    """Check that the database has what the router and its callers need.
+
+    Exit code 1 if something required is missing.
+    """
     found = readiness.audit(database(database_url))
     missing = [row for row in found.rows if row.required and not row.ok]
     if as_json:

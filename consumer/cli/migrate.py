@@ -19,7 +19,10 @@ def migrate(
     ] = False,
     database_url: DatabaseUrl = None,
 ) -> None:
-    """Bring the database to this version. Safe to run twice, at the same time, and under traffic."""
+    """Bring the database to this version.
+
+    Safe to run twice, at the same time, and under traffic.
+    """
     if check and print_script:
         raise typer.BadParameter("--check and --print exclude each other")
     if print_script:

@@ -35,11 +35,12 @@ def produce(
     ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Write events from NDJSON to the Kafka topic; exit code 1 if some lines were rejected.
+    """Write events from NDJSON to the Kafka topic.
 
-    The lines are those of `ingest`, and {"channel", "event_id"} of an event that is in the table. What belongs into one
-    conversation gets one key, so that it stays in order. A line is written once, whatever the brokers do meanwhile; the
-    whole command can be run again, since an event that is there already does no harm.
+    Exit code 1 if some lines were rejected. The lines are those of `ingest`, and {"channel", "event_id"} of an event
+    that is in the table. What belongs to one conversation gets one key, so that it stays in order. A line is written
+    once, whatever the brokers do meanwhile; the whole command can be run again, since an event that is there already
+    does no harm.
     """
     settings = config.load(kafka_bootstrap_servers=kafka_bootstrap_servers, kafka_topics=topic)
     connection, options = settings.kafka()

@@ -17,9 +17,10 @@ def run(
     *,
     database_url: DatabaseUrl = None,
 ) -> None:
-    r"""Run SQL scripts in one session, as psql -f does, and print every result; stop at the first error.
+    r"""Run SQL scripts as psql -f does, and print every result.
 
-    Of psql's own commands only \set ON_ERROR_STOP, which goes without saying here, and \gexec are known.
+    They run in one session, up to the first error. Of psql's own commands only \gexec is known, and
+    \set ON_ERROR_STOP, which goes without saying here.
     """
     conninfo = database(database_url)
     scripts = [_read(name) for name in files]  # all of them, before anything is run

@@ -12,6 +12,7 @@ from typer.testing import CliRunner
 from consumer.cli.app import app
 from consumer.cli.options import FLAGS, with_settings
 from consumer.config import Settings
+from tests.processes import command
 
 
 def flags() -> list[tuple[str, Any]]:
@@ -38,10 +39,10 @@ def flags() -> list[tuple[str, Any]]:
 
 def test_each_flag_says_what_its_setting_says() -> None:
     """The text, in every command; `run` has a flag for each setting but the password, and shows the defaults."""
-    assert {name for name, _ in flags()} > {"run", "reconcile", "demo", "produce", "status", "dead-letters list"}
-    for command, parameter in flags():
-        assert parameter.help == Settings.model_fields[parameter.name].description, command
-    of_run = {parameter.name: parameter for command, parameter in flags() if command == "run"}
+    assert {name for name, _ in flags()} > {"run", "reconcile", "demo", "produce", "status", "parked list"}
+    for name, parameter in flags():
+        assert parameter.help == Settings.model_fields[parameter.name].description, name
+    of_run = {parameter.name: parameter for name, parameter in flags() if name == "run"}
     assert set(of_run) == set(FLAGS) == set(Settings.model_fields) - {"kafka_sasl_password"}
     for name, parameter in of_run.items():
         assert f"--{name.replace('_', '-')}" in parameter.opts
@@ -58,6 +59,59 @@ def test_help_shows_defaults_and_choices() -> None:
     assert "[default: 1000]" in said
     assert "<SASL_PLAINTEXT" not in said  # the choices of a setting are one list
     assert "PLAINTEXT|SSL|SASL_PLAINTEXT|SASL_SSL" in said
+
+
+@pytest.mark.parametrize("group", [[], ["parked"]], ids=str)
+def test_the_list_of_commands_is_whole(group: list[str]) -> None:
+    """Each has a line of its own on a terminal of 80 columns, and nothing is cut off; the alias is not listed."""
+    said = CliRunner().invoke(app, [*group, "--help"], env={"COLUMNS": "80"}).stdout
+    listed = said.partition("Commands:\n")[2].splitlines()
+    assert len(listed) >= 4
+    for line in listed:
+        name, *words = line.split()
+        assert line.startswith(f"  {name}  "), "a line that goes on"
+        assert words
+        assert not line.endswith(("…", "..."))
+    assert "dead-letters" not in said
+
+
+def test_dead_letters_is_another_name_of_parked() -> None:
+    """With the same commands and options."""
+    root = typer.main.get_command(app)
+    assert isinstance(root, TyperGroup)
+    parked, alias = root.commands["parked"], root.commands["dead-letters"]
+    assert isinstance(parked, TyperGroup)
+    assert isinstance(alias, TyperGroup)
+    assert alias.hidden
+    assert {name: [p.opts for p in command.params] for name, command in alias.commands.items()} == {
+        name: [p.opts for p in command.params] for name, command in parked.commands.items()
+    }
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
+def test_shells_complete_words(shell: str) -> None:
+    """The program prints the script that a shell needs, and answers what the script asks."""
+    script = command("--show-completion", shell, env={"_TYPER_COMPLETE_TEST_DISABLE_SHELL_DETECTION": "1"})
+    assert script.returncode == 0
+    assert "_WEBHOOK_ROUTER_COMPLETE=complete_" in script.stdout
+    asked = {
+        "_WEBHOOK_ROUTER_COMPLETE": f"complete_{shell}",
+        "COMP_WORDS": "webhook-router run --source ",
+        "COMP_CWORD": "3",
+        "_TYPER_COMPLETE_ARGS": "webhook-router run --source ",
+        "_TYPER_COMPLETE_FISH_ACTION": "get-args",
+    }
+    assert "kafka" in command(env=asked).stdout
+
+
+def test_a_misspelt_variable_is_mentioned_once() -> None:
+    """On standard error, before whatever the command says, and it changes nothing else."""
+    done = command("migrate", "--print", env={"WEBHOOK_ROUTER_BATCHSIZE": "hunter2"})
+    assert done.returncode == 0
+    assert done.stderr == (
+        "webhook-router: WEBHOOK_ROUTER_BATCHSIZE is not a setting; is WEBHOOK_ROUTER_BATCH_SIZE meant?\n"
+    )
+    assert "hunter2" not in done.stdout
 
 
 @pytest.mark.parametrize(
