@@ -8,7 +8,7 @@ import typer
 from consumer import config
 from consumer.adapters.telemetry import log as logs
 from consumer.cli.options import flag
-from consumer.cli.runtime import console, on_signals, run_async
+from consumer.cli.runtime import Interrupted, console, on_signals, run_async
 from consumer.demo.run import Demo, DemoOptions
 
 
@@ -33,14 +33,16 @@ def demo(
     """
     if as_json and not once:
         raise typer.BadParameter("--json goes with --once")
-    settings = config.load(database_url="", http_port=http_port)
+    settings = config.load(http_port=http_port)
     logs.configure(format=settings.log_format, level="warning")
     shown = Demo(settings, DemoOptions(events=events, rate=rate, once=once, seed=seed), console(stderr=True))
 
-    async def demonstrate() -> dict[str, Any]:
+    async def demonstrate() -> dict[str, Any] | None:
         with on_signals(shown.stop):
             return await shown.run()
 
     figures = run_async(demonstrate())
+    if figures is None:
+        raise Interrupted
     if as_json:
         typer.echo(orjson.dumps(figures).decode())

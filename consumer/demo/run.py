@@ -2,9 +2,14 @@
 
 import asyncio
 import itertools
+import shlex
+import shutil
+import sys
 import time
 from collections import deque
+from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from statistics import quantiles
 from typing import Any
 
@@ -35,6 +40,9 @@ REMAINS = """
     from public.webhook_events
     where routed_at is null
 """
+OWN = {"source": "postgres", "database_url_file": None, "sample_interval": 0.5}
+"""Settings of the show, whatever the environment says."""
+LATEST = "select sent_at, channel, content_text from messages order by sent_at desc limit 5"
 INSERT = """
     insert into public.webhook_events (channel, type, event_id, author_id, author_name, content, event_date, post_id)
     select * from unnest(%s::text[], %s::text[], %s::text[], %s::text[], %s::text[], %s::text[], %s::timestamptz[],
@@ -98,8 +106,8 @@ class Demo:
         del reason
         self._stop.set()
 
-    async def run(self) -> dict[str, Any]:
-        """The whole show, from an empty folder to an empty folder; returns the figures.
+    async def run(self) -> dict[str, Any] | None:
+        """The whole show, from an empty folder to an empty folder; returns the figures, None if it was stopped before.
 
         Raises:
             Fatal: no Postgres can be started here.
@@ -109,25 +117,33 @@ class Demo:
         try:
             server = await asyncio.to_thread(EmbeddedPostgres.start)
         except EmbeddedPostgresError as error:
+            if self._stop.is_set():  # a terminal's Ctrl-C ends initdb too
+                return None
             raise Fatal(str(error)) from error
+        served = False
         try:
             conninfo = server.dsn()
-            await asyncio.to_thread(migrator.migrate, conninfo)
+            if not self._stop.is_set():
+                await asyncio.to_thread(migrator.migrate, conninfo)
+            if self._stop.is_set():
+                return None
+            served = True
             with translated():
                 return await self._serve(conninfo, f"Postgres {server.major}")
         finally:
             await asyncio.to_thread(server.stop)
-            self._say("stopped: the service, and the Postgres with its data")
+            if served:
+                self._say("stopped: the service, and the Postgres with its data")
 
     async def _serve(self, conninfo: str, server: str) -> dict[str, Any]:
-        settings = self._settings.model_copy(update={"database_url": SecretStr(conninfo), "sample_interval": 0.5})
+        settings = self._settings.model_copy(update=OWN | {"database_url": SecretStr(conninfo)})
         service = build(settings, observers=[self._figures])
         serving = asyncio.create_task(service.run(), name="service")
         try:
             feeding = asyncio.create_task(self._feed(conninfo), name="feed")
             try:
                 done = asyncio.create_task(self._all_routed(conninfo, feeding), name="all routed")
-                await self._watch(service, serving, done, server)
+                await self._watch(service, serving, done, lambda: self._announce(service.address, server, conninfo))
                 parked = await done
                 began = await feeding
             finally:
@@ -139,7 +155,9 @@ class Demo:
             await serving
         return self._result(began, parked)
 
-    async def _watch(self, service: Service, serving: asyncio.Task[None], done: asyncio.Task[int], server: str) -> None:
+    async def _watch(
+        self, service: Service, serving: asyncio.Task[None], done: asyncio.Task[int], announce: Callable[[], None]
+    ) -> None:
         """Shows the live line until everything that was fed is routed."""
         before = (time.perf_counter(), 0)
         announced = False
@@ -148,16 +166,22 @@ class Demo:
                 await asyncio.wait({done, serving}, timeout=REFRESH)
                 if service.address and not announced:
                     announced = True
-                    self._say(f"routing on {server}; watch it with your own eyes, or at")
-                    self._say(f"  {service.address}/metrics  {service.address}/livez  {service.address}/readyz")
-                    if not self._options.once:
-                        self._say("Ctrl-C stops everything")
+                    announce()
                 now = (time.perf_counter(), self._figures.routed)
                 rate = (now[1] - before[1]) / (now[0] - before[0])
                 before = now
                 live.update(self._panel(rate), refresh=True)
         if serving.done():
             await serving  # raises what ended it
+
+    def _announce(self, address: str, server: str, conninfo: str) -> None:
+        self._say(f"routing on {server}; watch it with your own eyes, or at")
+        self._say(f"  {address}/metrics  {address}/livez  {address}/readyz")
+        self._say("while this runs, its database can be looked at from another terminal:")
+        self._say(f"  echo '{LATEST}' | {program()} sql - --database-url {conninfo}")
+        self._say(f"  psql {conninfo}")
+        if not self._options.once:
+            self._say("Ctrl-C stops everything")
 
     async def _all_routed(self, conninfo: str, feeding: asyncio.Task[float]) -> int:
         """Waits until all that was fed is routed or parked, by the table's own word; returns how many are parked."""
@@ -236,7 +260,24 @@ class Demo:
             f"{result['parked']:,} parked, in {seconds:.2f} s ({result['events_per_second']:,.0f} a second); "
             f"from insert to routed p50 {p50:.1f} ms, p99 {p99:.1f} ms"
         )
+        if self._options.once and self._options.rate is None:
+            self._say(
+                "these times are those of a queue: --once inserts everything at once, and the last event waits for all "
+                "others; with --rate 200 they are those of events as they come"
+            )
         return result
 
     def _say(self, text: str) -> None:
-        self._console.print(text, highlight=False, soft_wrap=True)
+        self._console.print(text, highlight=False, markup=False, soft_wrap=True)
+
+
+def program() -> str:
+    """How a shell in this folder calls the program that runs."""
+    installed = Path(sys.executable).with_name("webhook-router")
+    if not installed.exists():
+        return f"{shlex.quote(sys.executable)} -m consumer"
+    found = shutil.which(installed.name)
+    if found is not None and Path(found).samefile(installed):
+        return installed.name
+    here = Path.cwd()
+    return shlex.quote(str(installed.relative_to(here) if installed.is_relative_to(here) else installed))

@@ -1,11 +1,15 @@
 """`webhook-router demo`, which is what `make run` shows: figures that add up, and nothing that stays behind."""
 
+import contextlib
 import json
 import os
+import pty
 import re
 import signal
 import subprocess
 import sys
+import threading
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -84,6 +88,118 @@ def test_a_signal_stops_everything(number: signal.Signals, tmp_path: Path) -> No
     finally:
         process.kill()
         process.wait()
+
+
+def starting(tmp_path: Path, *arguments: str) -> "subprocess.Popen[str]":
+    """The demo in a process group of its own, as a terminal has it."""
+    return subprocess.Popen(
+        [sys.executable, "-m", "consumer", "demo", *arguments],
+        env={**clean_environment(), "TMPDIR": str(tmp_path)},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        start_new_session=True,
+    )
+
+
+def importing(process: "subprocess.Popen[str]", tmp_path: Path) -> bool:
+    """Whether the libraries of psycopg, which come early, are loaded, and nothing is started."""
+    return "psycopg" in Path(f"/proc/{process.pid}/maps").read_text()
+
+
+MOMENTS: dict[str, Callable[["subprocess.Popen[str]", Path], object]] = {
+    "importing": importing,
+    "making the data": lambda process, tmp_path: list(tmp_path.glob("*/password")),
+    "starting the server": lambda process, tmp_path: list(tmp_path.glob("*/data/postmaster.pid")),
+    "migrating": lambda process, tmp_path: servers(tmp_path),
+}
+
+
+@pytest.mark.parametrize("moment", MOMENTS)
+def test_ctrl_c_in_the_first_second(moment: str, tmp_path: Path) -> None:
+    """The terminal's Ctrl-C strikes all processes of the group: one line says so, no traceback, and nothing stays."""
+    process = starting(tmp_path)
+    try:
+        wait_for(lambda: MOMENTS[moment](process, tmp_path), what=moment)
+        os.killpg(process.pid, signal.SIGINT)
+        said, _ = process.communicate(timeout=PATIENCE)
+        assert "Traceback" not in said
+        # By the time that the signal arrives a fast demo may be routing, and then ends in order.
+        if process.returncode == 0:
+            assert said.splitlines()[-1] == "stopped: the service, and the Postgres with its data"
+        else:
+            assert (said.splitlines()[-1], process.returncode) == ("stopped", 130)
+        assert servers(tmp_path) == []
+        assert folders(tmp_path) == []
+    finally:
+        process.kill()
+        process.wait()
+
+
+def test_says_how_to_look_at_its_database(tmp_path: Path) -> None:
+    """The lines can be copied into a shell: with this program, and with psql."""
+    process = starting(tmp_path)
+    try:
+        assert process.stdout is not None
+        said = []
+        for line in process.stdout:
+            said.append(line.strip())
+            if "Ctrl-C" in line:
+                break
+        (copied,) = (line for line in said if "sql - --database-url postgresql://" in line)
+        shown = subprocess.run(
+            ["/bin/sh", "-c", copied], env=clean_environment(), capture_output=True, text=True, timeout=300, check=False
+        )
+        assert shown.returncode == 0, shown.stderr
+        assert [cell.strip() for cell in shown.stdout.splitlines()[0].split("|")] == [
+            "sent_at",
+            "channel",
+            "content_text",
+        ]
+        assert f"psql {copied.split()[-1]}" in said
+        process.send_signal(signal.SIGINT)
+        process.communicate(timeout=PATIENCE)
+    finally:
+        process.kill()
+        process.wait()
+
+
+def test_says_what_the_latency_of_once_is() -> None:
+    """Everything at once is a queue; paced deliveries are none."""
+    assert "these times are those of a queue" in command("demo", "--events", "200", "--once").stderr
+    assert "queue" not in command("demo", "--events", "200", "--once", "--rate", "1000").stderr
+
+
+@pytest.mark.parametrize("no_color", ["", "1"])
+def test_no_color_is_honoured(no_color: str, tmp_path: Path) -> None:
+    """On a terminal a table and the live figures have bold heads, with NO_COLOR they are plain text."""
+    ours, terminal = pty.openpty()
+    said = bytearray()
+
+    def read() -> None:
+        with contextlib.suppress(OSError):  # the other end is closed
+            while chunk := os.read(ours, 65_536):
+                said.extend(chunk)
+
+    reader = threading.Thread(target=read)
+    reader.start()
+    environment = {**clean_environment(), "TERM": "xterm-256color", "NO_COLOR": no_color, "TMPDIR": str(tmp_path)}
+    for arguments in (["config"], ["demo", "--events", "100", "--once"]):
+        done = subprocess.run(
+            [sys.executable, "-m", "consumer", *arguments],
+            env=environment,
+            stdout=terminal,
+            stderr=terminal,
+            timeout=300,
+            check=False,
+        )
+        assert done.returncode == 0
+    os.close(terminal)
+    reader.join()
+    os.close(ours)
+    assert b"routed/s" in said
+    styles = re.findall(rb"\x1b\[[0-9;]*m", bytes(said))
+    assert bool(styles) is (no_color == "")
 
 
 @pytest.mark.parametrize("arguments", [["--events", "0"], ["--events", "-1"], ["--rate", "0"], ["--json"]])
