@@ -6,6 +6,7 @@ import typer
 
 from consumer.adapters.postgres.migrations import migrator
 from consumer.adapters.postgres.migrations import psql_script as migration_script
+from consumer.adapters.shipped_files import roles_script
 from consumer.cli.options import DatabaseUrl, database
 
 
@@ -17,14 +18,21 @@ def migrate(
     print_script: Annotated[
         bool, typer.Option("--print", help="Print everything as a script for psql; needs no database.")
     ] = False,
+    print_roles: Annotated[
+        bool,
+        typer.Option("--print-roles", help="Print the script that makes the service's role, for psql or `sql -`."),
+    ] = False,
     database_url: DatabaseUrl = None,
 ) -> None:
     """Bring the database to this version.
 
     Safe to run twice, at the same time, and under traffic.
     """
-    if check and print_script:
-        raise typer.BadParameter("--check and --print exclude each other")
+    if check + print_script + print_roles > 1:
+        raise typer.BadParameter("--check, --print and --print-roles exclude each other")
+    if print_roles:
+        typer.echo(roles_script(), nl=False)
+        return
     if print_script:
         typer.echo(migration_script.script(), nl=False)
         return

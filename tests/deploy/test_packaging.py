@@ -71,7 +71,7 @@ class TestContents:
         packed = {name for name in names if ".dist-info/" not in name}
         code = {str(path.relative_to(ROOT)) for path in (ROOT / "consumer").rglob("*.py")}
         schemas = {f"consumer/{path.relative_to(ROOT)}" for path in (ROOT / "schemas").rglob("*") if path.is_file()}
-        assert packed == code | schemas | {"consumer/py.typed"}
+        assert packed == code | schemas | {"consumer/py.typed", "consumer/deploy/sql/roles.sql"}
         scripts = configparser.ConfigParser()
         scripts.read_string(entries)
         assert dict(scripts["console_scripts"]) == {"webhook-router": "consumer.cli:main"}
@@ -123,6 +123,11 @@ class TestInstalled:
         for folder in ("migrations", "functions"):
             for file in (ROOT / "schemas" / folder).iterdir():
                 assert file.read_text(encoding="utf-8").strip() in printed, file.name
+
+    def test_the_roles_can_be_printed(self, away: Callable[..., "subprocess.CompletedProcess[str]"]) -> None:
+        """The script that makes the service's role, as the checkout has it."""
+        printed = away("migrate", "--print-roles").stdout
+        assert printed == (ROOT / "deploy" / "sql" / "roles.sql").read_text(encoding="utf-8")
 
     def test_knows_its_version(self, away: Callable[..., "subprocess.CompletedProcess[str]"]) -> None:
         """As pyproject.toml and CHANGELOG.md have it."""
