@@ -1,16 +1,18 @@
 """`webhook-router status`, `migrate` and `audit`: what an operator looks at first."""
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
 import psycopg
 import pytest
+from psycopg.conninfo import conninfo_to_dict
 from psycopg.rows import TupleRow
 
-from consumer.domain.errors import Fatal
+from consumer.domain.errors import Fatal, Misconfigured
 from tests.cli import run
 from tests.conftest import StartPostgres
-from tests.processes import command
+from tests.processes import clean_environment, command
 
 DRAINING = "select pg_advisory_lock(1920298101, 0)"
 ROLES = Path(__file__).parents[2] / "deploy" / "sql" / "roles.sql"
@@ -132,6 +134,42 @@ def test_the_script_of_a_migration_needs_no_database() -> None:
     assert "exclude each other" in both.stderr
 
 
+NAMELESS = ["", " ", "postgresql://", "postgresql:///", "postgresql://user@", "user=somebody", "dbname=''"]
+
+
+@pytest.mark.parametrize("words", [["migrate"], ["status"], ["parked", "list"], ["reconcile"], ["audit"]], ids=" ".join)
+def test_no_database_is_not_the_one_of_this_machine(words: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    """A URL that names none is an error of configuration, whatever libpq would make of it."""
+    for name in set(os.environ) - set(clean_environment()):
+        monkeypatch.delenv(name)
+    for url in NAMELESS:
+        error = run(url, *words).error
+        assert isinstance(error, Misconfigured)
+        assert ("names neither a host nor a database" if url.strip() else "no database given") in str(error)
+
+
+def test_the_service_does_not_take_any_database() -> None:
+    """Neither an empty URL nor one that names nothing, by flag, environment or file."""
+    for done in (command("run", dsn=""), command("run", "--database-url", ""), command("run", dsn="postgresql://")):
+        assert done.returncode == 2
+        assert done.stderr.count("\n") == 1
+
+
+def test_libpq_can_be_told_by_its_own_variables(empty_database: str) -> None:
+    """They name a database, so a URL need not."""
+    parts = conninfo_to_dict(empty_database)
+    of_libpq = {
+        "PGHOST": str(parts["host"]),
+        "PGPORT": str(parts["port"]),
+        "PGUSER": str(parts["user"]),
+        "PGPASSWORD": str(parts["password"]),
+        "PGDATABASE": str(parts["dbname"]),
+    }
+    done = command("migrate", "--check", dsn="postgresql://", env=of_libpq)
+    assert done.returncode == 1, done.stderr
+    assert "is pending" in done.stdout
+
+
 def test_without_a_database_it_says_how_to_name_one() -> None:
     """The first mistake of all."""
     done = command("status")
@@ -145,7 +183,9 @@ def test_the_role_of_the_service_is_enough(private_postgres: StartPostgres, tmp_
     server = private_postgres()
     owner = server.dsn()
     assert run(owner, "migrate").code == 0
-    assert run(owner, "sql", str(ROLES)).code == 0
+    script = command("migrate", "--print-roles")
+    assert script.stdout == ROLES.read_text(encoding="utf-8")
+    assert command("sql", "-", dsn=owner, stdin=script.stdout).returncode == 0
     with psycopg.connect(owner, autocommit=True) as connection:
         connection.execute("create role operator login password 'pw' in role webhook_router_service")
     user, _, address = owner.partition("://")[2].rpartition("@")
@@ -164,3 +204,4 @@ def test_the_role_of_the_service_is_enough(private_postgres: StartPostgres, tmp_
     refused = run(operator, "parked", "show", letter["id"], "--payload")
     assert isinstance(refused.error, Fatal)
     assert "permission denied" in str(refused.error)
+    assert "`webhook-router migrate --print-roles | webhook-router sql -`" in str(refused.error)

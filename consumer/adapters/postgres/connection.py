@@ -23,6 +23,8 @@ DEFAULTS = {
     "tcp_user_timeout": "20000",
 }
 
+NAMED_BY = ("host", "hostaddr", "dbname", "service")
+"""Parameters of which one must say which database is meant."""
 ANSWER_WITHIN = 5.0
 """Seconds in which a server that can be reached cancels a call."""
 
@@ -52,7 +54,7 @@ def with_defaults(conninfo: str) -> str:
     """The connection string, completed with our settings.
 
     Raises:
-        Misconfigured: it is not a connection string.
+        Misconfigured: it is not a connection string, or it leaves to libpq's defaults which database is meant.
     """
     try:
         given = conninfo_to_dict(conninfo)
@@ -62,6 +64,11 @@ def with_defaults(conninfo: str) -> str:
             f"the database URL is not a libpq URL or DSN ({said}); "
             "it looks like postgresql://user:password@host:5432/database"
         ) from None
+    if not (any(given.get(name) for name in NAMED_BY) or _libpq_is_told_where()):
+        raise Misconfigured(
+            "the database URL names neither a host nor a database; "
+            "it looks like postgresql://user:password@host:5432/database"
+        )
     return make_conninfo("", **{**DEFAULTS, **given})
 
 
@@ -83,6 +90,11 @@ def place_of(conninfo: str) -> tuple[str, str]:
         f"{host}:{port}".rstrip(":") for host, port in zip(hosts, ports * (len(hosts) // len(ports)), strict=False)
     ]
     return ",".join(places), str(given.get("dbname") or given.get("user") or "")
+
+
+def _libpq_is_told_where() -> bool:
+    """Whether PGHOST, PGDATABASE or PGSERVICE is set; the default without them is whatever runs on this machine."""
+    return any(option.val for option in pq.Conninfo.get_defaults() if option.keyword.decode() in NAMED_BY)
 
 
 async def connect(conninfo: str) -> psycopg.AsyncConnection:
@@ -143,7 +155,10 @@ def _kind(error: psycopg.Error, state: str, said: str) -> tuple[type[ConsumerErr
     if isinstance(error, SCHEMA_IS_MISSING):
         return Fatal, "; the schema is missing or older than this program: run `webhook-router migrate`"
     if isinstance(error, errors.InsufficientPrivilege):
-        return Fatal, "; the role of the database URL lacks rights: see deploy/sql/roles.sql"
+        return Fatal, (
+            "; the role of the database URL lacks rights: with the URL of the tables' owner, run "
+            "`webhook-router migrate --print-roles | webhook-router sql -`"
+        )
     if lost and not state and HOPELESS.search(said):
         return Misconfigured, "; check the database URL"
     if isinstance(error, psycopg.DataError):
