@@ -82,7 +82,8 @@ class TestContents:
             names = {name.partition("/")[2] for name in archive.getnames()}
         tops = {name.split("/")[0] for name in names}
         assert tops >= {"consumer", "schemas", "deploy", "tests", "docs", "pyproject.toml", "requirements.lock"}
-        assert tops >= {"Makefile", "README.md", "CHANGELOG.md"}
+        assert tops >= {"Makefile", "README.md", "CHANGELOG.md", "CONTRIBUTING.md", "SECURITY.md", "LICENSE"}
+        assert tops >= {"benchmarks", "mkdocs.yml"}
         assert {"deploy/Dockerfile", "deploy/sql/roles.sql", "consumer/py.typed"} <= names
         assert not [name for name in names if "__pycache__" in name or name.startswith(("." + "venv", ".tools"))]
 
