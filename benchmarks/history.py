@@ -124,7 +124,7 @@ class Aged:
     def note(self) -> str:
         """Both rates."""
         old, new = (median(rates) for rates in zip(*self.per_second, strict=True))
-        return f"{old:,.0f}/s against {new:,.0f}/s"
+        return f"medians: with {old:,.0f}/s, without {new:,.0f}/s"
 
 
 def drains(bench: Bench, past: int, count: int, *, source: str, meanwhile: Callable[[], None] | None = None) -> Aged:

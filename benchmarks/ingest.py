@@ -39,7 +39,7 @@ def tax(bench: Bench) -> None:
             measured=median(ratios),
             target=0.95,
             sense=">=",
-            note=f"{median(rates[True]):,.0f}/s against {median(rates[False]):,.0f}/s, median of {len(ratios)}",
+            note=f"medians: with {median(rates[True]):,.0f}/s, without {median(rates[False]):,.0f}/s",
             details={
                 "ratios": ratios,
                 "per_second_with": rates[True],

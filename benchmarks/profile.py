@@ -21,7 +21,6 @@ from benchmarks import report
 from benchmarks.harness import SETTINGS, Bench, connect, machine, median, percentile, value
 from consumer.embedded_postgres.server import EmbeddedPostgres, all_binaries
 
-BEGIN, END = "<!-- profile: written by python -m benchmarks --profile -->", "<!-- end of profile -->"
 CALL = """
 select (b.batch).claimed, (b.batch).reached_at::text, (b.batch).reached_id::text
 from (select router.route_batch(%s::integer, %s::timestamptz, %s::uuid) as batch offset 0) b
@@ -207,7 +206,7 @@ def explained(bench: Bench, count: int) -> list[dict[str, Any]]:
 
 
 def run(bench: Bench) -> None:
-    """Measures, prints, and writes the figures into docs/performance.md."""
+    """Measures, prints, and records the figures in docs/figures.json."""
     count, rounds = bench.pick(quick=15_000, full=30_000), bench.pick(quick=1, full=3)
     bench.say("functions of a warm batch of 1,000, and of one event")
     cost, big = functions(bench, count, 1000)
@@ -254,15 +253,11 @@ def run(bench: Bench) -> None:
             shown.add_row(*row)
         bench.console.print(shown)
         bench.console.print()
-    report.write_figures(as_markdown(about, sections), BEGIN, END)
-
-
-def as_markdown(about: dict[str, Any], sections: list[tuple[str, list[str], list[list[str]]]]) -> str:
-    """The sections as tables."""
-    lines = [
-        f"On {about['cpus']} CPUs ({about['processor']}), Postgres {about['postgres']}, {time.strftime('%Y-%m-%d')}.",
-    ]
-    for title, headings, rows in sections:
-        lines += ["", f"**{title}**", "", "| " + " | ".join(headings) + " |", "|" + "---|" * len(headings)]
-        lines += ["| " + " | ".join(cell.replace("|", "\\|") for cell in row) + " |" for row in rows]
-    return "\n".join(lines)
+    report.record(
+        "profile",
+        {
+            "date": time.strftime("%Y-%m-%d"),
+            "machine": {name: about[name] for name in ("processor", "cpus", "postgres")},
+            "sections": [{"title": title, "headings": headings, "rows": rows} for title, headings, rows in sections],
+        },
+    )

@@ -1,4 +1,4 @@
-"""What came out: a table on the terminal, JSON, Markdown, a plot, and the figures in docs/performance.md."""
+"""What came out: a table on the terminal, JSON, Markdown, a plot, and the figures in docs/figures.json."""
 
 import json
 from pathlib import Path
@@ -9,14 +9,20 @@ from rich.table import Table
 
 from benchmarks.harness import ROOT, Row, shown
 
-DOCS = ROOT / "docs" / "performance.md"
-BEGIN, END = "<!-- figures: written by python -m benchmarks -->", "<!-- end of figures -->"
+FIGURES = ROOT / "docs" / "figures.json"
 COLOURS = {"met": "green", "missed": "red", "reported": "cyan", "skipped": "yellow"}
 
 
 def target_of(row: Row) -> str:
     """The target, as at least or at most."""
     return f"{'≥' if row.sense == '>=' else '≤'} {row.target:g}" if row.target is not None else ""
+
+
+def spread_of(given: dict[str, Any]) -> str:
+    """The ratios of single pairs, and what other runs measured; empty where neither is recorded."""
+    pairs, others = given.get("details", {}).get("ratios", []), given.get("other_runs", [])
+    shown_pairs = [f"{min(pairs):.3g} to {max(pairs):.3g}, {len(pairs)} pairs"] if len(pairs) > 1 else []
+    return "; ".join(shown_pairs + [f"other runs: {', '.join(f'{value:g}' for value in others)}"] * bool(others))
 
 
 def table(rows: list[Row]) -> Table:
@@ -63,12 +69,13 @@ def markdown(result: dict[str, Any]) -> str:
             f"Python {machine['python']}. Server: {settings}."
         ),
         "",
-        "| measured | target | verdict | what | note |",
-        "|---:|---:|---|---|---|",
+        *([result["remark"], ""] if result.get("remark") else []),
+        "| measured | spread | target | verdict | what | note |",
+        "|---:|---|---:|---|---|---|",
     ]
     for given in result["rows"]:
         row = Row(**{name: given[name] for name in ("key", "what", "measured", "target", "sense", "unit", "note")})
-        cells = (shown(row), target_of(row), row.verdict, row.what.strip(), row.note)
+        cells = (shown(row), spread_of(given), target_of(row), row.verdict, row.what.strip(), row.note)
         lines.append("| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |")
     return "\n".join(lines) + "\n"
 
@@ -126,15 +133,36 @@ def write(rows: list[Row], about: dict[str, Any], *, console: Console, json_path
     (folder / f"{name}.md").write_text(markdown(result), encoding="utf-8")
     plot(result, folder, name)
     if complete and about["form"] == "full":
-        write_figures(markdown(result), BEGIN, END)
+        record("run", recorded(result))
     console.print(f"\nwritten: {target}, and {name}.md, {name}.png, {name}.svg beside it", highlight=False)
 
 
-def write_figures(text: str, begin: str, end: str) -> None:
-    """Replaces what stands between two marks of docs/performance.md."""
-    if not DOCS.is_file():
+def recorded(result: dict[str, Any]) -> dict[str, Any]:
+    """A result as docs/figures.json keeps it: of the details only what its page and the README show."""
+    kept = ("ratios", "service_per_second")
+    rows = [
+        {**row, "details": {name: row["details"][name] for name in kept if name in row["details"]}}
+        for row in result["rows"]
+    ]
+    return {**result, "rows": rows}
+
+
+def record(part: str, value: dict[str, Any]) -> None:
+    """Replaces a part of docs/figures.json; `make docs` makes the page of it."""
+    if not FIGURES.is_file():
         return
-    before, mark, rest = DOCS.read_text(encoding="utf-8").partition(begin)
-    if mark and end in rest:
-        after = rest.partition(end)[2]
-        DOCS.write_text(f"{before}{begin}\n\n{text}\n{end}{after}", encoding="utf-8")
+    figures = json.loads(FIGURES.read_text(encoding="utf-8")) | {part: value}
+    FIGURES.write_text(json.dumps(figures, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+
+
+def profile_markdown(profile: dict[str, Any]) -> str:
+    """The tables of `--profile`, with their machine."""
+    machine = profile["machine"]
+    lines = [
+        f"On {machine['cpus']} CPUs ({machine['processor']}), Postgres {machine['postgres']}, {profile['date']}.",
+    ]
+    for section in profile["sections"]:
+        headings = section["headings"]
+        lines += ["", f"### {section['title']}", "", f"| {' | '.join(headings)} |", "|" + "---|" * len(headings)]
+        lines += ["| " + " | ".join(cell.replace("|", "\\|") for cell in row) + " |" for row in section["rows"]]
+    return "\n".join(lines)

@@ -54,9 +54,11 @@ def against_bare(bench: Bench) -> None:
             measured=median(ratios),
             target=0.85,
             sense=">=",
-            note=f"{median(rates):,.0f}/s against {median(limits):,.0f}/s ({fastest.name}); same final rows",
+            note=f"medians: service {median(rates):,.0f}/s, bare {median(limits):,.0f}/s ({fastest.name}); "
+            "same final rows",
             details={
                 "events": count,
+                "ratios": ratios,
                 "service_per_second": rates,
                 "bare_per_second": limits,
                 "bare_form": fastest.name,
@@ -285,6 +287,6 @@ def replicas(bench: Bench) -> None:
                 measured=median(ratios),
                 target=1.0 if number == 4 else None,
                 sense=">=" if number == 4 else "",
-                details={"events": count, "per_second": {str(k): v for k, v in rates.items()}},
+                details={"events": count, "ratios": ratios, "per_second": {str(k): v for k, v in rates.items()}},
             )
         )
