@@ -83,8 +83,14 @@ format: $(READY)  ## let ruff write the code's format
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-docs: $(READY)  ## write the tables of settings and metrics into the README
+docs: $(READY)  ## write the generated pages: settings, metrics, commands, figures
 	$(BIN)/python docs/tables.py
+
+docs-serve: $(READY)  ## show the documentation at http://127.0.0.1:8000, built again at each change
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs serve
+
+docs-build: $(READY)  ## build the documentation's site into site/
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build
 
 lock: $(READY)  ## pin the dependencies of pyproject.toml anew, with hashes
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check pip-tools
@@ -93,6 +99,6 @@ lock: $(READY)  ## pin the dependencies of pyproject.toml anew, with hashes
 		-o requirements.lock pyproject.toml
 
 clean:  ## remove the virtual environment and caches
-	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache .hypothesis .tools build dist
+	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache .hypothesis .tools build dist site
 
-.PHONY: help setup run test test-unit test-chaos chaos chaos-ci chaos-ci-named chaos-ci-random kafka bench bench-quick tools lint format docs lock clean
+.PHONY: help setup run test test-unit test-chaos chaos chaos-ci chaos-ci-named chaos-ci-random kafka bench bench-quick tools lint format docs docs-serve docs-build lock clean

@@ -43,14 +43,6 @@ def test_the_environment_is_read_in_one_place() -> None:
     assert readers <= reasons
 
 
-def test_the_readme_is_up_to_date() -> None:
-    """Its tables of settings and metrics are those of the code."""
-    done = subprocess.run(
-        [sys.executable, "docs/tables.py", "--check"], cwd=REPOSITORY, capture_output=True, text=True, check=False
-    )
-    assert done.returncode == 0, done.stderr
-
-
 def test_the_map_shows_what_is_there() -> None:
     """Each file and folder that docs/architecture.md names exists."""
     said = (REPOSITORY / "docs" / "architecture.md").read_text(encoding="utf-8")

@@ -1,4 +1,4 @@
-"""Facts as Prometheus series. The documentation lists them all; a test compares."""
+"""Facts as Prometheus series. docs/reference/metrics.md lists them all; a test compares."""
 
 from bisect import bisect_left
 from collections import Counter as Tally
