@@ -1,9 +1,11 @@
-"""The two pages that take a user from nothing to events routed, followed to the letter on a database as in the wild."""
+"""The pages that take a user from nothing to events routed, followed to the letter on a database as in the wild."""
 
 import re
 import shlex
 import shutil
+import signal
 import subprocess
+from collections.abc import Mapping
 from pathlib import Path
 from typing import NamedTuple
 
@@ -59,42 +61,78 @@ def matches(said: str, promised: str) -> bool:
     return re.fullmatch(pattern, f"{said.rstrip()}\n", re.DOTALL) is not None
 
 
-@pytest.mark.parametrize("page", PAGES)
-def test_a_page_does_what_it_says(page: str, private_postgres: StartPostgres, installed: Path, tmp_path: Path) -> None:
-    """Each block succeeds, in one shell, with the installed program, and prints what stands below it."""
+def follow(page: str, real: Mapping[str, str], *, installed: Path, cwd: Path, **environment: str) -> None:
+    """Runs the blocks of a page in one shell, with the installed program, and compares what they print.
+
+    `real`: what is written on the page, and what stands for it here.
+    """
     followed = steps(page)
     assert len(followed) >= 4
+    script = "set -euo pipefail\n" + "".join(f"{step.script}\necho '{MARK}'\n" for step in followed)
+    for written, there in real.items():
+        assert written in script
+        script = script.replace(written, there)
+    done = subprocess.run(
+        ["bash", "-c", script],
+        env={**clean_environment(), "PATH": f"{installed / 'bin'}:{clean_environment()['PATH']}", "COLUMNS": "120"}
+        | environment,
+        cwd=cwd,
+        capture_output=True,
+        text=True,
+        timeout=600,
+        check=False,
+    )
+    assert done.returncode == 0, f"{done.stdout}\n{done.stderr}"
+    for step, output in zip(followed, done.stdout.split(f"{MARK}\n"), strict=False):
+        assert step.output is None or matches(output, step.output), f"{step.script}\nprinted:\n{output}"
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_a_page_does_what_it_says(page: str, private_postgres: StartPostgres, installed: Path, tmp_path: Path) -> None:
+    """Each block succeeds, and prints what stands below it."""
     server = private_postgres()
     make_application_roles(server)
     port = str(free_port())
-    (tmp_path / "deploy").symlink_to(DEPLOY)
     with brownfield_on(server, owner="postgres", events=EVENTS) as database:
-        script = "set -euo pipefail\n" + "".join(f"{step.script}\necho '{MARK}'\n" for step in followed)
         place = f"127.0.0.1:{server.port}/{database.name}"
-        for written, real in (
-            ("another-secret@db.example.com:5432/app", f"another-secret@{place}"),
-            ("secret@db.example.com:5432/app", f"{server.password}@{place}"),
-            ("localhost:9464", f"127.0.0.1:{port}"),
-        ):
-            script = script.replace(written, real)
-        assert "db.example.com" not in script
-        path = f"{installed / 'bin'}:{clean_environment()['PATH']}"
-        done = subprocess.run(
-            ["bash", "-c", script],
-            env={**clean_environment(), "PATH": path, "WEBHOOK_ROUTER_HTTP_PORT": port, "COLUMNS": "120"},
-            cwd=tmp_path,
-            capture_output=True,
-            text=True,
-            timeout=600,
-            check=False,
-        )
-        assert done.returncode == 0, f"{done.stdout}\n{done.stderr}"
-        said = done.stdout.split(f"{MARK}\n")
-        for step, output in zip(followed, said, strict=False):
-            assert step.output is None or matches(output, step.output), f"{step.script}\nprinted:\n{output}"
+        real = {
+            "another-secret@db.example.com:5432/app": f"another-secret@{place}",
+            "secret@db.example.com:5432/app": f"{server.password}@{place}",
+        }
+        if page == PAGES[0]:
+            real["localhost:9464"] = f"127.0.0.1:{port}"
+        follow(page, real, installed=installed, cwd=tmp_path, WEBHOOK_ROUTER_HTTP_PORT=port)
         unrouted = "select count(*) from public.webhook_events where routed_at is null"
         assert database.value(unrouted) == 0
         assert database.value("select count(*) from public.messages") == EVENTS + 1
+
+
+def test_the_tutorial_does_what_it_says(installed: Path, tmp_path: Path) -> None:
+    """Beside a demo that runs, in a second terminal: nothing is lost when a service is killed at work."""
+    demo = subprocess.Popen(
+        [installed / "bin" / "webhook-router", "demo"],
+        env=clean_environment(),
+        cwd=tmp_path,
+        stdin=subprocess.DEVNULL,
+        stderr=(tmp_path / "demo.log").open("w"),
+    )
+    try:
+
+        def printed() -> list[str]:
+            said = (tmp_path / "demo.log").read_text(encoding="utf-8")
+            assert demo.poll() is None, said
+            return re.findall(r"postgresql://[^\s'\"]+", said)
+
+        (url, *_), port = wait_for(printed, what="the demo to print the URL of its database"), free_port()
+        real = {
+            "--http-port 9465": f"--http-port {port}",
+            "localhost:9465": f"127.0.0.1:{port}",
+            "postgresql://postgres:copied-from-the-demo@127.0.0.1:15432/postgres": url,
+        }
+        follow("tutorial.md", real, installed=installed, cwd=tmp_path)
+    finally:
+        demo.send_signal(signal.SIGINT)
+        assert demo.wait(timeout=60) == 0
 
 
 def with_pg_cron() -> Binaries:
@@ -173,7 +211,7 @@ def test_pages_name_commands_that_exist() -> None:
     """Each command and each of its options that a page writes as code is one that the program has."""
     root = typer.main.get_command(app)
     assert isinstance(root, TyperGroup)
-    for page in DOCS.glob("*.md"):
+    for page in (ROOT / "README.md", ROOT / "CONTRIBUTING.md", *DOCS.rglob("*.md")):
         text = page.read_text(encoding="utf-8").replace("\\\n", " ")
         shells = "\n".join(found["text"] for found in BLOCK.finditer(text) if found["kind"] in {"sh", "shell"})
         lines = re.findall(r"`webhook-router ([^`]*)`", text)
@@ -190,10 +228,8 @@ def test_pages_name_commands_that_exist() -> None:
 
 
 def test_pages_name_files_that_exist() -> None:
-    """Each path and each link of the pages leads somewhere."""
-    for page in DOCS.glob("*.md"):
+    """Each path below deploy/ that the pages name leads somewhere; tests/docs looks at their links."""
+    for page in (ROOT / "README.md", *DOCS.rglob("*.md")):
         text = page.read_text(encoding="utf-8")
-        links = re.findall(r"\]\(([^)#:]+)(?:#[^)]*)?\)", text)
-        assert not [link for link in links if not (DOCS / link).exists()], page.name
         files = re.findall(r"\bdeploy/[\w/.-]*\w", text)
         assert not [file for file in files if not list(ROOT.glob(f"{file}*"))], page.name
