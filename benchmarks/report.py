@@ -70,12 +70,12 @@ def markdown(result: dict[str, Any]) -> str:
         ),
         "",
         *([result["remark"], ""] if result.get("remark") else []),
-        "| measured | spread | target | verdict | what | note |",
-        "|---:|---|---:|---|---|---|",
+        "| what | measured | spread | target | verdict | note |",
+        "|---|---:|---|---:|---|---|",
     ]
     for given in result["rows"]:
         row = Row(**{name: given[name] for name in ("key", "what", "measured", "target", "sense", "unit", "note")})
-        cells = (shown(row), spread_of(given), target_of(row), row.verdict, row.what.strip(), row.note)
+        cells = (row.what.strip(), shown(row).strip(), spread_of(given), target_of(row), row.verdict, row.note)
         lines.append("| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |")
     return "\n".join(lines) + "\n"
 
@@ -163,6 +163,6 @@ def profile_markdown(profile: dict[str, Any]) -> str:
     ]
     for section in profile["sections"]:
         headings = section["headings"]
-        lines += ["", f"### {section['title']}", "", f"| {' | '.join(headings)} |", "|" + "---|" * len(headings)]
+        lines += ["", f"**{section['title']}**", "", f"| {' | '.join(headings)} |", "|" + "---|" * len(headings)]
         lines += ["| " + " | ".join(cell.replace("|", "\\|") for cell in row) + " |" for row in section["rows"]]
     return "\n".join(lines)

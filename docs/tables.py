@@ -145,8 +145,10 @@ def described(command: Any, name: str, level: int) -> Iterator[str]:  # noqa: AN
 
 
 def markdown_of(text: str) -> str:
-    """A help text: what it holds as it is, angle brackets and backslashes included."""
-    return re.sub(r"([\\<>*_])", r"\\\1", inspect.cleandoc(text))
+    """A help text, with what Markdown would take for its own escaped outside of code."""
+    parts = inspect.cleandoc(text).split("`")
+    parts[::2] = [re.sub(r"([\\*_])", r"\\\1", part).replace("<", "&lt;") for part in parts[::2]]
+    return "`".join(parts)
 
 
 # Figures

@@ -16,7 +16,7 @@ WORDS = {
 
 def test_each_word_is_defined_once() -> None:
     """The glossary may define more of them, and none twice."""
-    defined = re.findall(r"^\*\*(.*?)\*\*\n:   ", read(DOCS / "glossary.md"), re.MULTILINE)
+    defined = re.findall(r"^- \*\*(.*?)\*\*: ", read(DOCS / "glossary.md"), re.MULTILINE)
     assert len(defined) == len(set(defined))
     assert set(defined) >= WORDS
 
