@@ -109,13 +109,14 @@ def test_a_page_does_what_it_says(page: str, private_postgres: StartPostgres, in
 
 def test_the_tutorial_does_what_it_says(installed: Path, tmp_path: Path) -> None:
     """Beside a demo that runs, in a second terminal: nothing is lost when a service is killed at work."""
-    demo = subprocess.Popen(
-        [installed / "bin" / "webhook-router", "demo"],
-        env=clean_environment(),
-        cwd=tmp_path,
-        stdin=subprocess.DEVNULL,
-        stderr=(tmp_path / "demo.log").open("w"),
-    )
+    with (tmp_path / "demo.log").open("w") as log:
+        demo = subprocess.Popen(
+            [installed / "bin" / "webhook-router", "demo"],
+            env=clean_environment(),
+            cwd=tmp_path,
+            stdin=subprocess.DEVNULL,
+            stderr=log,
+        )
     try:
 
         def printed() -> list[str]:
