@@ -114,7 +114,7 @@ def commands() -> str:
     return page(
         "Commands",
         "Exit codes: 0 done, 1 the check or the work failed, 2 wrong usage or configuration. An error is one line on "
-        "stderr that says what is wrong and what to do; `webhook-router --debug …` shows the traceback.",
+        "stderr that says what is wrong and what to do; `--debug`, before the command, shows the traceback.",
         *described(root, "webhook-router", 1),
     )
 
