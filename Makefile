@@ -92,8 +92,6 @@ docs-serve: $(READY)  ## show the documentation at http://127.0.0.1:8000, built 
 docs-build: $(READY)  ## build the documentation's site into site/
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build
 
-.PHONY: docs-serve docs-build
-
 lock: $(READY)  ## pin the dependencies of pyproject.toml anew, with hashes
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check pip-tools
 	$(BIN)/pip-compile --quiet --generate-hashes --strip-extras --allow-unsafe --no-emit-index-url --no-emit-find-links \

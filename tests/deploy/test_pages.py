@@ -124,7 +124,7 @@ def test_the_tutorial_does_what_it_says(installed: Path, tmp_path: Path) -> None
             assert demo.poll() is None, said
             return re.findall(r"postgresql://[^\s'\"]+", said)
 
-        (url, *_), port = wait_for(printed, what="the demo to print the URL of its database"), free_port()
+        (url, *_), port = wait_for(printed, what="the demo to print the URL of its database"), str(free_port())
         real = {
             "--http-port 9465": f"--http-port {port}",
             "localhost:9465": f"127.0.0.1:{port}",
