@@ -122,7 +122,7 @@ class TestInstalled:
         """For those who apply SQL themselves."""
         printed = away("migrate", "--print").stdout
         for folder in ("migrations", "functions"):
-            for file in (ROOT / "schemas" / folder).iterdir():
+            for file in (ROOT / "schemas" / folder).rglob("*.sql"):
                 assert file.read_text(encoding="utf-8").strip() in printed, file.name
 
     def test_the_roles_can_be_printed(self, away: Callable[..., "subprocess.CompletedProcess[str]"]) -> None:

@@ -10,6 +10,9 @@ from consumer.adapters.shipped_files import schemas_folder
 NO_TRANSACTION: Final = "-- webhook-router: no transaction"
 """First line of a migration whose statements commit one by one, as concurrent index builds must."""
 
+FOLDERS: Final = ("api", "gates", "routing", "storing", "parking", "operating")
+"""The groups of functions, each a folder of `schemas/functions/`; its README.md says what belongs where."""
+
 _MIGRATION: Final = re.compile(r"(?P<version>\d{14})_\w+\.sql")
 
 
@@ -58,9 +61,13 @@ def migrations() -> list[Migration]:
 
 
 def functions() -> list[SqlFile]:
-    """All functions, one a file named <schema>.<function>.sql; the private ones first, which the public ones wrap."""
-    entries = (entry for entry in (schemas_folder() / "functions").iterdir() if entry.name.endswith(".sql"))
-    found = [SqlFile(name=entry.name, text=entry.read_text(encoding="utf-8")) for entry in entries]
+    """All functions, one a file <folder>/<schema>.<function>.sql; private ones first, which the public ones wrap."""
+    entries = (entry for folder in FOLDERS for entry in (schemas_folder() / "functions" / folder).iterdir())
+    found = [
+        SqlFile(name=entry.name, text=entry.read_text(encoding="utf-8"))
+        for entry in entries
+        if entry.name.endswith(".sql")
+    ]
     return sorted(found, key=lambda file: (not file.name.startswith("router."), file.name))
 
 

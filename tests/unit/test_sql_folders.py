@@ -1,0 +1,29 @@
+"""Where a function's file stands says who calls it."""
+
+from pathlib import Path
+
+import pytest
+
+from consumer.adapters.postgres.migrations import sql_files
+
+FUNCTIONS = Path(__file__).parents[2] / "schemas" / "functions"
+FILES = sorted(FUNCTIONS.rglob("*.sql"))
+
+
+def test_every_file_is_in_a_known_folder() -> None:
+    """A file elsewhere would not be applied; and names are unique, since the database remembers files by name."""
+    assert {file.relative_to(FUNCTIONS).parent.as_posix() for file in FILES} == set(sql_files.FOLDERS)
+    assert sorted(file.name for file in FILES) == sorted(file.name for file in sql_files.functions())
+    assert len({file.name for file in FILES}) == len(FILES)
+    readme = (FUNCTIONS / "README.md").read_text(encoding="utf-8")
+    assert all(f"| `{folder}/` |" in readme for folder in sql_files.FOLDERS)
+
+
+@pytest.mark.parametrize("file", FILES, ids=lambda file: file.stem)
+def test_the_folder_says_who_calls_it(file: Path) -> None:
+    """api holds the public functions; whatever is entered from outside runs with the rights of its owner."""
+    folder, text = file.parent.name, file.read_text(encoding="utf-8")
+    assert (folder == "api") == file.name.startswith("public.")
+    assert ("\nsecurity definer\n" in text) == (folder in {"api", "gates", "operating"})
+    assert text.startswith(f"-- {file.stem}: ")
+    assert f"create or replace function {file.stem}(" in text
