@@ -40,9 +40,9 @@ declare
         'router.ingest_and_route(text,text[],text[],boolean[],boolean)',
         'router.backlog()',
         'router.ingest_lines(text)',
-        'router.dead_letters(uuid[],text,text,interval,interval,text,integer)',
-        'router.retry_dead_letters(uuid[],text,text,interval,interval,text,integer)',
-        'router.discard_dead_letters(uuid[],text,text,interval,interval,text,integer)',
+        'router.parked(uuid[],text,text,interval,interval,text,integer)',
+        'router.retry_parked(uuid[],text,text,interval,interval,text,integer)',
+        'router.discard_parked(uuid[],text,text,interval,interval,text,integer)',
         'router.status()'
     ];
     v_function regprocedure;

@@ -33,9 +33,9 @@ begin
         'router.ingest_and_route(text,text[],text[],boolean[],boolean)',
         'router.backlog()',
         'router.ingest_lines(text)',
-        'router.dead_letters(uuid[],text,text,interval,interval,text,integer)',
-        'router.retry_dead_letters(uuid[],text,text,interval,interval,text,integer)',
-        'router.discard_dead_letters(uuid[],text,text,interval,interval,text,integer)',
+        'router.parked(uuid[],text,text,interval,interval,text,integer)',
+        'router.retry_parked(uuid[],text,text,interval,interval,text,integer)',
+        'router.discard_parked(uuid[],text,text,interval,interval,text,integer)',
         'router.status()'
     ]::regprocedure[] loop
         execute format('grant execute on function %s to webhook_router_service', v_function);

@@ -190,7 +190,7 @@ def test_somebody_sits_on_a_conversation(scene: Scene) -> None:
         scene.until_routed()  # or parked
         parked = scene.database.rows("select error_code from router.parked_events")
         assert parked == [("57014",)] * len(taken)
-    scene.database.rows("select router.retry_dead_letters()")
+    scene.database.rows("select router.retry_parked()")
     waiting = "select count(*) from public.webhook_events where routed_at is null"
     wait_for(lambda: scene.database.value(waiting) == 0, what="the others")
     assert scene.database.value("select count(*) from public.messages") == len(events)

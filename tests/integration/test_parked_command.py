@@ -198,14 +198,14 @@ def test_thousands_are_one_statement_whatever_the_planner_knows(database: str, c
         (read,) = connection.execute(ROWS_READ).fetchone() or (0,)
         return int(read)
 
-    for call in ("retry_dead_letters()", "discard_dead_letters()", "retry_dead_letters(p_state => 'discarded')"):
+    for call in ("retry_parked()", "discard_parked()", "retry_parked(p_state => 'discarded')"):
         with connection.transaction():
             before = rows_read()
             assert connection.execute(f"select matched, changed from router.{call}").fetchone() == (3000, 3000)
             assert rows_read() - before < 3000 * 20
     with connection.transaction():
         before = rows_read()
-        assert len(connection.execute("select from router.dead_letters(p_limit => 50)").fetchall()) == 50
+        assert len(connection.execute("select from router.parked(p_limit => 50)").fetchall()) == 50
         assert rows_read() - before < 50 * 20
 
 

@@ -40,8 +40,8 @@ SERVICE = {
     "backlog",
     "status",
 }
-SERVICE |= {"dead_letters", "retry_dead_letters", "discard_dead_letters"}
-OPERATORS = {"dead_letter_contents"}  # what people wrote: for the owner alone
+SERVICE |= {"parked", "retry_parked", "discard_parked"}
+OPERATORS = {"parked_contents"}  # what people wrote: for the owner alone
 
 FUNCTIONS = """
     select p.oid::regprocedure::text as signature, p.proname::text as name, p.proowner::regrole::text as owner,

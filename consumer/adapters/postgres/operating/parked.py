@@ -26,15 +26,15 @@ _FIND: Final = f"""
                case when isfinite(d.next_attempt_at)
                     then greatest(extract(epoch from d.next_attempt_at - now()), 0)::float end as due_in_seconds,
                d.discarded_at
-        from router.dead_letters({_CONDITIONS}) d
+        from router.parked({_CONDITIONS}) d
     ) l
 """  # noqa: S608 - constants only
-_CONTENTS: Final = "select row_to_json(c) from router.dead_letter_contents(%s::uuid[]) c"
-_RETRY: Final = f"select matched, changed, unknown from router.retry_dead_letters({_CONDITIONS})"  # noqa: S608
-_DISCARD: Final = f"select matched, changed, unknown from router.discard_dead_letters({_CONDITIONS})"  # noqa: S608
+_CONTENTS: Final = "select row_to_json(c) from router.parked_contents(%s::uuid[]) c"
+_RETRY: Final = f"select matched, changed, unknown from router.retry_parked({_CONDITIONS})"  # noqa: S608
+_DISCARD: Final = f"select matched, changed, unknown from router.discard_parked({_CONDITIONS})"  # noqa: S608
 
 ParkedEvent = dict[str, Any]
-"""The columns of router.dead_letters, with `age_seconds` and `due_in_seconds`; no next attempt: None."""
+"""The columns of router.parked, with `age_seconds` and `due_in_seconds`; no next attempt: None."""
 
 
 class State(StrEnum):

@@ -1,9 +1,9 @@
--- router.dead_letters: the parked events and their errors, without what anybody wrote.
+-- router.parked: the parked events and their errors, without what anybody wrote.
 -- takes: p_ids: these events and no others; p_channel; p_error_class: an SQLSTATE or how it begins; p_older_than,
 --   p_newer_than: time since they were parked first; p_state: 'waiting' for another attempt, 'dead' or 'discarded'; null is
 --   no condition, but discarded ones are only found by state or id; p_limit null for all
 -- returns: the latest parked first
-create or replace function router.dead_letters(
+create or replace function router.parked(
     p_ids uuid[] default null, p_channel text default null, p_error_class text default null,
     p_older_than interval default null, p_newer_than interval default null, p_state text default null,
     p_limit integer default null

@@ -1,11 +1,10 @@
--- router.discard_dead_letters: gives parked events up: they stay where they are, but are not tried again by themselves, and
--- count as dead no more. Calling it again changes nothing; router.retry_dead_letters takes it back.
--- takes: conditions as router.dead_letters
--- returns: matched: events that meet them; changed: those that were not discarded already; unknown: ids given that are not
---   parked
+-- router.retry_parked: has parked events tried again as soon as the service looks, as if they had never failed: at its
+-- next sweep. Calling it again changes nothing.
+-- takes: conditions as router.parked
+-- returns: matched: events that meet them; changed: those that were not due already; unknown: ids given that are not parked
 -- writes: router.parked_events, webhook_events
 -- locks: the events by id; waits for a batch that is trying one just now
-create or replace function router.discard_dead_letters(
+create or replace function router.retry_parked(
     p_ids uuid[] default null, p_channel text default null, p_error_class text default null,
     p_older_than interval default null, p_newer_than interval default null, p_state text default null,
     p_limit integer default null, out matched integer, out changed integer, out unknown uuid[]
@@ -23,13 +22,13 @@ set jit = off
 as $function$
 declare
     v_ids uuid[] := array(select d.id
-                          from router.dead_letters(p_ids, p_channel, p_error_class, p_older_than, p_newer_than, p_state,
+                          from router.parked(p_ids, p_channel, p_error_class, p_older_than, p_newer_than, p_state,
                                                    p_limit) d);
 begin
     matched := cardinality(v_ids);
     unknown := array(select distinct g.id from unnest(p_ids) as g (id) where g.id <> all (v_ids) order by g.id);
     with locked as materialized (
-        select w.id
+        select w.id, w.parked_until
         from (select i.id from unnest(v_ids) as i (id) order by i.id) i
         cross join lateral (
             select w.id, w.routed_at, w.parked_until
@@ -39,17 +38,18 @@ begin
             for no key update
         ) w
         where w.routed_at is null and w.parked_until is not null
-    ), given_up as (
+    ), renewed as (
         update router.parked_events p
-        set discarded_at = now(), next_attempt_at = 'infinity'
+        set attempts = 0, next_attempt_at = now(), discarded_at = null
         from locked l
-        where p.event_id = any (array[l.id]) and p.discarded_at is null
+        where p.event_id = any (array[l.id])
+          and (p.attempts > 0 or p.discarded_at is not null or l.parked_until > now())
         returning p.event_id
     )
     update public.webhook_events w
-    set parked_until = 'infinity'
-    from given_up g
-    where w.id = any (array[g.event_id]);
+    set parked_until = now()
+    from renewed r
+    where w.id = any (array[r.event_id]);
     get diagnostics changed = row_count;
 end
 $function$;

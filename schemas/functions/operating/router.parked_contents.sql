@@ -1,5 +1,5 @@
--- router.dead_letter_contents: what was written in parked events, and by whom.
-create or replace function router.dead_letter_contents(p_ids uuid[])
+-- router.parked_contents: what was written in parked events, and by whom.
+create or replace function router.parked_contents(p_ids uuid[])
 returns table (id uuid, author_id text, author_name text, content text, post_id text, raw_payload jsonb)
 language plpgsql
 volatile
