@@ -30,21 +30,6 @@ declare
         'router.compose_reply(uuid)',
         'router.reply(uuid)'
     ];
-    -- The same list stands in deploy/sql/roles.sql.
-    v_service  constant regprocedure[] := array[
-        'router.route_batch(integer,timestamptz,uuid,timestamptz,text,integer,integer)',
-        'router.route_due(text,integer)',
-        'router.route_oldest(text,integer)',
-        'router.next_event(boolean,timestamptz,uuid,timestamptz,integer,integer)',
-        'router.route_one(uuid,boolean)',
-        'router.ingest_and_route(text,text[],text[],boolean[],boolean)',
-        'router.backlog()',
-        'router.ingest_lines(text)',
-        'router.parked(uuid[],text,text,interval,interval,text,integer)',
-        'router.retry_parked(uuid[],text,text,interval,interval,text,integer)',
-        'router.discard_parked(uuid[],text,text,interval,interval,text,integer)',
-        'router.status()'
-    ];
     v_function regprocedure;
     v_relation regclass;
     v_type     regtype;
@@ -96,10 +81,7 @@ begin
         execute format('grant execute on function %s to webhook_router_api', v_function);
     end loop;
     if v_serves then
-        grant usage on schema router to webhook_router_service;
-        foreach v_function in array v_service loop
-            execute format('grant execute on function %s to webhook_router_service', v_function);
-        end loop;
+        perform router.grant_service();
     end if;
 end
 $rights$;

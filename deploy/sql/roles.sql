@@ -15,30 +15,11 @@ exception
 end
 $role$;
 
+-- Where the schema is not there yet, the migration will give the rights.
 do $rights$
-declare
-    v_function regprocedure;
 begin
-    if to_regproc('router.route_batch') is null then
-        return;  -- not migrated yet; the migration will give the rights
+    if to_regproc('router.grant_service') is not null then
+        perform router.grant_service();
     end if;
-    grant usage on schema router to webhook_router_service;
-    -- The same list stands in schemas/rights.sql.
-    foreach v_function in array array[
-        'router.route_batch(integer,timestamptz,uuid,timestamptz,text,integer,integer)',
-        'router.route_due(text,integer)',
-        'router.route_oldest(text,integer)',
-        'router.next_event(boolean,timestamptz,uuid,timestamptz,integer,integer)',
-        'router.route_one(uuid,boolean)',
-        'router.ingest_and_route(text,text[],text[],boolean[],boolean)',
-        'router.backlog()',
-        'router.ingest_lines(text)',
-        'router.parked(uuid[],text,text,interval,interval,text,integer)',
-        'router.retry_parked(uuid[],text,text,interval,interval,text,integer)',
-        'router.discard_parked(uuid[],text,text,interval,interval,text,integer)',
-        'router.status()'
-    ]::regprocedure[] loop
-        execute format('grant execute on function %s to webhook_router_service', v_function);
-    end loop;
 end
 $rights$;

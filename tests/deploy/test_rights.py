@@ -7,6 +7,7 @@ from collections.abc import Iterator
 import psycopg
 import pytest
 
+from consumer.adapters.shipped_files import schemas_folder
 from tests.deploy import service_login
 from tests.processes import command, running
 from tests.waiting import wait_for
@@ -125,10 +126,11 @@ class TestLimits:
             assert logins.refused(f"update {relation} set {columns[0]} = null"), relation
 
     def test_runs_the_listed_functions_only(self, logins: Logins) -> None:
-        """The functions that the roles file names, which migrations grant too, are all that it can execute."""
-        named = re.findall(
-            r"^\s+'(router\.\w+\([^)]*\))'", service_login.ROLES.read_text(encoding="utf-8"), re.MULTILINE
-        )
+        """The functions of the one list, which the roles file and migrations grant, are all that it can execute."""
+        grants = schemas_folder().joinpath("functions", "operating", "router.grant_service.sql")
+        named = re.findall(r"^\s+'(router\.\w+\([^)]*\))'", grants.read_text(encoding="utf-8"), re.MULTILINE)
+        roles = service_login.ROLES.read_text(encoding="utf-8")
+        assert set(re.findall(r"router\.\w+(?=\()", roles)) == {"router.grant_service"}
         listed = logins.column(f"select f::regprocedure::text from unnest(array{named}) f order by 1")
         assert logins.column(FUNCTIONS.format(role=logins.service.info.user)) == listed
         assert len(listed) == len(named) > 5

@@ -41,7 +41,7 @@ SERVICE = {
     "status",
 }
 SERVICE |= {"parked", "retry_parked", "discard_parked"}
-OPERATORS = {"parked_contents"}  # what people wrote: for the owner alone
+OPERATORS = {"parked_contents", "grant_service"}  # what people wrote, and rights: for the owner alone
 
 FUNCTIONS = """
     select p.oid::regprocedure::text as signature, p.proname::text as name, p.proowner::regrole::text as owner,

@@ -1,0 +1,33 @@
+-- router.grant_service: gives webhook_router_service the right to call what the service and its commands call, and nothing
+-- else. The only list of these functions: schemas/rights.sql calls this at every migration, and deploy/sql/roles.sql when
+-- the role is made after one.
+-- takes: the role must exist
+create or replace function router.grant_service()
+returns void
+language plpgsql
+volatile
+security definer  -- whoever makes the role may be a superuser: no need to run this with his rights
+set search_path = pg_catalog, pg_temp
+as $function$
+declare
+    v_function regprocedure;
+begin
+    grant usage on schema router to webhook_router_service;
+    foreach v_function in array array[
+        'router.route_batch(integer,timestamptz,uuid,timestamptz,text,integer,integer)',
+        'router.route_due(text,integer)',
+        'router.route_oldest(text,integer)',
+        'router.next_event(boolean,timestamptz,uuid,timestamptz,integer,integer)',
+        'router.route_one(uuid,boolean)',
+        'router.ingest_and_route(text,text[],text[],boolean[],boolean)',
+        'router.backlog()',
+        'router.ingest_lines(text)',
+        'router.parked(uuid[],text,text,interval,interval,text,integer)',
+        'router.retry_parked(uuid[],text,text,interval,interval,text,integer)',
+        'router.discard_parked(uuid[],text,text,interval,interval,text,integer)',
+        'router.status()'
+    ]::regprocedure[] loop
+        execute format('grant execute on function %s to webhook_router_service', v_function);
+    end loop;
+end
+$function$;
