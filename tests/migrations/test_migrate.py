@@ -54,7 +54,7 @@ def test_a_waiting_migrator_stands_in_no_index_builds_way(fresh_newest: Database
     migrator.migrate(fresh_newest.owned)
     lines: list[str] = []
     with fresh_newest.session() as busy:
-        busy.execute("select pg_advisory_lock(%s, %s)", migrator.LOCK)
+        busy.execute("select pg_advisory_lock(%s, %s)", migrator.MIGRATION_LOCK)
         migration = threading.Thread(
             target=migrator.migrate, args=[fresh_newest.owned], kwargs={"report": lines.append}
         )

@@ -21,7 +21,7 @@ as $function$
 begin
     if p_bell = 'silence' then
         -- Another consumer may hold it: silent is silent. So may a writer, for the length of its look: the next call tries again.
-        perform pg_try_advisory_lock(1920298101, 0);
+        perform pg_try_advisory_lock(1920298101, 0);  -- lock: doorbell
     elsif p_bell = 'arm' then
         perform pg_advisory_unlock_all();
     end if;

@@ -71,10 +71,10 @@ begin
         order by thread
     );
     if cardinality(v_threads) > 64 then
-        perform pg_advisory_xact_lock(1920298104, 0);
+        perform pg_advisory_xact_lock(1920298104, 0);  -- lock: all threads
     elsif cardinality(v_threads) > 0 then
-        perform pg_advisory_xact_lock_shared(1920298104, 0);
-        perform pg_advisory_xact_lock(1920298102, t.thread) from unnest(v_threads) t (thread);
+        perform pg_advisory_xact_lock_shared(1920298104, 0);  -- lock: all threads
+        perform pg_advisory_xact_lock(1920298102, t.thread) from unnest(v_threads) t (thread);  -- lock: thread
     end if;
 
     -- While this one waited, another batch may have made the conversations and changed the names.

@@ -11,8 +11,8 @@ returns trigger
 language plpgsql
 as $function$
 begin
-    if pg_catalog.pg_try_advisory_lock_shared(1920298101, 0) then
-        perform pg_catalog.pg_advisory_unlock_shared(1920298101, 0);
+    if pg_catalog.pg_try_advisory_lock_shared(1920298101, 0) then  -- lock: doorbell
+        perform pg_catalog.pg_advisory_unlock_shared(1920298101, 0);  -- lock: doorbell
         if pg_catalog.pg_notification_queue_usage() operator(pg_catalog.<) 0.5 then
             notify webhook_router;
         end if;

@@ -21,7 +21,7 @@ from consumer.adapters.postgres.scripts.statements import split_statements
 from consumer.domain.errors import Fatal, Transient
 
 MINIMUM_MAJOR: Final = 14
-LOCK: Final = (1920298103, 0)
+MIGRATION_LOCK: Final = (1920298103, 0)
 """Advisory lock of the one session of a database that migrates."""
 
 _PEER_SECONDS: Final = 3600.0
@@ -332,7 +332,7 @@ def _alone(connection: Connection, report: Report) -> Iterator[None]:
 
 
 def _truth(connection: Connection, statement: str) -> bool:
-    row = connection.execute(statement.encode(), LOCK).fetchone()
+    row = connection.execute(statement.encode(), MIGRATION_LOCK).fetchone()
     return bool(row and row[0])
 
 

@@ -5,8 +5,10 @@ from typing import Final
 from psycopg import sql
 
 from consumer.adapters.postgres.migrations import sql_files
+from consumer.adapters.postgres.migrations.migrator import MIGRATION_LOCK
 from consumer.adapters.postgres.migrations.sql_files import Migration, SqlFile
 
+_LOCK: Final = "{}, {}".format(*MIGRATION_LOCK)
 _HEAD: Final = r"""-- webhook-router: everything that `webhook-router migrate` applies, for psql:
 --   psql --no-psqlrc --file <this file> <connection string>
 -- As the owner of the tables or a superuser, not with --single-transaction. It can be run again at any time; it ends at
@@ -25,12 +27,12 @@ begin
         raise exception 'webhook-router needs Postgres 14 or newer';
     end if;
     -- Not waited for: a waiting session would keep a snapshot, which the index builds of the other one wait for.
-    if not pg_try_advisory_lock(1920298103, 0) then
+    if not pg_try_advisory_lock({lock}) then
         raise exception 'another session is migrating this database';
     end if;
 end
 $version$;
-"""
+""".replace("{lock}", _LOCK)
 _PREFLIGHT: Final = """do $preflight$
 declare
     v_problems text;
@@ -59,7 +61,7 @@ _CHECKSUM: Final = sql.SQL(
     "insert into router.schema_functions (file, checksum) values ({name}, {checksum})\n"
     "    on conflict (file) do update set checksum = excluded.checksum;\n"
 )
-_TAIL: Final = "select pg_advisory_unlock(1920298103, 0) as done;\n"
+_TAIL: Final = f"select pg_advisory_unlock({_LOCK}) as done;\n"
 
 
 def script() -> str:
