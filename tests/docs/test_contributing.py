@@ -58,7 +58,7 @@ def test_targets_exist() -> None:
     makefile = read(ROOT / "Makefile")
     targets = set(re.findall(r"^([a-z-]+):.*##", makefile, re.MULTILINE))
     phony = " ".join(re.findall(r"^\.PHONY: (.*)$", makefile, re.MULTILINE))
-    assert set(phony.split()) == targets
+    assert targets <= set(phony.split())
     for page in (PAGE, ROOT / "README.md", *(ROOT / "docs").rglob("*.md")):
         code = re.findall(r"`make ([a-z-]+)", read(page)) + re.findall(
             r"^\$? ?make ([a-z-]+)", read(page), re.MULTILINE
