@@ -10,25 +10,13 @@ from consumer.adapters.web.server import HttpListener
 from consumer.domain.facts import Progress
 from consumer.pipeline.health import Health
 from consumer.pipeline.parts import Part
+from tests.fakes import HandClock
 
 STALL_AFTER = 120.0
 PARTS = [
     Part(loop="hot", longest_rest=1.0, brings_events=True, run=lambda stop: asyncio.sleep(0)),
     Part(loop="sweep", longest_rest=3600.0, run=lambda stop: asyncio.sleep(0)),
 ]
-
-
-class HandClock:
-    """Moves on when it is told to."""
-
-    def __init__(self) -> None:
-        self.now = 0.0
-
-    def monotonic(self) -> float:
-        return self.now
-
-    def jitter(self) -> float:
-        return 0.5
 
 
 @pytest.mark.parametrize(

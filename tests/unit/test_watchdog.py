@@ -14,22 +14,8 @@ from consumer.domain.routing import Path
 from consumer.pipeline.health import Health
 from consumer.pipeline.parts import Part
 from consumer.pipeline.watchdog import LOOKS, Watchdog
+from tests.fakes import HandClock
 from tests.waiting import PATIENCE
-
-
-class FakeClock:
-    """Moves on by `step` whenever it is asked."""
-
-    def __init__(self) -> None:
-        self.now = 100.0
-        self.step = 0.0
-
-    def monotonic(self) -> float:
-        self.now += self.step
-        return self.now
-
-    def jitter(self) -> float:
-        return 0.5
 
 
 class Loops:
@@ -58,7 +44,7 @@ def never(_: str) -> NoReturn:
     raise AssertionError
 
 
-async def look(loops: Loops, clock: FakeClock, *, stall_after: float = 0.08) -> None:
+async def look(loops: Loops, clock: HandClock, *, stall_after: float = 0.08) -> None:
     """Runs a watchdog for a moment."""
     dog = Watchdog(watched=loops, clock=clock, stall_after=stall_after, last_resort=never)
     dog.start()
@@ -73,14 +59,13 @@ async def test_one_look_is_not_enough() -> None:
     """A loop that is late once and then goes on is left alone; at two looks in a row it is stuck, and named."""
     loops = Loops(["hot"], ["sweep"], [], ["sweep"], ["hot", "sweep"])
     with pytest.raises(Fatal, match=r"the sweep loop made no progress for more than 0\.08 s"):
-        await look(loops, FakeClock())
+        await look(loops, HandClock())
     assert loops.looks == 5
 
 
 async def test_a_process_that_was_stopped_gets_a_new_start() -> None:
     """Its own sleep took far too long: no loop can have made progress either."""
-    clock = FakeClock()
-    clock.step = 3600.0
+    clock = HandClock(step=3600.0)
     loops = Loops(["hot"], ["hot"])
     with pytest.raises(Fatal):
         await look(loops, clock)
@@ -109,7 +94,7 @@ async def test_a_task_that_is_deaf_to_being_cancelled() -> None:
 
     dog = Watchdog(
         watched=Loops(["hot"], ["hot"]),
-        clock=FakeClock(),
+        clock=HandClock(),
         stall_after=0.08,
         last_resort=cast("Callable[[str], NoReturn]", last_resort),
         patience=0.01,
@@ -129,7 +114,7 @@ async def test_a_task_that_is_deaf_to_being_cancelled() -> None:
 
 def test_a_loop_may_rest_as_long_as_it_is_set_to() -> None:
     """An interval of an hour between sweeps is no stall; two minutes more are."""
-    clock = FakeClock()
+    clock = HandClock()
     parts = [part("hot", 1.0, brings_events=True), part("sweep", 3600.0)]
     health = Health(parts, clock=clock, stall_after=120)
     health(Progress(loop="hot", ok=True))
@@ -147,7 +132,7 @@ def test_a_loop_may_rest_as_long_as_it_is_set_to() -> None:
 @pytest.mark.parametrize("fact", [BatchTooSlow(path=Path.HOT, limit=3), EventTooSlow(path=Path.HOT)])
 def test_finding_the_size_that_works_is_progress(fact: BatchTooSlow | EventTooSlow) -> None:
     """Each step of it may take a whole `call_timeout`: alive, but not ready, since no event gets through."""
-    clock = FakeClock()
+    clock = HandClock()
     health = Health([part("hot", 1.0, Path.HOT, brings_events=True)], clock=clock, stall_after=120)
     health(Progress(loop="hot", ok=True))
     clock.now += 100
@@ -161,7 +146,7 @@ def dog(last_resort: Callable[[str], None]) -> Watchdog:
     """One that is impatient, and finds no fault with the loops."""
     return Watchdog(
         watched=Loops(),
-        clock=FakeClock(),
+        clock=HandClock(),
         stall_after=0.08,
         last_resort=cast("Callable[[str], NoReturn]", last_resort),
     )
