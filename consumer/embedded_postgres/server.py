@@ -16,7 +16,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import Final, Literal, Self
@@ -54,7 +54,6 @@ _PORTS: Final = range(15_000, 30_000)
 _PORT_ATTEMPTS: Final = 10
 _START_SECONDS: Final = 120.0
 _STOP_SECONDS: Final = 60.0
-_PREDECESSOR_SECONDS: Final = 3.0
 _BUSY_SECONDS: Final = 15.0
 _POLL_SECONDS: Final = 0.01
 
@@ -70,7 +69,8 @@ class _StartError(EmbeddedPostgresError):
         self.log = log
 
 
-def _free_port() -> int:
+def free_port() -> int:
+    """One that nobody listens on at the moment."""
     for port in secrets.SystemRandom().sample(_PORTS, 100):
         with socket.socket() as probe, contextlib.suppress(OSError):
             probe.bind((HOST, port))
@@ -86,7 +86,15 @@ class EmbeddedPostgres:
     """
 
     def __init__(
-        self, *, folder: Path, temporary: bool, binaries: Binaries, identity: Identity, settings: Mapping[str, str]
+        self,
+        *,
+        folder: Path,
+        temporary: bool,
+        binaries: Binaries,
+        identity: Identity,
+        settings: Mapping[str, str],
+        choose_port: Callable[[], int],
+        predecessor_seconds: float,
     ) -> None:
         """Use `start`."""
         self._cluster = Cluster(folder=folder)
@@ -94,6 +102,8 @@ class EmbeddedPostgres:
         self._binaries = binaries
         self._identity = identity
         self._settings = {**DEFAULT_SETTINGS, **settings}
+        self._choose_port = choose_port
+        self._predecessor_seconds = predecessor_seconds
         self._supervisor: subprocess.Popen[bytes] | None = None
         self._scratch: Path | None = None
         self._password = ""
@@ -107,6 +117,9 @@ class EmbeddedPostgres:
         *,
         binaries: Binaries | None = None,
         settings: Mapping[str, str] | None = None,
+        identity: Identity | None = None,
+        choose_port: Callable[[], int] = free_port,
+        predecessor_seconds: float = 3.0,
     ) -> Self:
         """Starts a server and returns when it answers.
 
@@ -114,6 +127,9 @@ class EmbeddedPostgres:
             data_dir: folder that keeps the data between runs, made when missing; None for a temporary one.
             binaries: what to run; by default what made the data, else what `find_binaries` prefers.
             settings: server settings over `DEFAULT_SETTINGS`, for instance {"fsync": "off"}.
+            identity: as whom it runs; by default what `choose_identity` finds.
+            choose_port: asked again when another program took the port first.
+            predecessor_seconds: how long to wait for a server that still runs in `data_dir` but is about to end.
 
         Raises:
             EmbeddedPostgresError: no binaries, the folder is in use or of another version, or the server did not come
@@ -128,7 +144,7 @@ class EmbeddedPostgres:
                 f"{data_dir} holds data of Postgres {made_by}, which Postgres {chosen.major} cannot open: "
                 f"install Postgres {made_by}, or name another folder"
             )
-        identity = choose_identity()
+        identity = identity or choose_identity()
         if data_dir is None:
             folder = Path(tempfile.mkdtemp(prefix="webhook-router-postgres-")).resolve()
         else:
@@ -143,6 +159,8 @@ class EmbeddedPostgres:
             binaries=chosen,
             identity=identity,
             settings=settings or {},
+            choose_port=choose_port,
+            predecessor_seconds=predecessor_seconds,
         )
         try:
             server._prepare()
@@ -247,7 +265,7 @@ class EmbeddedPostgres:
         attempt = 0
         while True:
             attempt += 1
-            self._port = self._port if keep_port else _free_port()
+            self._port = self._port if keep_port else self._choose_port()
             try:
                 self._attempt()
             except _StartError as exc:
@@ -264,7 +282,7 @@ class EmbeddedPostgres:
 
     def _await_predecessor(self) -> None:
         """Waits for the server of a parent that died a moment ago; clears what a killed one left."""
-        deadline = time.monotonic() + _PREDECESSOR_SECONDS
+        deadline = time.monotonic() + self._predecessor_seconds
         stopping_deadline = time.monotonic() + _STOP_SECONDS
         while (pid := process.live_postmaster(self._cluster.data)) is not None:
             stopping = self._cluster.status()[1] == "stopping"

