@@ -11,6 +11,7 @@ from aiokafka.coordinator.assignors.range import RangePartitionAssignor
 
 from consumer.domain.errors import Transient
 from consumer.domain.kafka_facts import (
+    BrokersAnswer,
     CommitFailed,
     CommitFailure,
     ConsumerReplaced,
@@ -133,6 +134,8 @@ class TestBrokers:
             victim.brokers[0].signal(signal.SIGCONT)
             await topics.send(topic, events(5))
             assert len(await reader.read(5)) == 5
+            answers = [fact.answer for fact in reader.seen(BrokersAnswer)]
+            assert (answers[0], answers[-1]) == (False, True)
 
     async def test_nobody_there_is_waited_for(self, kafka: Cluster) -> None:
         """Each address is named with what is wrong with it."""

@@ -64,6 +64,7 @@ class KafkaSource:
         self._looking: asyncio.Task[tuple[dict[Partition, int], list[Partition]]] | None = None
         self._look_due = 0.0
         self._unanswered_since: float | None = None
+        self._silence_told = False
 
     async def poll(self, *, limit: int, timeout: float) -> Sequence[Record]:
         """See `Source.poll`."""
@@ -276,14 +277,17 @@ class KafkaSource:
         now = self._clock.monotonic()
         if self._unanswered_since is None:
             self._unanswered_since = now
-            self._observer(BrokersAnswer(answer=False))
+            if not self._silence_told:  # a consumer that has been replaced may have met the same silence
+                self._silence_told = True
+                self._observer(BrokersAnswer(answer=False))
         elif now - self._unanswered_since >= self._options.stall_after:
             await self._replace(str(error))
             raise error
 
     def _answered(self) -> None:
-        if self._unanswered_since is not None:
-            self._unanswered_since = None
+        self._unanswered_since = None
+        if self._silence_told:
+            self._silence_told = False
             self._observer(BrokersAnswer(answer=True))
 
     # ── Positions ────────────────────────────────────────────────────────────────────────────────────────────────────
