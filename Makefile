@@ -26,8 +26,8 @@ setup: $(READY)  ## make the virtual environment
 run: $(READY)  ## embedded Postgres, a live feed of sample events, the service; Ctrl-C stops all of it
 	@$(BIN)/webhook-router demo
 
-# More workers than cores, since most tests wait most of the time.
-WORKERS ?= 4
+# For two cores: most tests wait a third of the time, and a fourth worker only makes the others slower.
+WORKERS ?= 3
 PARALLEL = $(if $(or $(filter 0,$(WORKERS)),$(findstring no:xdist,$(PYTEST_ARGS))),,-n $(WORKERS))
 
 test: $(READY) tools  ## all tests, on real servers (what cannot be had is skipped); some: make test PYTEST_ARGS='tests/sql -k reply'

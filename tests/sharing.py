@@ -28,8 +28,8 @@ import pytest
 INPUT = "webhook_router_sharing"
 """Under this name a worker is told where to ask."""
 MEMORY = Path("/dev/shm")
-NEEDED = 8 * 1024**3
-"""Bytes that must be free there; a run takes less than half of it."""
+NEEDED = 4 * 1024**3
+"""Bytes that must be free there, and as many again of memory; a run takes less than half of it."""
 PREFIX = "router-tests-"
 
 T = TypeVar("T")
