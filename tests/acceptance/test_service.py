@@ -1,5 +1,6 @@
 """`webhook-router run` as a process: events in, rows out, and everything that may happen to it on the way."""
 
+import itertools
 import signal
 from collections.abc import Iterator
 
@@ -119,7 +120,14 @@ def test_routes_an_event_that_is_inserted(database: str, db: psycopg.Connection)
                join public.contact_channels k on k.contact_id = c.id"""
         ).fetchall() == [("Name 1", "author-1", "open", "inbound", "text 1", True, True)]
         wait_for(lambda: router.metric("webhook_router_events_routed_total", channel="instagram", path="hot") == 1)
-        assert router.metric("webhook_router_notifications_total") >= 1
+        more = itertools.count()
+
+        def notified() -> bool:
+            # The doorbell may still be silent from the drain that follows a start: one of these rings it.
+            insert(db, 1, f"more-{next(more)}-")
+            return router.metric("webhook_router_notifications_total") >= 1
+
+        wait_for(notified, what="a notification")
         assert router.metric("webhook_router_event_latency_seconds_count") == 1
 
 
