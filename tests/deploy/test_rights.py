@@ -69,11 +69,14 @@ class TestService:
             )
             pending = "select count(*)::text from webhook_events where routed_at is null"
             wait_for(lambda: logins.column(pending) == ["1"], what="99 routed events")
-            logins.owner.execute("update webhook_events set event_date = now() where event_id = 'e50'")
             (parked,) = logins.column("select id::text from webhook_events where event_id = 'e50'")
-            for words in (("list",), ("show", parked), ("retry", "--all")):
-                done = command("dead-letters", *words, dsn=logins.dsn)
+            for words in (("list",), ("show", parked)):
+                done = command("parked", *words, dsn=logins.dsn)
                 assert done.returncode == 0, done.stderr
+            # Not before: its next attempt, ten seconds after the first, would route it.
+            logins.owner.execute("update webhook_events set event_date = now() where event_id = 'e50'")
+            retried = command("parked", "retry", "--all", dsn=logins.dsn)
+            assert retried.returncode == 0, retried.stderr
             wait_for(lambda: logins.column(pending) == ["0"], what="the parked one too")
             wait_for(lambda: router.metric("webhook_router_sweeps_total") > 0, what="a sweep")
             wait_for(
@@ -96,10 +99,10 @@ class TestService:
         fed = command("ingest", "-", dsn=logins.dsn, stdin='{"channel": "tiktok", "event_id": "never"}')
         assert fed.returncode == 0, fed.stderr
         logins.owner.execute("update webhook_events set event_date = 'infinity'")
-        for words in (("reconcile",), ("dead-letters", "discard", "--all")):
+        for words in (("reconcile",), ("parked", "discard", "--all")):
             done = command(*words, dsn=logins.dsn)
             assert done.returncode == 0, done.stderr
-        assert '"never"' in command("dead-letters", "list", "--state", "discarded", "--json", dsn=logins.dsn).stdout
+        assert '"never"' in command("parked", "list", "--state", "discarded", "--json", dsn=logins.dsn).stdout
 
 
 class TestLimits:

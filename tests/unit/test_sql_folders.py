@@ -1,5 +1,6 @@
 """Where a function's file stands says who calls it."""
 
+import re
 from pathlib import Path
 
 import pytest
@@ -24,6 +25,6 @@ def test_the_folder_says_who_calls_it(file: Path) -> None:
     """api holds the public functions; whatever is entered from outside runs with the rights of its owner."""
     folder, text = file.parent.name, file.read_text(encoding="utf-8")
     assert (folder == "api") == file.name.startswith("public.")
-    assert ("\nsecurity definer\n" in text) == (folder in {"api", "gates", "operating"})
+    assert bool(re.search(r"^security definer\b", text, re.MULTILINE)) == (folder in {"api", "gates", "operating"})
     assert text.startswith(f"-- {file.stem}: ")
     assert f"create or replace function {file.stem}(" in text

@@ -6,7 +6,7 @@ create or replace function router.grant_service()
 returns void
 language plpgsql
 volatile
-security definer  -- whoever makes the role may be a superuser: no need to run this with his rights
+security definer  -- it needs the owner's rights only, and its caller may be a superuser
 set search_path = pg_catalog, pg_temp
 as $function$
 declare
