@@ -1,6 +1,6 @@
 """Commands, signals, exit codes; nothing else.
 
-This file imports next to nothing: until `main` runs, Ctrl-C ends with a traceback.
+This file imports next to nothing: Ctrl-C before `main` runs shows a traceback.
 """
 
 import os
@@ -20,7 +20,7 @@ def main() -> None:
 
 
 def _stop_at_once(*_: object) -> None:
-    """Ends the process while there is nothing to put in order; an exception would get lost in somebody's import."""
+    """Ends the process, which has nothing to clean up yet; a module being imported might swallow an exception."""
     try:
         os.write(2, b"stopped\n")
     finally:

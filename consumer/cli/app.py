@@ -22,7 +22,7 @@ NAME: Final = "webhook-router"
 
 
 class _Commands(TyperGroup):
-    """Says itself that it was interrupted: versions of typer differ in what they say."""
+    """Reports an interruption to `main`; versions of typer differ in what they make of it."""
 
     def invoke(self, ctx: Any) -> Any:  # noqa: ANN401 - typer's context is of one class or another, by its version
         try:

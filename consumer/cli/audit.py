@@ -1,4 +1,4 @@
-"""audit: what the router and its callers need of the database, and what of it is there."""
+"""audit: what the router and its callers need in the database, and which of it is there."""
 
 import dataclasses
 

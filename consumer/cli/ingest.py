@@ -28,16 +28,16 @@ def ingest(
         Path | None,
         typer.Option(help="Where rejected lines go; <FILE>.rejected.ndjson unless given. An older one is replaced."),
     ] = None,
-    batch_size: Annotated[int, typer.Option(min=1, max=100_000, help="Lines a transaction at most.")] = 2000,
+    batch_size: Annotated[int, typer.Option(min=1, max=100_000, help="Lines per transaction, at most.")] = 2000,
     database_url: DatabaseUrl = None,
     as_json: AsJson = False,
 ) -> None:
     """Store events from NDJSON; exit code 1 if some lines were rejected.
 
     The fields are named as the columns of webhook_events: channel and event_id are required, type is message unless
-    given, event_date is RFC 3339 or absent. An event that is there already is updated by what the line knows more, so a
-    file can be ingested again. A rejected line is kept with its number and the reason, as {"line", "reason", "record"};
-    once mended: jq -r .record FILE.rejected.ndjson | webhook-router ingest -
+    given, event_date is RFC 3339 or absent. An event that is there already gets what the line adds, so a file can be
+    ingested again. A rejected line is kept with its number and the reason, as {"line", "reason", "record"}. After the
+    records are corrected: jq -r .record FILE.rejected.ndjson | webhook-router ingest -
     """
     conninfo = database(database_url)
     with open_source(file) as source:
@@ -66,7 +66,7 @@ def ingest(
 
 
 def rejected_file(source: str, given: Path | None) -> Path:
-    """Where rejected lines are to go; found out beforehand, not after an hour."""
+    """Where rejected lines go; checked before the start, not after an hour."""
     path = given or Path("rejected.ndjson" if source == "-" else f"{source}.rejected.ndjson")
     if source != "-" and path.exists() and path.samefile(source):
         raise Misconfigured(f"rejected lines cannot go to {path}: it is the file that is read")
@@ -76,7 +76,7 @@ def rejected_file(source: str, given: Path | None) -> Path:
 
 
 def _size(source: Source) -> int | None:
-    """Bytes of a regular file; of a pipe nobody knows."""
+    """Bytes of a regular file; None for a pipe."""
     about = os.fstat(source.fileno())
     return about.st_size if stat.S_ISREG(about.st_mode) else None
 

@@ -1,4 +1,4 @@
-"""Options that commands have in common; what a setting is called, means and may be, its flag has from the setting."""
+"""Options that commands share. The flag of a setting gets its name, text, type and limits from the setting."""
 
 import functools
 import inspect
@@ -15,7 +15,7 @@ _SECRET: Final = SecretStr | None
 FLAGS: Final = tuple(
     name for name, field in Settings.model_fields.items() if field.annotation != _SECRET or name == "database_url"
 )
-"""The settings that a command line may show to everybody on the machine; a URL need not have a password in it."""
+"""Settings with a flag: all but passwords, which a command line would show to every user of the machine."""
 _ALIASES: Final = {"kafka_dead_letter_topic": ["--dead-letter-topic"]}
 _ANY_CASE: Final = {"log_level"}
 

@@ -57,14 +57,14 @@ ErrorClass = Annotated[
 OlderThan = Annotated[
     timedelta | None,
     typer.Option(
-        "--older-than", parser=parse_duration, metavar="DURATION", help="Parked first longer ago: 15m, 2h, 3d."
+        "--older-than", parser=parse_duration, metavar="DURATION", help="First parked longer ago: 15m, 2h, 3d."
     ),
 ]
 NewerThan = Annotated[
     timedelta | None,
-    typer.Option("--newer-than", parser=parse_duration, metavar="DURATION", help="Parked first since then."),
+    typer.Option("--newer-than", parser=parse_duration, metavar="DURATION", help="First parked more recently."),
 ]
-OfState = Annotated[State | None, typer.Option("--state", help="Only those; without it all but the discarded ones.")]
+OfState = Annotated[State | None, typer.Option("--state", help="Only of this state; all but discarded unless given.")]
 Everything = Annotated[bool, typer.Option("--all", help="All that the filters let through, instead of ids.")]
 
 
@@ -75,13 +75,13 @@ def show_list(
     older_than: OlderThan = None,
     newer_than: NewerThan = None,
     state: OfState = None,
-    limit: Annotated[int, typer.Option(min=1, help="The latest so many.")] = 50,
+    limit: Annotated[int, typer.Option(min=1, help="At most this many, the latest.")] = 50,
     database_url: DatabaseUrl = None,
     as_json: AsJson = False,
 ) -> None:
     """List parked events, the latest first.
 
-    With the error and the next attempt of each.
+    The error and the next attempt of each are shown.
     """
     selection = Selection(
         channel=channel, error_class=error_class, older_than=older_than, newer_than=newer_than, state=state, limit=limit
@@ -114,14 +114,14 @@ def show_one(
     *,
     payload: Annotated[
         bool,
-        typer.Option("--payload", help="Also author, content and raw payload; takes the rights of the tables' owner."),
+        typer.Option("--payload", help="Also author, content and raw payload; requires the table owner's rights."),
     ] = False,
     database_url: DatabaseUrl = None,
     as_json: AsJson = False,
 ) -> None:
     """Show everything about parked events.
 
-    What was written in them, and by whom, only with --payload.
+    Author, content and raw payload are shown with --payload only.
     """
 
     async def look(connection: Connection) -> list[ParkedEvent]:
@@ -145,7 +145,7 @@ def show_one(
 Decide = Callable[[Connection, Selection], Awaitable[Outcome]]
 
 
-def _decision(decide: Decide, *, summary: str, said: str, already: str) -> Callable[..., None]:
+def _decision(decide: Decide, *, text: str, said: str, already: str) -> Callable[..., None]:
     """A command that decides about parked events."""
 
     def command(
@@ -157,7 +157,7 @@ def _decision(decide: Decide, *, summary: str, said: str, already: str) -> Calla
         older_than: OlderThan = None,
         newer_than: NewerThan = None,
         state: OfState = None,
-        limit: Annotated[int | None, typer.Option(min=1, help="The latest so many.")] = None,
+        limit: Annotated[int | None, typer.Option(min=1, help="At most this many, the latest.")] = None,
         database_url: DatabaseUrl = None,
         as_json: AsJson = False,
     ) -> None:
@@ -181,7 +181,7 @@ def _decision(decide: Decide, *, summary: str, said: str, already: str) -> Calla
             )
         _all_known(outcome.unknown)
 
-    command.__doc__ = summary
+    command.__doc__ = text
     return command
 
 
@@ -233,7 +233,7 @@ add_command(
     "retry",
     _decision(
         operating.retry,
-        summary="Have parked events tried again, as if they had never failed.\n\nAt the service's next sweep.",
+        text="Have parked events tried again, as if they had never failed.\n\nThe service's next sweep tries them.",
         said="will be tried again, at the service's next sweep or by: webhook-router reconcile",
         already="due already",
     ),
@@ -243,7 +243,7 @@ add_command(
     "discard",
     _decision(
         operating.discard,
-        summary="Give up parked events: they stay in the table, untried.\n\n`retry` takes it back.",
+        text="Give up parked events: they stay in the table, untried.\n\n`retry` takes it back.",
         said="will not be tried any more",
         already="discarded already",
     ),

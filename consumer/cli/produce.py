@@ -21,14 +21,14 @@ from consumer.domain.webhook import key_of
 
 AT_ONCE = 5000
 WRITE_WITHIN = 120.0
-"""Seconds for so many; the brokers may be away for a while."""
+"""Seconds for that many; the brokers may be away for a while."""
 
 
 def produce(
     file: Annotated[str, typer.Argument(metavar="FILE|-", help="Events, one JSON object a line; - is standard input.")],
     *,
     kafka_bootstrap_servers: Annotated[str | None, flag("kafka_bootstrap_servers")] = None,
-    topic: Annotated[str | None, typer.Option(help="The first of the configured topics unless given.")] = None,
+    topic: Annotated[str | None, typer.Option(help="Topic to write to; the first configured one unless given.")] = None,
     rejected: Annotated[
         Path | None,
         typer.Option(help="Where rejected lines go; <FILE>.rejected.ndjson unless given. An older one is replaced."),

@@ -17,7 +17,7 @@ def reconcile(
     settings: Settings,
     *,
     channel: Annotated[str | None, typer.Option(help="Only events of this channel.")] = None,
-    limit: Annotated[int | None, typer.Option(min=1, help="At most so many events; all unless given.")] = None,
+    limit: Annotated[int | None, typer.Option(min=1, help="At most this many events; all unless given.")] = None,
     as_json: AsJson = False,
 ) -> None:
     """Route what is unrouted once, for cron or a CronJob.

@@ -63,7 +63,7 @@ def on_signals(stop: Callable[[str], None]) -> Iterator[None]:
 
 
 def open_standard_streams() -> None:
-    """Opens what the caller has closed, on nothing: a socket that got one of these numbers would be written to."""
+    """Opens on /dev/null what the caller has closed: a socket with one of these numbers would be written to."""
     for number, name in enumerate(("stdin", "stdout", "stderr")):
         try:
             os.fstat(number)

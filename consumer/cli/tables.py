@@ -14,7 +14,7 @@ from rich.text import Text
 from consumer.cli.runtime import console
 
 _NUMBER: Final = re.compile(r"[+-]?(?:\d[\d,]*(?:\.\d+)?(?:[eE][+-]?\d+)?|NaN|-?Infinity)%?")
-# Left to right and right to left marks and overrides: they change the order of what stands around them.
+# Left-to-right and right-to-left marks and overrides: they change the order of the text around them.
 _BIDIRECTIONAL: Final = frozenset("\u061c\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
 
 
@@ -28,7 +28,7 @@ def printable(text: str) -> str:
 def table(columns: Sequence[str], rows: Sequence[Sequence[str | None]], *, count: bool = False) -> Iterator[str]:
     """The lines of a table. A cell with several lines has a + at the end of each but its last, null is "null".
 
-    Columns of numbers are set to the right; `count` adds a line such as (3 rows).
+    Columns of numbers are right-aligned; `count` adds a line such as (3 rows).
     """
     heads = [printable(column) for column in columns]
     cells = [[_lines(value) for value in row] for row in rows]
@@ -61,16 +61,17 @@ def show(columns: Sequence[str], rows: Sequence[Sequence[str | None]]) -> None:
         for line in table(columns, rows):
             sys.stdout.write(f"{line}\n")
         return
+    terminal = console()
     wrapped = Table(box=SIMPLE_HEAD, show_edge=False, pad_edge=False)
-    for column in columns:
-        wrapped.add_column(column, overflow="fold")
+    for index, column in enumerate(columns):
+        wrapped.add_column(column, overflow="fold", no_wrap=index == 0 and terminal.width >= 80)
     for row in rows:
         wrapped.add_row(*(Text("\n".join(_lines(value))) for value in row))
-    console().print(wrapped)
+    terminal.print(wrapped)
 
 
 def pairs(rows: Sequence[tuple[str, str]]) -> Iterator[str]:
-    """Names and values, one pair a line; further lines of a value stand below its first."""
+    """Names and values, one pair a line; further lines of a value are below its first."""
     width = max((cell_len(name) for name, _ in rows), default=0)
     for name, value in rows:
         first, *others = [printable(line) for line in value.split("\n")]

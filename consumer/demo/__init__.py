@@ -1,1 +1,1 @@
-"""A show of the real thing: an embedded Postgres, sample events, the service."""
+"""The demonstration: an embedded Postgres, sample events, the service."""

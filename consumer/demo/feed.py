@@ -1,4 +1,4 @@
-"""Sample events: a few channels, returning and new people, duplicates, now and then one that cannot be routed."""
+"""Sample events: a few channels, returning and new people, duplicates, and a few that cannot be routed."""
 
 import random
 from collections import deque
@@ -45,7 +45,7 @@ REMEMBERED = 200
 
 
 class SampleFeed:
-    """An endless, seeded stream of events. Counts what it has handed out."""
+    """An endless, seeded stream of events."""
 
     def __init__(self, seed: int) -> None:
         self._random = random.Random(seed)  # noqa: S311 - sample data

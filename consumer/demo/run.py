@@ -1,4 +1,4 @@
-"""Runs the show and measures it: nothing printed here is computed from anything but what happened."""
+"""Runs the demo and measures it: all figures that it prints are measured."""
 
 import asyncio
 import itertools
@@ -31,17 +31,17 @@ from consumer.service import Service, build
 
 LIVE_RATE = 200.0
 AT_ONCE = 1000
-"""Deliveries a statement when they need not be paced."""
+"""Deliveries that one statement inserts when they are not paced."""
 REFRESH = 0.25
 LOOK = 0.05
-"""Seconds between two looks whether everything is routed."""
+"""Seconds between two checks whether everything is routed."""
 REMAINS = """
     select count(*) filter (where parked_until is null), count(*) filter (where parked_until is not null)
     from public.webhook_events
     where routed_at is null
 """
 OWN = {"source": "postgres", "database_url_file": None, "sample_interval": 0.5}
-"""Settings of the show, whatever the environment says."""
+"""Settings of the demo, whatever the environment says."""
 LATEST = "select sent_at, channel, content_text from messages order by sent_at desc limit 5"
 INSERT = """
     insert into public.webhook_events (channel, type, event_id, author_id, author_name, content, event_date, post_id)
@@ -57,7 +57,7 @@ class DemoOptions:
 
     events: int
     rate: float | None
-    """Deliveries a second; None: 200 in the live show, as fast as the database takes them with `once`."""
+    """Deliveries a second; None: 200 in the live demo, as fast as the database takes them with `once`."""
     once: bool
     seed: int
 
@@ -107,11 +107,11 @@ class Demo:
         self._stop.set()
 
     async def run(self) -> dict[str, Any] | None:
-        """The whole show, from an empty folder to an empty folder; returns the figures, None if it was stopped before.
+        """Runs it and removes everything; returns the figures, or None if it was stopped before it fed anything.
 
         Raises:
             Fatal: no Postgres can be started here.
-            Transient: it has ended in the middle of the show.
+            Transient: Postgres ended meanwhile.
         """
         self._say("starting a Postgres of its own …")
         try:
@@ -184,7 +184,7 @@ class Demo:
             self._say("Ctrl-C stops everything")
 
     async def _all_routed(self, conninfo: str, feeding: asyncio.Task[float]) -> int:
-        """Waits until all that was fed is routed or parked, by the table's own word; returns how many are parked."""
+        """Waits until all that was fed is routed or parked, according to the table; returns how many are parked."""
         await feeding
         connection = await connect(conninfo)
         try:

@@ -1,7 +1,7 @@
-"""Where Postgres's programs are, and as whom they can be run.
+"""Where Postgres's programs are, and which user can run them.
 
 Postgres refuses to run as root, which is who we are in most containers: then a user namespace makes root look like
-somebody else, or an existing unprivileged user takes over.
+another user, or an existing unprivileged user takes over.
 """
 
 import contextlib
@@ -33,7 +33,7 @@ UNPRIVILEGED_USERS: Final = ("postgres", "_postgres", "nobody")
 
 
 class EmbeddedPostgresError(Exception):
-    """The private server cannot be had; the message says why and what to do."""
+    """The private server cannot run; the message says why and what to do."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,7 +58,7 @@ class Binaries:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Identity:
-    """As whom Postgres's programs run: a command prefix, or another user's ids."""
+    """The user who runs Postgres's programs: a command prefix, or another user's ids."""
 
     prefix: tuple[str, ...] = ()
     uid: int | None = None
@@ -139,7 +139,7 @@ def _installed(wheel: str, system_folders: Sequence[str]) -> Iterator[Binaries]:
 
 
 def _candidate_folders(wheel: str, system_folders: Sequence[str]) -> Iterator[Path]:
-    # Looked up without importing it: the package starts a good deal of machinery that is of no use here.
+    # Looked up without importing it: the package does much when imported, none of it needed here.
     spec = importlib.util.find_spec(wheel)
     for location in (spec.submodule_search_locations or ()) if spec else ():
         yield from _newest_first(Path(location).glob("pginstall[0-9]*/bin"))
@@ -155,7 +155,7 @@ def _newest_first(folders: Iterable[Path]) -> list[Path]:
 
 
 def clean_environment() -> dict[str, str]:
-    """Ours without what would change the server (PGDATA, PGOPTIONS, …) or the language of its messages."""
+    """Our environment without what would change the server (PGDATA, PGOPTIONS, …) or the language of its messages."""
     kept = {k: v for k, v in os.environ.items() if not k.startswith(("PG", "LC_", "LANG"))}
     return kept | {"LC_ALL": "C"}
 
@@ -170,11 +170,11 @@ def choose_identity(
         unprivileged_users: who may stand in where there is no such namespace.
 
     Raises:
-        EmbeddedPostgresError: we are root and may not become anybody else.
+        EmbeddedPostgresError: we are root and may not become another user.
     """
     if os.geteuid() != 0:
         return Identity()
-    # In a user namespace root looks like somebody else to Postgres, and keeps its access to its files.
+    # In a user namespace root looks like another user to Postgres, and keeps the access to its files.
     mapped = Identity(prefix=tuple(namespace))
     if mapped.can_run("/bin/sh", "-c", ":"):
         return mapped
@@ -192,7 +192,7 @@ def choose_identity(
 
 
 def reachable(binaries: Binaries, identity: Identity, copies: Path) -> Binaries:
-    """The same programs where this identity can read them: copied below `copies` when they lie behind a closed folder.
+    """The same programs where this identity can read them: copied below `copies` when they are in a closed folder.
 
     Raises:
         EmbeddedPostgresError: they do not run there either.

@@ -1,4 +1,4 @@
-"""The files of a private cluster: how they are made, and what they tell about the server that runs on them.
+"""The files of a private cluster: how they are made, and what they say about the server that runs on them.
 
 A cluster's folder holds `data` (Postgres's own), `password` (the superuser's, mode 0600) and `server.log`.
 """
@@ -35,12 +35,12 @@ class Cluster:
 
     @property
     def log(self) -> Path:
-        """Everything the server says."""
+        """The server's log."""
         return self.folder / "server.log"
 
     @property
     def pid_file(self) -> Path:
-        """There while a server runs, and after it was killed."""
+        """Exists while a server runs, and after it was killed."""
         return self.data / "postmaster.pid"
 
     def major(self) -> int | None:
@@ -57,7 +57,7 @@ class Cluster:
             return None
 
     def make(self, binaries: Binaries, identity: Identity, *, durable: bool) -> None:
-        """Makes the data unless they are there, whole: an interrupted initdb leaves nothing that looks like them.
+        """Makes the data unless they exist. An interrupted initdb leaves nothing that looks like them.
 
         Args:
             binaries: whose initdb.
@@ -126,7 +126,7 @@ class Cluster:
         identity.give(conf)
 
     def status(self) -> tuple[int, str]:
-        """The server's pid and state ("starting", "ready", "stopping"); (0, "") while it has not said."""
+        """The server's pid and state ("starting", "ready", "stopping"); (0, "") until it has written them."""
         try:
             lines = self.pid_file.read_text().splitlines()
             return int(lines[0]), lines[7].strip()
@@ -134,7 +134,7 @@ class Cluster:
             return 0, ""
 
     def log_tail(self, *, start: int = 0, lines: int = LOG_LINES) -> str:
-        """The last lines of the log's part that begins `start` bytes into it."""
+        """The last lines of the log, from `start` bytes into it."""
         try:
             with self.log.open("rb") as log:
                 log.seek(start)
@@ -145,7 +145,7 @@ class Cluster:
 
 @contextlib.contextmanager
 def _locked(folder: Path) -> Iterator[None]:
-    """One process at a time; the lock goes with the process that holds it."""
+    """One process at a time; the lock ends with the process that holds it."""
     fd = os.open(folder, os.O_RDONLY)
     try:
         fcntl.flock(fd, fcntl.LOCK_EX)

@@ -1,4 +1,4 @@
-"""The child that holds a private Postgres on a leash: when its parent is gone, so is the server.
+"""The child that supervises a private Postgres: when its parent has ended, it ends the server.
 
 Runs as a script, with nothing but the standard library, between our process and the postmaster. Its standard input
 is a pipe whose other end only the parent holds: the kernel closes it however the parent ends, SIGKILL included, and
@@ -26,7 +26,7 @@ ORDERS: Final = {b"s": signal.SIGTERM, b"f": signal.SIGINT, b"i": signal.SIGQUIT
 """Orders and what they mean to a postmaster: smart, fast and immediate shutdown. `KILL` is SIGKILL to the family."""
 
 _ORPHANED_STEPS: Final = ((b"f", 30.0), (b"i", 5.0), (KILL, 5.0))
-"""What to try, and for how many seconds, once nobody is there to give orders."""
+"""What to try, and for how many seconds, once the parent has ended."""
 _PARENT_CHECK_SECONDS: Final = 1.0
 _GONE_SECONDS: Final = 10.0
 _HAS_PROC: Final = sys.platform == "linux"
@@ -43,7 +43,7 @@ class Leash(TypedDict):
 
 
 def is_alive(pid: int) -> bool:
-    """Whether the process runs; a zombie that nobody reaps (pid 1 of many containers) counts as gone."""
+    """Whether the process runs; a zombie that is never reaped (pid 1 of many containers does not) counts as gone."""
     try:
         os.kill(pid, 0)
     except ProcessLookupError:
@@ -59,7 +59,7 @@ def is_alive(pid: int) -> bool:
 
 
 def live_postmaster(data: Path) -> int | None:
-    """Pid of the postmaster that runs on this data directory, told from an unrelated process with a recycled pid."""
+    """Pid of the postmaster that runs on this data directory; an unrelated process with a recycled pid is not one."""
     try:
         pid = abs(int((data / "postmaster.pid").read_text().split("\n", 1)[0]))
     except (FileNotFoundError, ValueError):
@@ -86,11 +86,11 @@ def kill_family(pid: int) -> None:
     """
     family = [pid]
     with contextlib.suppress(ProcessLookupError):
-        # Stopped first, so that no child is born between the count and the kill.
+        # Stopped first, so that no child is started between the count and the kill.
         os.kill(pid, signal.SIGSTOP)
         with contextlib.suppress(ChildProcessError):
             if not os.WIFSTOPPED(os.waitpid(pid, os.WUNTRACED)[1]):
-                return  # it ended by itself, and its pid may be another's by now
+                return  # it has ended by itself, and its pid may be another process's by now
         family += _children(pid)
     for member in family:
         with contextlib.suppress(ProcessLookupError):

@@ -1,6 +1,6 @@
 """A private Postgres server on the loopback interface, for the demo and the tests.
 
-It needs installed binaries, no container, no service and no root; as root it works too, although Postgres itself
+It needs installed binaries, but no container, no service and no root. It works as root too, although Postgres itself
 refuses to. The server ends with the process that started it, even if that one is killed: see `process`.
 Everything here blocks; call it from a thread in asyncio code.
 """
@@ -62,7 +62,7 @@ _ORDERS: Final[Mapping[str, bytes]] = {"smart": b"s", "fast": b"f", "immediate":
 
 
 class _StartError(EmbeddedPostgresError):
-    """One attempt ended before the server was ready; `log` is what it had to say."""
+    """One attempt ended before the server was ready; `log` is what it logged."""
 
     def __init__(self, message: str, log: str) -> None:
         super().__init__(f"{message}\n{log}" if log else message)
@@ -70,7 +70,7 @@ class _StartError(EmbeddedPostgresError):
 
 
 def free_port() -> int:
-    """One that nobody listens on at the moment."""
+    """One that no program listens on at the moment."""
     for port in secrets.SystemRandom().sample(_PORTS, 100):
         with socket.socket() as probe, contextlib.suppress(OSError):
             probe.bind((HOST, port))
@@ -191,12 +191,12 @@ class EmbeddedPostgres:
 
     @property
     def pid(self) -> int:
-        """The postmaster's process id; after the end, what it last was."""
+        """The postmaster's process id; after the end, the last one."""
         return self._pid
 
     @property
     def running(self) -> bool:
-        """Whether the postmaster is there."""
+        """Whether the postmaster runs."""
         return self._supervisor is not None and self._supervisor.poll() is None
 
     @property
@@ -232,7 +232,7 @@ class EmbeddedPostgres:
         self._delete_temporary()
 
     def kill(self) -> None:
-        """SIGKILL to the postmaster and every child, as in a power cut of the process; `restart` recovers the data."""
+        """SIGKILL to the postmaster and every child, as in a power cut; `restart` recovers the data."""
         self._end("kill")
 
     def restart(self, mode: StopMode = "fast") -> None:
@@ -292,7 +292,7 @@ class EmbeddedPostgres:
                     "stop it, or name another folder"
                 )
             time.sleep(_POLL_SECONDS)
-        # Postgres goes by the pid alone, and refuses to start when another process has it by now, or a zombie. Its
+        # Postgres looks at the pid alone, and refuses to start when another process, or a zombie, has it by now. Its
         # other guard, the shared memory that backends of a killed server still use, does not need this file.
         self._cluster.pid_file.unlink(missing_ok=True)
 
@@ -357,16 +357,16 @@ class EmbeddedPostgres:
                 supervisor.wait(seconds)
                 break
         else:
-            raise EmbeddedPostgresError(f"Postgres (process {self._pid}) does not end, not even by SIGKILL")
+            raise EmbeddedPostgresError(f"Postgres (process {self._pid}) does not end, not even after SIGKILL")
         supervisor.stdin.close()
         supervisor.stdout.close()
-        # Somebody may have killed the supervisor alone; nobody else would end the server now.
+        # If the supervisor alone was killed, nothing else ends the server.
         if self._pid and process.live_postmaster(self._cluster.data) == self._pid:
             process.kill_family(self._pid)
 
     def _release_shared_memory(self) -> None:
         # A killed server leaves 1 MB of /dev/shm and a System V segment, of which macOS has 32, to be found through
-        # its data by the next one. When the data are about to go, that one has to come now, if only to leave again.
+        # its data by the next one. When the data are about to be deleted, one is started for that, and stopped again.
         if self._temporary and self._cluster.pid_file.exists():
             with contextlib.suppress(EmbeddedPostgresError):
                 self._await_predecessor()

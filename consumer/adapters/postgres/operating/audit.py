@@ -1,4 +1,4 @@
-"""The readiness audit: what this program needs of a database, and what of it is there."""
+"""The readiness audit: what this program needs in a database, and which of it is there."""
 
 from dataclasses import dataclass
 
@@ -10,7 +10,7 @@ from consumer.adapters.postgres.migrations import sql_files
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AuditRow:
-    """One thing looked at; `required` is what the program cannot do without."""
+    """One thing that was checked; `required`: the program does not work without it."""
 
     kind: str
     name: str
@@ -35,7 +35,7 @@ def audit(conninfo: str) -> Audit:
     """Runs `audit_phase9_readiness.sql`, which only reads. Blocks.
 
     Raises:
-        Fatal, Transient: the database cannot be asked.
+        Fatal, Transient: the database cannot be queried.
     """
     statement = sql_files.sql_file("audit", "audit_phase9_readiness.sql").text.encode()
     with (

@@ -55,18 +55,17 @@ class EventLoader:
         """Connects, so that a wrong address shows before anything is read.
 
         Raises:
-            Misconfigured, Transient: there is no connection to be had.
+            Misconfigured, Transient: no connection can be made.
         """
         self._connection = connect(self._conninfo, name="ingest")
 
     def close(self) -> None:
-        """Ends the connection."""
         if self._connection is not None:
             self._connection.close()
             self._connection = None
 
     def give_up(self) -> None:
-        """Ends the call of `store` that another thread is in, as soon as can be."""
+        """Ends the call of `store` in another thread, as soon as possible."""
         self._given_up.set()
         connection = self._connection
         if connection is not None and not connection.closed:
@@ -120,7 +119,7 @@ class EventLoader:
     def _reconnected(self) -> Connection:
         try:
             return connect(self._conninfo, name="ingest")
-        except Misconfigured as error:  # it worked a moment ago: a server that is starting says strange things
+        except Misconfigured as error:  # it worked a moment ago; a starting server gives strange reasons
             raise Transient(str(error)) from error
 
 
@@ -129,10 +128,10 @@ class Figures:
     """How far an ingestion is: every line that was read is one of inserted, duplicates and rejected, once stored."""
 
     lines: int = 0
-    """Read and dealt with, blank ones not counted."""
+    """Read and dealt with, without blank ones."""
     inserted: int = 0
     duplicates: int = 0
-    """Events that were there already, before or in an earlier line; what they know more is kept."""
+    """Events that were there already, before or in an earlier line; what they add is kept."""
     rejected: int = 0
     last_line: int = 0
     """Number of the line up to which all are dealt with."""
@@ -149,7 +148,7 @@ class _Batch:
 
 
 class Ingestion:
-    """Reads lines, checks them and stores them. `figures` tells how far it is, after an error too."""
+    """Reads lines, checks them and stores them. `figures` says how far it is, also after an error."""
 
     def __init__(
         self,
@@ -160,7 +159,7 @@ class Ingestion:
         rejected: RejectedLines,
         batch_size: int,
     ) -> None:
-        """`refusal` says why a line is no event, None if it is."""
+        """`refusal` says why a line is not an event; None if it is one."""
         self._reader = reader
         self._refusal = refusal
         self._loader = loader
@@ -170,7 +169,7 @@ class Ingestion:
         self.figures = Figures()
 
     def run(self, progress: Callable[[], None] = lambda: None) -> Figures:
-        """Goes on to the end of the source; `progress` is called again and again.
+        """Runs to the end of the source; calls `progress` after each block.
 
         Raises:
             Fatal, Transient: the rest could not be stored; what `figures` counts is.
@@ -184,7 +183,7 @@ class Ingestion:
                         if batch.full(self._batch_size):
                             self._submit(pool, batch)
                             batch = _Batch()
-                    if not block:  # nothing to read for the moment: whoever writes shall not wait for us
+                    if not block:  # nothing to read for the moment: what was read is stored at once
                         self._submit(pool, batch)
                         batch = _Batch()
                         self._settle()
@@ -223,7 +222,7 @@ class Ingestion:
             return
         batch, future = self._under_way
         stored = future.result()
-        self._under_way = None  # not before: a batch whose wait was interrupted is counted in the end
+        self._under_way = None  # not before: a batch whose wait was interrupted is still to be counted
         refused = [Rejection(batch.good[index], reason) for index, reason in stored.refused]
         rejections = sorted(batch.bad + refused, key=lambda rejection: rejection.line.number)
         self._rejected.write(rejections)

@@ -16,7 +16,7 @@ _CONDITIONS: Final = """
     p_older_than => %(older_than)s::interval, p_newer_than => %(newer_than)s::interval, p_state => %(state)s::text,
     p_limit => %(limit)s::integer
 """
-# As JSON, since Postgres has times that Python has not: an event may be parked for having one.
+# As JSON: Postgres has times that Python lacks, and such a time may be why an event is parked.
 _FIND: Final = f"""
     select row_to_json(l)
     from (
@@ -55,16 +55,15 @@ class Selection:
     ids: Sequence[UUID] | None = None
     channel: str | None = None
     error_class: str | None = None
-    """An SQLSTATE, or how it begins."""
+    """An SQLSTATE, or its first characters."""
     older_than: timedelta | None = None
-    """Parked first longer ago than this."""
+    """First parked longer ago than this."""
     newer_than: timedelta | None = None
     state: State | None = None
     limit: int | None = None
     """The latest parked ones only."""
 
     def parameters(self) -> dict[str, object]:
-        """What the statements take."""
         return {
             "ids": None if self.ids is None else list(self.ids),
             "channel": self.channel,
@@ -83,19 +82,19 @@ class Outcome:
     matched: int
     """Events that the selection met."""
     changed: int
-    """Those that were not as wanted already."""
+    """Those of them that were not in the wanted state already."""
     unknown: list[UUID]
-    """Ids given that are no parked events."""
+    """Given ids that do not belong to parked events."""
 
 
 async def find(connection: Connection, selection: Selection) -> list[ParkedEvent]:
-    """The parked events, latest first, without what anybody wrote."""
+    """The parked events, latest first, without author and content."""
     cursor = await connection.execute(_FIND, selection.parameters())
     return [event async for (event,) in cursor]
 
 
 async def contents(connection: Connection, ids: Sequence[UUID]) -> dict[str, ParkedEvent]:
-    """What was written in them and by whom, by id; takes more rights than the service has."""
+    """Author, content and raw payload, by id; requires more rights than the service has."""
     cursor = await connection.execute(_CONTENTS, [list(ids)])
     return {found["id"]: found async for (found,) in cursor}
 
@@ -106,7 +105,7 @@ async def retry(connection: Connection, selection: Selection) -> Outcome:
 
 
 async def discard(connection: Connection, selection: Selection) -> Outcome:
-    """Gives them up: they stay, but are not tried again by themselves."""
+    """Gives them up: they stay in the table, but are not tried again."""
     return await _decide(connection, _DISCARD, selection)
 
 

@@ -14,7 +14,7 @@ Connection = psycopg.AsyncConnection[TupleRow]
 
 @asynccontextmanager
 async def session(conninfo: str, *, name: str) -> AsyncIterator[Connection]:
-    """A connection in autocommit, for a while; `name` shows in pg_stat_activity, as `blocking.connect` has it.
+    """A connection in autocommit, for the length of a block; `name` is the command that pg_stat_activity shows.
 
     Raises:
         Misconfigured, Fatal, Transient, Rejected: see `connection.translation`.

@@ -1,4 +1,4 @@
-"""How the router is doing, asked of the database: it works whether the service runs or not."""
+"""How the router is doing, according to the database, so whether the service runs or not."""
 
 from dataclasses import dataclass
 from typing import Final
@@ -42,7 +42,7 @@ class Status:
 
 
 async def status(connection: Connection) -> Status:
-    """Takes one look; cheap on a table of any size, but for counting what is unrouted."""
+    """Takes one look. It is cheap on a table of any size, except that it counts what is unrouted."""
     async with connection.cursor(row_factory=class_row(Status)) as cursor:
         await cursor.execute(_STATUS)
         row = await cursor.fetchone()
