@@ -65,8 +65,8 @@ begin
         execute format('alter table %s owner to %I', v_relation, v_owner);
         execute format('revoke all on %s from public', v_relation);
     end loop;
-    for v_type in select t.oid from pg_type t join pg_class c on c.oid = t.typrelid
-                  where t.typnamespace = 'router'::regnamespace and c.relkind = 'c' loop
+    for v_type in select t.oid from pg_type t join router.schema_functions s on s.signature = 'type ' || t.oid::regtype
+                  where t.typnamespace = 'router'::regnamespace loop
         execute format('alter type %s owner to %I', v_type, v_owner);
     end loop;
     for v_function in select p.oid from pg_proc p where p.pronamespace = 'router'::regnamespace loop

@@ -1,4 +1,4 @@
--- What the migrator remembers: which migrations are applied, and what the functions looked like when it made them.
+-- What the migrator remembers: which migrations are applied, and what types and functions looked like when it made them.
 
 do $bookkeeping$
 begin
@@ -23,8 +23,9 @@ begin
             fingerprint text
         );
     end if;
-    if to_regclass('router.function_fingerprints') is null then
-        create view router.function_fingerprints as
+    -- The view of earlier versions does not know the types.
+    if coalesce(position('pg_attribute' in pg_get_viewdef(to_regclass('router.function_fingerprints'))), 0) = 0 then
+        create or replace view router.function_fingerprints as
         select f.file, f.signature, f.made_now,
                md5(pg_get_functiondef(f.oid)
                    || coalesce((select string_agg(pg_get_triggerdef(t.oid), ';' order by t.tgname)
@@ -36,7 +37,17 @@ begin
             join pg_namespace n on n.oid = p.pronamespace
             where n.nspname in ('public', 'router') and p.prokind in ('f', 'p')
             offset 0
-        ) f;
+        ) f
+        union all
+        select n.nspname || '.' || t.typname || '.sql', 'type ' || t.oid::regtype::text, false,
+               md5(string_agg(concat_ws(' ', a.attname, format_type(a.atttypid, a.atttypmod), a.attcollation::regcollation), ', '
+                              order by a.attnum))
+        from pg_type t
+        join pg_namespace n on n.oid = t.typnamespace
+        join pg_class c on c.oid = t.typrelid and c.relkind = 'c'
+        join pg_attribute a on a.attrelid = t.typrelid and a.attnum > 0 and not a.attisdropped
+        where n.nspname = 'router'
+        group by n.nspname, t.typname, t.oid;
     end if;
 end
 $bookkeeping$;

@@ -15,7 +15,7 @@ begin
 end
 $leftover$;
 
-delete from router.schema_functions;
+delete from router.schema_functions where signature is null or not starts_with(signature, 'type ');  -- types: see types.py
 insert into router.schema_functions (file, signature, fingerprint)
 select f.file, f.signature, f.fingerprint
 from router.function_fingerprints f

@@ -2,7 +2,6 @@
 
 import re
 import shutil
-import subprocess
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -16,6 +15,7 @@ from consumer.adapters.postgres.migrations.psql_script import script
 from consumer.adapters.shipped_files import schemas_folder
 from consumer.domain.errors import ConsumerError, Fatal, Transient
 from tests.migrations.databases import Database
+from tests.migrations.psql import run_psql
 from tests.waiting import PATIENCE, wait_for
 
 OPEN_AND_WRITE = "insert into webhook_events (channel, type, event_id) values ('tiktok', 'message', 'held')"
@@ -299,18 +299,7 @@ def test_an_old_server_is_refused(fresh_newest: Database, monkeypatch: pytest.Mo
 
 def test_the_script_for_psql_does_the_same(fresh: Database) -> None:
     """Run by psql, twice; afterwards the migrator has nothing to do."""
-    beside = fresh.server.binaries.postgres.parent / "psql"
-    psql = str(beside) if beside.exists() else shutil.which("psql")
-    if psql is None:
-        pytest.skip("no psql on this machine")
     for _ in range(2):
-        run = subprocess.run(
-            [psql, "--no-psqlrc", "--quiet", "--file", "-", fresh.owned],
-            input=script(),
-            capture_output=True,
-            text=True,
-            check=False,
-        )
-        assert (run.returncode, run.stderr) == (0, "")
+        run_psql(fresh, script())
     assert migrator.check(fresh.owned) == []
     assert not migrator.migrate(fresh.owned).changed

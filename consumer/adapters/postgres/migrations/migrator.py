@@ -1,7 +1,7 @@
 """Applies `schemas/` to a database: what is pending, one migrator at a time, without ever queueing behind the traffic.
 
-Tables change by migrations, each applied once. Functions and rights have no history: their files are what holds, and
-they are put in force again as a whole, in one transaction. Running it again changes nothing and is cheap.
+Tables change by migrations, each applied once. Types, functions and rights have no history: their files are what holds,
+and they are put in force again as a whole, in one transaction. Running it again changes nothing and is cheap.
 Everything here blocks; call it from a thread in asyncio code.
 """
 
@@ -15,7 +15,7 @@ import psycopg
 from psycopg import errors, sql
 
 from consumer.adapters.postgres.blocking import Connection, session
-from consumer.adapters.postgres.migrations import sql_files
+from consumer.adapters.postgres.migrations import sql_files, types
 from consumer.adapters.postgres.migrations.sql_files import Migration, SqlFile
 from consumer.adapters.postgres.scripts.statements import split_statements
 from consumer.domain.errors import Fatal, Transient
@@ -185,20 +185,23 @@ class _Run:
         self._record(migration)
 
     def _apply_functions(self) -> int:
-        self._report("applying functions and rights")
-        files = sql_files.functions()
+        self._report("applying types, functions and rights")
+        files, used_types = sql_files.functions(), sql_files.types()
         drop_first: set[str] = set()
 
         def once() -> None:
             with self._transaction():
                 self._send(sql_files.sql_file("migrator", "functions_begin.sql"))
+                for file in used_types:
+                    self._send(types.in_force(file))
                 for file in files:
                     if file.name in drop_first:
                         self._drop_routines(file)
                     self._send(file)
                 self._send(sql_files.sql_file("migrator", "functions_end.sql"))
+                self._send(types.noted(used_types))
                 self._send(sql_files.rights())
-                self._note_checksums([*files, sql_files.rights()])
+                self._note_checksums([*files, *used_types, sql_files.rights()])
 
         def until_replaced() -> None:
             while True:
@@ -236,7 +239,7 @@ class _Run:
         for (name,) in self._connection.execute(
             "select file from router.schema_functions where signature is null and file <> %s", [sql_files.rights().name]
         ):
-            raise Fatal(f"{name} does not define the function that it is named after")
+            raise Fatal(f"{name} does not define what it is named after")
 
     @contextlib.contextmanager
     def _transaction(self) -> Iterator[None]:
@@ -363,9 +366,9 @@ def _invalid_indexes(connection: Connection) -> list[tuple[str, str]]:
 
 
 def _outdated_functions(connection: Connection) -> list[str]:
-    wanted = {file.name: file.checksum for file in [*sql_files.functions(), sql_files.rights()]}
+    wanted = {file.name: file.checksum for file in [*sql_files.types(), *sql_files.functions(), sql_files.rights()]}
     if not _exists(connection, "router.schema_functions") or not _exists(connection, "router.function_fingerprints"):
-        return [f"{len(wanted)} files of functions and rights are not applied"]
+        return [f"{len(wanted)} files of types, functions and rights are not applied"]
     rows = connection.execute(
         """
         select s.file, s.checksum, s.signature is null or s.fingerprint is not distinct from f.fingerprint

@@ -4,7 +4,7 @@ from typing import Final
 
 from psycopg import sql
 
-from consumer.adapters.postgres.migrations import sql_files
+from consumer.adapters.postgres.migrations import sql_files, types
 from consumer.adapters.postgres.migrations.migrator import MIGRATION_LOCK
 from consumer.adapters.postgres.migrations.sql_files import Migration, SqlFile
 
@@ -96,12 +96,15 @@ def _migration(migration: Migration) -> str:
 
 
 def _functions() -> str:
-    files = [*sql_files.functions(), sql_files.rights()]
+    used_types = sql_files.types()
+    files = [*used_types, *sql_files.functions(), sql_files.rights()]
     return "\n".join(
         [
             sql_files.sql_file("migrator", "functions_begin.sql").text,
+            *(types.in_force(file).text for file in used_types),
             *(file.text for file in sql_files.functions()),
             sql_files.sql_file("migrator", "functions_end.sql").text,
+            types.noted(used_types).text,
             sql_files.rights().text,
             *(_checksum(file) for file in files),
         ]

@@ -71,6 +71,13 @@ def functions() -> list[SqlFile]:
     return sorted(found, key=lambda file: (not file.name.startswith("router."), file.name))
 
 
+def types() -> list[SqlFile]:
+    """All composite types, each in a file <schema>.<type>.sql; the functions use them."""
+    entries = (entry for entry in (schemas_folder() / "types").iterdir() if entry.name.endswith(".sql"))
+    found = [SqlFile(name=entry.name, text=entry.read_text(encoding="utf-8")) for entry in entries]
+    return sorted(found, key=lambda file: file.name)
+
+
 def rights() -> SqlFile:
     """Owners and grants, applied after the functions."""
     return sql_file("rights.sql")
