@@ -1,13 +1,19 @@
 """Composite types of the private schema: whatever is there before, the files of `schemas/types/` are what holds."""
 
+import shutil
+from pathlib import Path
+
 import pytest
 
 from consumer.adapters.postgres.migrations import migrator, sql_files, types
 from consumer.adapters.postgres.migrations.psql_script import script
 from consumer.adapters.postgres.migrations.sql_files import SqlFile
+from consumer.adapters.shipped_files import schemas_folder
 from consumer.domain.errors import Fatal
 from tests.migrations.databases import Database
 from tests.migrations.psql import run_psql
+from tests.processes import running
+from tests.waiting import wait_for
 
 ROUTE = """
     insert into public.webhook_events (channel, type, event_id, author_id, content)
@@ -113,3 +119,27 @@ def test_a_file_creates_the_type_that_it_is_named_after() -> None:
     assert len(set(names)) == len(names)
     with pytest.raises(ValueError, match="does not create"):
         types.in_force(SqlFile(name="router.other.sql", text="create type router.another as (id uuid);"))
+
+
+def test_a_type_changes_under_a_drain(fresh: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The next version has one more column. Calls under way are waited for, later ones held up: no event is parked."""
+    migrator.migrate(fresh.owned)
+    shutil.copytree(Path(str(schemas_folder())), tmp_path / "schemas")
+    file = tmp_path / "schemas" / "types" / "router.batch.sql"
+    file.write_text(file.read_text().replace("(\n", "(\n    weight numeric,\n", 1))
+    monkeypatch.setattr(sql_files, "schemas_folder", lambda: tmp_path / "schemas")
+    pending = "select count(*) from public.webhook_events where routed_at is null"
+    with running(fresh.admin, "--batch-size", "20", "--reconcile-interval", "1") as router:
+        router.until_listening()
+        fresh.run(
+            """insert into public.webhook_events (channel, type, event_id, author_id)
+               select 'tiktok', 'message', 'e' || i, 'a' || i % 50 from generate_series(1, 20000) i"""
+        )
+        wait_for(lambda: 0 < int(str(fresh.value(pending))) < 20_000, what="a drain")
+        report = migrator.migrate(fresh.owned)
+        assert report.functions
+        assert int(str(fresh.value(pending))) > 0, "the drain was over too soon to say anything"
+        wait_for(lambda: fresh.value(pending) == 0, what=f"the drain to end, {router.lines}")
+    assert fresh.value("select count(*) from router.parked_events") == 0
+    assert fresh.value("select count(*) from public.messages") == 20_000
+    assert migrator.check(fresh.owned) == []
