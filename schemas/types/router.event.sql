@@ -1,18 +1,15 @@
--- router.event: an event as the routing functions hand it around: what decides where it goes, without its content.
+-- router.event: a row of webhook_events as the routing functions see it, read once, by router.as_event, without its content.
+-- A function that takes p_events and p_targets reads them side by side, and each column by its name:
+--   from rows from (unnest(p_events), unnest(p_targets)) e
 create type router.event as (
-    id              uuid,
-    channel         text,
-    type            text,
-    event_id        text,
-    author_id       text,         -- null when blank
-    author_name     text,
-    post_id         text,
-    sent_at         timestamptz,  -- event_date, or the arrival where there is none
-    created_at      timestamptz,
-    has_message     boolean,      -- its message exists already: it makes nothing, it is only marked
-    conversation_id uuid,         -- from here on: filled in by router.find_targets
-    contact_id      uuid,
-    channel_id      uuid,         -- of the author's row in contact_channels
-    known_name      text,
-    known_name_at   timestamptz
+    id                    uuid,
+    channel               text,
+    type                  text,
+    event_id              text,
+    author_id             text,         -- null when blank
+    author_name           text,         -- null when blank
+    post_id               text,         -- null when blank
+    sent_at               timestamptz,  -- event_date, or the arrival where there is none
+    created_at            timestamptz,
+    given_conversation_id uuid          -- the conversation that the row names already
 );

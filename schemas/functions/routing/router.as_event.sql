@@ -1,6 +1,6 @@
 -- router.as_event: a row of webhook_events as the routing functions hand it around.
 -- takes: the row
--- returns: the event, its targets not looked up yet; ids and names that are blank are none
+-- returns: the event; ids and names that are blank are none. The only place that lists the columns of router.event in order
 create or replace function router.as_event(p_row public.webhook_events)
 returns router.event
 language sql
@@ -8,6 +8,5 @@ stable
 as $function$
     select row(p_row.id, p_row.channel, p_row.type, p_row.event_id, nullif(btrim(p_row.author_id), ''),
                case when btrim(p_row.author_name) <> '' then p_row.author_name end, nullif(btrim(p_row.post_id), ''),
-               coalesce(p_row.event_date, p_row.created_at), p_row.created_at, false, p_row.conversation_id,
-               null, null, null, null)::router.event
+               coalesce(p_row.event_date, p_row.created_at), p_row.created_at, p_row.conversation_id)::router.event
 $function$;

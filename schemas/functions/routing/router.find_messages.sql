@@ -1,10 +1,10 @@
 -- router.find_messages: finds out which events have their message already (re-opened by the application, say).
 -- takes: events
--- returns: the events in the same order; those that have a message with has_message and that message's conversation
+-- returns: a target for each, in the same order: has_message and the message's conversation, or null where there is none
 -- reads: messages by key. Equality would leave the planner a choice, and where it knows nothing of the data yet it may take
 --   (channel, sent_at); only the key has this order, and sorting is off
 create or replace function router.find_messages(p_events router.event[])
-returns router.event[]
+returns router.target[]
 language plpgsql
 volatile
 set search_path = pg_catalog, pg_temp
@@ -15,20 +15,26 @@ set enable_sort = off
 set enable_incremental_sort = off
 set jit = off
 as $function$
+declare
+    v_targets router.target[] := array_fill(null::router.target, array[cardinality(p_events)]);
+    v_target  router.target;
+    v_found   record;
 begin
-    return (
-        select array_agg(row(e.id, e.channel, e.type, e.event_id, e.author_id, e.author_name, e.post_id, e.sent_at,
-                             e.created_at, m.conversation_id is not null,
-                             coalesce(m.conversation_id, e.conversation_id), e.contact_id, e.channel_id,
-                             e.known_name, e.known_name_at)::router.event)
-        from unnest(p_events) e
-        left join lateral (
+    for v_found in
+        select e.ordinality as place, m.conversation_id
+        from unnest(p_events) with ordinality e
+        cross join lateral (
             select m.conversation_id
             from public.messages m
             where m.channel = e.channel and m.provider_message_id >= e.event_id and m.provider_message_id <= e.event_id
             order by m.provider_message_id
             limit 1
-        ) m on true
-    );
+        ) m
+    loop
+        v_target.has_message := true;
+        v_target.conversation_id := v_found.conversation_id;
+        v_targets[v_found.place] := v_target;
+    end loop;
+    return v_targets;
 end
 $function$;

@@ -1,12 +1,14 @@
--- router.find_targets: looks up what is missing of each event's contact, with the name known of it, and conversation.
--- takes: events; what they have already is kept, so an event may name its conversation beforehand; p_again: look up the
---   names anew
--- returns: the events in the same order, filled in as far as the rows exist
+-- router.find_targets: looks up what is missing of each event's target: the author's contact, with the name known of it, and
+-- the conversation.
+-- takes: events; their targets, null for none: what they have already is kept; p_again: look up the names anew
+-- returns: the targets, in the same order, filled in as far as the rows exist. The only place that lists the columns of
+--   router.target in order
 -- reads: contact_channels by key, conversations by contact or thread, each by one index look-up an event. The planner has
 --   no other way: LATERAL … LIMIT 1 cannot become a join, and "is not distinct from" cannot use an index, which keeps it
 --   off (channel, status) and off (contact_id) for "contact_id is null". So speed does not depend on statistics.
-create or replace function router.find_targets(p_events router.event[], p_again boolean default false)
-returns router.event[]
+create or replace function router.find_targets(
+    p_events router.event[], p_targets router.target[], p_again boolean default false
+) returns router.target[]
 language plpgsql
 volatile  -- each call sees what others have committed since the last one
 set search_path = pg_catalog, pg_temp
@@ -17,15 +19,19 @@ set jit = off
 as $function$
 begin
     return (
-        select array_agg(row(e.id, e.channel, e.type, e.event_id, e.author_id, e.author_name, e.post_id, e.sent_at,
-                             e.created_at, e.has_message,
-                             coalesce(e.conversation_id, v.id, t.id), coalesce(e.contact_id, k.contact_id),
-                             coalesce(e.channel_id, k.id),
+        select array_agg(row(f.has_message, f.conversation_id, f.contact_id, f.channel_id,
                              case when k.contact_id is null then e.known_name else k.display_name end,
-                             case when k.contact_id is null then e.known_name_at else k.display_name_at end)::router.event)
-        from unnest(p_events) e
+                             f.name_is_news, f.renames,
+                             not f.has_message and (f.conversation_id is null
+                                                    or e.author_id is not null and f.contact_id is null
+                                                    or f.renames))::router.target)
+        from rows from (unnest(p_events), unnest(p_targets)) e
         left join lateral (
-            select k.id, k.contact_id, k.display_name, k.display_name_at
+            -- Names are ordered by event time and then by themselves: every order of routing ends with the same one.
+            select k.id, k.contact_id, k.display_name,
+                   k.display_name_at is null
+                   or (k.display_name_at, coalesce(k.display_name, '')) < (e.sent_at, e.author_name collate "C") as is_older,
+                   k.display_name is distinct from e.author_name as is_other
             from public.contact_channels k
             where (e.contact_id is null or p_again) and k.channel = e.channel and k.external_id = e.author_id
             limit 1
@@ -34,7 +40,8 @@ begin
         left join lateral (
             select v.id
             from public.conversations v
-            where e.conversation_id is null and v.contact_id = coalesce(e.contact_id, k.contact_id)
+            where e.conversation_id is null and e.given_conversation_id is null
+              and v.contact_id = coalesce(e.contact_id, k.contact_id)
               and v.channel is not distinct from e.channel and v.status is not distinct from 'open'
             order by v.created_at desc, v.id desc
             limit 1
@@ -42,13 +49,23 @@ begin
         left join lateral (
             select v.id
             from public.conversations v
-            where e.conversation_id is null and e.author_id is null
+            where e.conversation_id is null and e.given_conversation_id is null and e.author_id is null
               and v.channel_conversation_id = router.thread_of(e.type, e.post_id, e.event_id)
               and v.channel is not distinct from e.channel and v.status is not distinct from 'open'
               and v.contact_id is not distinct from e.contact_id  -- null: there is no author
             order by v.created_at desc, v.id desc
             limit 1
         ) t on true
+        cross join lateral (
+            select coalesce(e.has_message, false) as has_message,
+                   coalesce(e.conversation_id, e.given_conversation_id, v.id, t.id) as conversation_id,
+                   coalesce(e.contact_id, k.contact_id) as contact_id,
+                   coalesce(e.channel_id, k.id) as channel_id,
+                   e.author_name is not null and coalesce(k.is_older, e.name_is_news, e.author_id is not null)
+                       as name_is_news,
+                   e.author_name is not null and coalesce(k.is_older and k.is_other, e.renames, e.author_id is not null)
+                       as renames
+        ) f
     );
 end
 $function$;

@@ -1,11 +1,11 @@
 -- router.insert_messages: one inbound message for each event that has none.
--- takes: events with their targets
+-- takes: events and their targets
 -- returns: the number of messages inserted; fewer than expected when a trigger of the application refuses some
 -- raises: unique_violation when a message exists that the events do not know of
 -- reads: webhook_events (content) by key
 -- writes: messages; the application's triggers on messages fire here
 -- locks: none that could cross another batch's: whoever claimed an event is alone with the key of its message
-create or replace function router.insert_messages(p_events router.event[])
+create or replace function router.insert_messages(p_events router.event[], p_targets router.target[])
 returns integer
 language plpgsql
 volatile
@@ -21,13 +21,11 @@ begin
     -- No "on conflict": looking first and inserting speculatively costs every message what nearly none of them needs.
     insert into public.messages (id, conversation_id, contact_id, channel, direction, content_text, provider_message_id,
                                  sent_at, metadata)
-    select router.key_of(v_seed, e.place),
+    select router.key_of(v_seed, e.ordinality),
            e.conversation_id, e.contact_id, e.channel, 'inbound', w.content, e.event_id, e.sent_at,
            case when e.type = 'comment' then jsonb_strip_nulls(jsonb_build_object('type', e.type, 'post_id', e.post_id))
                 else '{}' end
-    from unnest(p_events) with ordinality as e (
-        id, channel, type, event_id, author_id, author_name, post_id, sent_at, created_at, has_message, conversation_id,
-        contact_id, channel_id, known_name, known_name_at, place)
+    from rows from (unnest(p_events), unnest(p_targets)) with ordinality e
     cross join lateral (select w.content from public.webhook_events w where w.id = e.id limit 1) w
     where not e.has_message;
     get diagnostics v_count = row_count;

@@ -1,13 +1,13 @@
 -- router.make_targets: makes the contacts and conversations that router.find_targets did not find, and locks the contacts
 -- that are about to be renamed. Not called for a batch of known people.
--- takes: events as router.find_targets returned them
--- returns: the events in any order, each with its conversation, and with its contact where it has an author
+-- takes: events; their targets as router.find_targets returned them
+-- returns: the targets, in the same order, each with its conversation, and with its contact where there is an author
 -- raises: a conversation has to be made and the transaction is not "read committed": it would not see what others made
 -- raises: RW002 when another batch has made renamings of ours out of what were none: start again
 -- writes: contacts, contact_channels, conversations
 -- locks: new channels in the order of their key, contacts by id, threads by their hash
-create or replace function router.make_targets(p_events router.event[])
-returns router.event[]
+create or replace function router.make_targets(p_events router.event[], p_targets router.target[])
+returns router.target[]
 language plpgsql
 volatile
 set search_path = pg_catalog, public, pg_temp  -- public: for the application's triggers
@@ -17,22 +17,29 @@ set enable_bitmapscan = off
 set jit = off
 as $function$
 declare
-    -- Those that have all they need are not looked up again.
-    v_events  router.event[] := array(select e from unnest(p_events) e where router.needs_making(e));
-    v_rest    router.event[] := array(select e from unnest(p_events) e where not router.needs_making(e));
+    -- Those that lack something, and where they stand: the others are not looked up again.
+    v_places  integer[];
+    v_events  router.event[];
+    v_targets router.target[];
     v_locked  uuid[];
     v_threads integer[];
     v_seed    constant bytea := router.seed();
 begin
+    select array_agg(e.ordinality), array_agg(p_events[e.ordinality]), array_agg(p_targets[e.ordinality])
+    into v_places, v_events, v_targets
+    from unnest(p_targets) with ordinality e
+    where e.needs_making;
+
     -- New people. The channel comes first: its key decides between two batches, and only the winner's contact is made.
     -- (Foreign keys are checked at the end of the statement.)
-    if exists (select from unnest(v_events) e where e.contact_id is null and e.author_id is not null) then
+    if exists (select from rows from (unnest(v_events), unnest(v_targets)) e
+               where e.contact_id is null and e.author_id is not null) then
         with newcomer as (
             select distinct on (e.channel collate "C", e.author_id collate "C")
                 e.channel, e.author_id, e.author_name,
                 case when e.author_name is not null then e.sent_at end as named_at,
                 router.key_of(v_seed, row_number() over ()) as contact_id
-            from unnest(v_events) e
+            from rows from (unnest(v_events), unnest(v_targets)) e
             where e.contact_id is null and e.author_id is not null
             order by e.channel collate "C", e.author_id collate "C", (e.author_name is null), e.sent_at desc,
                      e.author_name collate "C" desc
@@ -48,16 +55,16 @@ begin
         select w.contact_id, w.display_name
         from won w
         order by w.contact_id;
-        v_events := router.find_targets(v_events);
+        v_targets := router.find_targets(v_events, v_targets);
     end if;
 
     -- No key makes the open conversation unique, so making one is serialised by its contact's row. Contacts that will be
     -- renamed are locked here as well: later would be out of order.
     v_locked := array(
-        select distinct e.contact_id
-        from unnest(v_events) e
-        where e.contact_id is not null and (e.conversation_id is null or router.renames(e))
-        order by e.contact_id
+        select distinct t.contact_id
+        from unnest(v_targets) t
+        where t.contact_id is not null and (t.conversation_id is null or t.renames)
+        order by t.contact_id
     );
     perform
     from unnest(v_locked) s (contact_id)
@@ -66,7 +73,7 @@ begin
     -- The same for threads, by an advisory lock for each; for many, by one for all, since the server's lock table is small.
     v_threads := array(
         select distinct hashtext(e.channel || ' ' || router.thread_of(e.type, e.post_id, e.event_id)) as thread
-        from unnest(v_events) e
+        from rows from (unnest(v_events), unnest(v_targets)) e
         where e.conversation_id is null and e.author_id is null and e.type = 'comment'
         order by thread
     );
@@ -78,11 +85,11 @@ begin
     end if;
 
     -- While this one waited, another batch may have made the conversations and changed the names.
-    v_events := router.find_targets(v_events, p_again => true);
-    if exists (select from unnest(v_events) e where e.contact_id <> all (v_locked) and router.renames(e)) then
+    v_targets := router.find_targets(v_events, v_targets, p_again => true);
+    if exists (select from unnest(v_targets) t where t.contact_id <> all (v_locked) and t.renames) then
         raise exception using errcode = 'RW002', message = 'another batch was faster';
     end if;
-    if exists (select from unnest(v_events) e where e.conversation_id is null) then
+    if exists (select from unnest(v_targets) t where t.conversation_id is null) then
         if current_setting('transaction_isolation') <> 'read committed' then
             raise exception 'no conversation can be made in a transaction that is "%"', current_setting('transaction_isolation')
                 using errcode = 'invalid_transaction_state',
@@ -95,12 +102,15 @@ begin
             select e.contact_id, e.channel,
                    case when e.author_id is null then router.thread_of(e.type, e.post_id, e.event_id) end as thread,
                    max(e.sent_at) as sent_at
-            from unnest(v_events) e
+            from rows from (unnest(v_events), unnest(v_targets)) e
             where e.conversation_id is null
             group by 1, 2, 3
         ) n;
-        v_events := router.find_targets(v_events);
+        v_targets := router.find_targets(v_events, v_targets);
     end if;
-    return v_rest || v_events;
+    for v_number in 1..cardinality(v_places) loop
+        p_targets[v_places[v_number]] := v_targets[v_number];
+    end loop;
+    return p_targets;
 end
 $function$;

@@ -1,7 +1,7 @@
 -- router.mark_routed: writes conversation_id and routed_at of the events and forgets that they were parked.
--- takes: events with their conversations, their rows locked by the caller
+-- takes: events, their rows locked by the caller, and their targets
 -- writes: webhook_events, router.parked_events
-create or replace function router.mark_routed(p_events router.event[])
+create or replace function router.mark_routed(p_events router.event[], p_targets router.target[])
 returns void
 language plpgsql
 volatile
@@ -16,7 +16,7 @@ as $function$
 begin
     update public.webhook_events w
     set conversation_id = e.conversation_id, routed_at = clock_timestamp(), parked_until = null
-    from unnest(p_events) e
+    from rows from (unnest(p_events), unnest(p_targets)) e
     where w.id = any (array[e.id]);  -- see router.touch_conversations
 
     -- Not only of those claimed as parked: a redelivery or an operator may have ended the wait of others.

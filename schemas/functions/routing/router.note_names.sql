@@ -1,10 +1,10 @@
 -- router.note_names: the latest name of each author, by event time, becomes the display name of the channel, and the full
 -- name of the contact as long as nobody has given it another one.
--- takes: events with their targets
+-- takes: events and their targets
 -- returns: false when another batch has changed one of these names since it was looked up, and ours is later: look again
 -- writes: contact_channels (also where only the time moves on: it decides about names that come late), contacts
 -- locks: channels in the order of their key; contacts that are renamed were locked by router.make_targets
-create or replace function router.note_names(p_events router.event[])
+create or replace function router.note_names(p_events router.event[], p_targets router.target[])
 returns boolean
 language plpgsql
 volatile
@@ -17,16 +17,19 @@ set enable_mergejoin = off
 set jit = off
 as $function$
 declare
-    v_names router.event[];
-    v_moved uuid[];
+    -- Those with the latest name of each author, in the order of the channels' keys.
+    v_events  router.event[];
+    v_targets router.target[];
+    v_moved   uuid[];
 begin
-    v_names := array(
-        select distinct on (e.channel collate "C", e.author_id collate "C") e
-        from unnest(p_events) e
-        where not e.has_message and router.name_is_news(e)
+    select array_agg(p_events[n.ordinality]), array_agg(p_targets[n.ordinality]) into v_events, v_targets
+    from (
+        select distinct on (e.channel collate "C", e.author_id collate "C") e.ordinality
+        from rows from (unnest(p_events), unnest(p_targets)) with ordinality e
+        where not e.has_message and e.name_is_news
         order by e.channel collate "C", e.author_id collate "C", e.sent_at desc, e.author_name collate "C" desc
-    );
-    if cardinality(v_names) = 0 then
+    ) n;
+    if v_events is null then
         return true;
     end if;
 
@@ -35,7 +38,7 @@ begin
     with moved as (
         update public.contact_channels k
         set display_name = n.author_name, display_name_at = n.sent_at
-        from unnest(v_names) n
+        from rows from (unnest(v_events), unnest(v_targets)) n
         where k.id = any (array[n.channel_id])
           and k.display_name is not distinct from n.known_name
           and (k.display_name_at is null or k.display_name_at < n.sent_at
@@ -50,9 +53,9 @@ begin
     )
     select coalesce(array_agg(m.id), '{}') into v_moved from moved m;
 
-    return cardinality(v_moved) = cardinality(v_names) or not exists (
+    return cardinality(v_moved) = cardinality(v_events) or not exists (
         select
-        from unnest(v_names) n
+        from rows from (unnest(v_events), unnest(v_targets)) n
         cross join lateral (
             select k.id, k.display_name, k.display_name_at
             from public.contact_channels k

@@ -1,6 +1,6 @@
 -- router.route_events: makes everything that claimed events lead to (contact, conversation, message) and marks them routed.
 -- The only implementation of routing. It fails as a whole; router.route_or_park deals with that.
--- takes: events whose rows the caller has locked, their targets not looked up yet
+-- takes: events whose rows the caller has locked
 -- returns: the number of messages made; the other events had theirs already and were only marked
 -- writes: contacts, contact_channels, conversations, messages, webhook_events, router.parked_events
 -- locks: in one order in every batch (new channels by key, contacts by id, threads, channels by key, conversations
@@ -13,33 +13,33 @@ volatile
 set search_path = pg_catalog, pg_temp
 as $function$
 declare
-    v_events router.event[];
-    v_made   integer;
+    v_targets router.target[];
+    v_made    integer;
+    v_rounds  integer := 0;
+    v_look    boolean;
+    v_endless boolean;
+begin
     -- Looking for messages that exist costs a look-up an event and nearly never finds one, so it is done only when there
     -- is a sign of them: a conversation that the event has already, or a key that is taken.
-    v_look   boolean := exists (select from unnest(p_events) e where e.conversation_id is not null);
-    v_rounds integer := 0;
-begin
-    if exists (select from unnest(p_events) e where not isfinite(e.sent_at)) then
+    select bool_or(e.given_conversation_id is not null), bool_or(not isfinite(e.sent_at)) into v_look, v_endless
+    from unnest(p_events) e;
+    if v_endless then
         raise exception 'event_date is not a finite time' using errcode = 'datetime_field_overflow';
     end if;
     loop
         v_rounds := v_rounds + 1;
         begin
-            v_events := p_events;
-            if v_look then
-                v_events := router.find_messages(v_events);
+            v_targets := case when v_look then router.find_messages(p_events) end;
+            v_targets := router.find_targets(p_events, v_targets);
+            if exists (select from unnest(v_targets) t where t.needs_making) then
+                v_targets := router.make_targets(p_events, v_targets);
             end if;
-            v_events := router.find_targets(v_events);
-            if exists (select from unnest(v_events) e where router.needs_making(e)) then
-                v_events := router.make_targets(v_events);
-            end if;
-            if not router.note_names(v_events) then
+            if not router.note_names(p_events, v_targets) then
                 raise exception using errcode = 'RW002', message = 'another batch was faster';
             end if;
-            perform router.touch_conversations(v_events);
-            v_made := router.insert_messages(v_events);
-            perform router.mark_routed(v_events);
+            perform router.touch_conversations(p_events, v_targets);
+            v_made := router.insert_messages(p_events, v_targets);
+            perform router.mark_routed(p_events, v_targets);
             return v_made;
         exception  -- it has undone names, times and contacts of events that make nothing
             when sqlstate 'RW002' then

@@ -1,9 +1,9 @@
 -- router.touch_conversations: last_message_at moves on to the latest message that the events have made, never back.
--- takes: events with their conversations
+-- takes: events and their targets
 -- writes: conversations that are behind, and no others
 -- locks: conversations in the order of their id. Where the application has triggers on messages, all that get a message and
 --   not only those that are behind: the triggers may write any of them, in the order of messages
-create or replace function router.touch_conversations(p_events router.event[])
+create or replace function router.touch_conversations(p_events router.event[], p_targets router.target[])
 returns void
 language plpgsql
 volatile
@@ -19,10 +19,10 @@ begin
     if exists (select from pg_trigger t where t.tgrelid = 'public.messages'::regclass and not t.tgisinternal) then
         perform
         from (
-            select distinct e.conversation_id
-            from unnest(p_events) e
-            where not e.has_message
-            order by e.conversation_id
+            select distinct t.conversation_id
+            from unnest(p_targets) t
+            where not t.has_message
+            order by t.conversation_id
         ) t
         cross join lateral (select from public.conversations v where v.id = t.conversation_id limit 1 for no key update) v;
     end if;
@@ -31,7 +31,7 @@ begin
     set last_message_at = t.sent_at, updated_at = now()
     from (
         select e.conversation_id, max(e.sent_at) as sent_at
-        from unnest(p_events) e
+        from rows from (unnest(p_events), unnest(p_targets)) e
         where not e.has_message
         group by e.conversation_id
         order by e.conversation_id

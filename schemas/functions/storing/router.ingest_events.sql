@@ -28,9 +28,8 @@ begin
            lower(btrim(g.channel)), case when lower(btrim(g.type)) = 'comment' then 'comment' else 'message' end, g.event_id,
            g.author_id, g.author_name, g.content, coalesce(g.event_date, now()), g.post_id, g.conversation_id,
            coalesce(g.raw_payload, '{}')
-    from unnest(p_events) with ordinality as g (channel, type, event_id, author_id, author_name, content, event_date, post_id,
-                                                conversation_id, raw_payload, place)
-    order by lower(btrim(g.channel)) collate "C", g.event_id collate "C", g.place
+    from unnest(p_events) with ordinality g
+    order by lower(btrim(g.channel)) collate "C", g.event_id collate "C", g.ordinality
     on conflict (channel, event_id) do nothing;
     get diagnostics v_new = row_count;
     if v_new = cardinality(p_events) then
@@ -42,17 +41,16 @@ begin
     with told as materialized (
         select lower(btrim(g.channel)) as channel, g.event_id,
                (array_agg(case when lower(btrim(g.type)) = 'comment' then 'comment' else 'message' end
-                          order by g.place desc))[1] as type,
-               (array_agg(g.author_id order by g.place desc) filter (where g.author_id is not null))[1] as author_id,
-               (array_agg(g.author_name order by g.place desc) filter (where g.author_name is not null))[1] as author_name,
-               (array_agg(g.content order by g.place desc) filter (where g.content is not null))[1] as content,
-               (array_agg(g.event_date order by g.place desc) filter (where g.event_date is not null))[1] as event_date,
-               (array_agg(g.post_id order by g.place desc) filter (where g.post_id is not null))[1] as post_id,
-               (array_agg(g.conversation_id order by g.place) filter (where g.conversation_id is not null))[1]
+                          order by g.ordinality desc))[1] as type,
+               (array_agg(g.author_id order by g.ordinality desc) filter (where g.author_id is not null))[1] as author_id,
+               (array_agg(g.author_name order by g.ordinality desc) filter (where g.author_name is not null))[1] as author_name,
+               (array_agg(g.content order by g.ordinality desc) filter (where g.content is not null))[1] as content,
+               (array_agg(g.event_date order by g.ordinality desc) filter (where g.event_date is not null))[1] as event_date,
+               (array_agg(g.post_id order by g.ordinality desc) filter (where g.post_id is not null))[1] as post_id,
+               (array_agg(g.conversation_id order by g.ordinality) filter (where g.conversation_id is not null))[1]
                    as conversation_id,
-               (array_agg(g.raw_payload order by g.place desc) filter (where g.raw_payload is not null))[1] as raw_payload
-        from unnest(p_events) with ordinality as g (channel, type, event_id, author_id, author_name, content, event_date,
-                                                    post_id, conversation_id, raw_payload, place)
+               (array_agg(g.raw_payload order by g.ordinality desc) filter (where g.raw_payload is not null))[1] as raw_payload
+        from unnest(p_events) with ordinality g
         group by lower(btrim(g.channel)), g.event_id
     ), locked as materialized (
         select w.id, t.*
