@@ -13,7 +13,20 @@ import typer
 from typer.core import TyperGroup
 
 from consumer import config
-from consumer.cli import audit, demo, ingest, migrate, parked, produce, reconcile, run, show_config, sql, status
+from consumer.cli import (
+    audit,
+    demo,
+    ingest,
+    interrupt_by_exception,
+    migrate,
+    parked,
+    produce,
+    reconcile,
+    run,
+    show_config,
+    sql,
+    status,
+)
 from consumer.cli.options import add_command
 from consumer.cli.runtime import Interrupted, open_standard_streams
 from consumer.domain.errors import ConsumerError, Misconfigured
@@ -26,6 +39,7 @@ class _Commands(TyperGroup):
 
     def invoke(self, ctx: Any) -> Any:  # noqa: ANN401 - typer's context is of one class or another, by its version
         try:
+            interrupt_by_exception()
             return super().invoke(ctx)
         except KeyboardInterrupt:
             raise Interrupted from None
