@@ -19,7 +19,8 @@ class HttpListener:
     A client that keeps the listener waiting for more than `patience` seconds is disconnected: it has not completed a
     request since it connected or since its last answer, or it does not read what it is sent. At `most` connections, the
     one that has kept it waiting longest makes room for the next, so that clients which never complete a request cannot
-    keep others from being answered. A handler has `answer_within` seconds, after which the answer is 504.
+    keep others from being answered. A handler is called when the request has arrived with all of its body, and has
+    `answer_within` seconds, after which the answer is 504.
     """
 
     def __init__(
@@ -83,6 +84,7 @@ class HttpListener:
     @web.middleware
     async def _answer(self, request: web.Request, handler: Handler) -> web.StreamResponse:
         connection = request.transport
+        await request.read()  # a body that comes slowly keeps the listener waiting, not a handler working
         self._connections.answers(connection)
         try:
             async with asyncio.timeout(self._answer_within):
