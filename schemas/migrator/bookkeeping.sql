@@ -25,7 +25,8 @@ begin
     end if;
     -- The view of earlier versions does not know the types.
     if coalesce(position('pg_attribute' in pg_get_viewdef(to_regclass('router.function_fingerprints'))), 0) = 0 then
-        create or replace view router.function_fingerprints as
+        drop view if exists router.function_fingerprints;  -- "or replace" cannot change the collation of a column
+        create view router.function_fingerprints as
         select f.file, f.signature, f.made_now,
                md5(pg_get_functiondef(f.oid)
                    || coalesce((select string_agg(pg_get_triggerdef(t.oid), ';' order by t.tgname)

@@ -1,8 +1,10 @@
 """Composite types of the private schema: whatever is there before, the files of `schemas/types/` are what holds."""
 
+import contextlib
 import shutil
 from pathlib import Path
 
+import psycopg
 import pytest
 
 from consumer.adapters.postgres.migrations import migrator, sql_files, types
@@ -10,14 +12,15 @@ from consumer.adapters.postgres.migrations.psql_script import script
 from consumer.adapters.postgres.migrations.sql_files import SqlFile
 from consumer.adapters.shipped_files import schemas_folder
 from consumer.domain.errors import Fatal
-from tests.migrations.databases import Database
+from tests.migrations.databases import HERE, Database, catalogue
 from tests.migrations.psql import run_psql
 from tests.processes import running
 from tests.waiting import wait_for
 
 ROUTE = """
     insert into public.webhook_events (channel, type, event_id, author_id, content)
-    values ('tiktok', 'message', 'e1', 'a1', 'text');
+    values ('tiktok', 'message', 'e1', 'a1', 'text')
+    on conflict do nothing;
     select public.route_unrouted_events(null, 10)
 """
 OF_ANOTHER_BUILD = """
@@ -38,7 +41,8 @@ ATTRIBUTES = """
 
 def routes(database: Database) -> bool:
     """Whether an event becomes a message."""
-    database.run(ROUTE)
+    with contextlib.suppress(psycopg.errors.UndefinedFunction):
+        database.run(ROUTE)
     return database.value("select count(*) from public.messages") == 1
 
 
@@ -109,6 +113,23 @@ def test_a_type_of_an_earlier_version_is_dropped(fresh: Database) -> None:
     assert migrator.check(fresh.owned) == []
     assert fresh.value("select to_regtype('router.before')") is None
     assert fresh.value("select to_regtype('router.theirs')") is not None
+
+
+@pytest.mark.parametrize("with_psql", [False, True], ids=["migrate", "psql"])
+def test_an_upgrade_from_the_release_before_types_had_files(fresh: Database, *, with_psql: bool) -> None:
+    """It ends where a fresh installation does."""
+    migrator.migrate(fresh.owned)
+    installed = catalogue(fresh)
+    fresh.run((HERE / "release_before.sql").read_text(), role="app_owner")
+    assert not routes(fresh)
+    assert "router.event.sql is not applied" in migrator.check(fresh.owned)
+    if with_psql:
+        run_psql(fresh, script())
+    else:
+        migrator.migrate(fresh.owned)
+    assert migrator.check(fresh.owned) == []
+    assert catalogue(fresh) == installed
+    assert routes(fresh)
 
 
 def test_a_file_creates_the_type_that_it_is_named_after() -> None:
