@@ -6,12 +6,13 @@ import psycopg
 import pytest
 from psycopg.rows import class_row
 
-from consumer.adapters.postgres.migrations import migrator, sql_files
+from consumer.adapters.postgres.migrations import migrator
+from consumer.adapters.postgres.migrations.sql_files import SHIPPED
 from consumer.adapters.postgres.operating.audit import Audit, AuditRow, audit
 from consumer.embedded_postgres.server import EmbeddedPostgres
 from tests.migrations.databases import TABLES, Database, brownfield_on
 
-AUDIT = sql_files.sql_file("audit", "audit_phase9_readiness.sql").text.encode()
+AUDIT = SHIPPED.file("audit", "audit_phase9_readiness.sql").text.encode()
 
 
 def found(report: Audit, kind: str, part: str) -> AuditRow:

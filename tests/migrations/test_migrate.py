@@ -10,8 +10,9 @@ from pathlib import Path
 import psycopg
 import pytest
 
-from consumer.adapters.postgres.migrations import migrator, sql_files
+from consumer.adapters.postgres.migrations import migrator
 from consumer.adapters.postgres.migrations.psql_script import script
+from consumer.adapters.postgres.migrations.sql_files import NO_TRANSACTION, SHIPPED, SqlFiles
 from consumer.adapters.shipped_files import schemas_folder
 from consumer.domain.errors import ConsumerError, Fatal, Transient
 from tests.migrations.databases import Database
@@ -23,13 +24,13 @@ OPEN_AND_WRITE = "insert into webhook_events (channel, type, event_id) values ('
 
 def test_an_empty_database_gets_everything(fresh: Database) -> None:
     """What check announces is what migrate does; then there is nothing left to do."""
-    names = [migration.name for migration in sql_files.migrations()]
+    names = [migration.name for migration in SHIPPED.migrations()]
     announced = migrator.check(fresh.owned)
     assert announced[: len(names)] == [f"migration {name} is pending" for name in names]
     lines: list[str] = []
     done = migrator.migrate(fresh.owned, report=lines.append)
     assert list(done.migrations) == names
-    assert done.functions == len(sql_files.functions())
+    assert done.functions == len(SHIPPED.functions())
     assert lines[: len(names)] == [f"applying {name}" for name in names]
     assert migrator.check(fresh.owned) == []
 
@@ -38,14 +39,14 @@ def test_the_second_run_does_nothing(fresh: Database) -> None:
     """It only confirms the rights."""
     assert migrator.migrate(fresh.owned).changed
     assert not migrator.migrate(fresh.owned).changed
-    assert migrator.migrate(fresh.owned, reapply=True).functions == len(sql_files.functions())
+    assert migrator.migrate(fresh.owned, reapply=True).functions == len(SHIPPED.functions())
 
 
 def test_many_at_the_same_time(fresh: Database) -> None:
     """One of them does the work, the others wait for it and find it done."""
     with ThreadPoolExecutor(4) as pool:
         reports = list(pool.map(lambda _: migrator.migrate(fresh.owned), range(4)))
-    assert sorted(len(report.migrations) for report in reports) == [0, 0, 0, len(sql_files.migrations())]
+    assert sorted(len(report.migrations) for report in reports) == [0, 0, 0, len(SHIPPED.migrations())]
     assert migrator.check(fresh.owned) == []
 
 
@@ -69,15 +70,16 @@ def test_a_waiting_migrator_stands_in_no_index_builds_way(fresh_newest: Database
 
 @pytest.mark.parametrize("finish", [psycopg.Connection.commit, psycopg.Connection.rollback])
 def test_a_long_transaction_delays_the_migration_alone(
-    brownfield_newest: Database, monkeypatch: pytest.MonkeyPatch, finish: Callable[[psycopg.Connection], None]
+    brownfield_newest: Database, finish: Callable[[psycopg.Connection], None]
 ) -> None:
     """It steps back from the exclusive lock, so that others get through, and says whom it waits for."""
-    monkeypatch.setattr(migrator, "_LOCK_TIMEOUT", "set local lock_timeout = '50ms'")
     lines: list[str] = []
     with psycopg.connect(brownfield_newest.admin, application_name="a long report") as long:
         long.execute(OPEN_AND_WRITE)
         migration = threading.Thread(
-            target=migrator.migrate, args=[brownfield_newest.owned], kwargs={"report": lines.append}
+            target=migrator.migrate,
+            args=[brownfield_newest.owned],
+            kwargs={"report": lines.append, "lock_timeout": 0.05},
         )
         migration.start()
         wait_for(lambda: [line for line in lines if "waiting for a lock" in line], what="the migrator's report")
@@ -90,13 +92,12 @@ def test_a_long_transaction_delays_the_migration_alone(
     assert "(a long report)" in waiting
 
 
-def test_patience_ends(brownfield_newest: Database, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_patience_ends(brownfield_newest: Database) -> None:
     """The error says who is in the way, and nothing of the step remains."""
-    monkeypatch.setattr(migrator, "_LOCK_TIMEOUT", "set local lock_timeout = '50ms'")
     with psycopg.connect(brownfield_newest.admin, application_name="a long report") as long:
         long.execute(OPEN_AND_WRITE)
         with pytest.raises(Transient, match=r"event_columns\.sql.*lock timeout.*\(a long report\).*again later"):
-            migrator.migrate(brownfield_newest.owned, patience=0)
+            migrator.migrate(brownfield_newest.owned, patience=0, lock_timeout=0.05)
     assert any("event_columns" in finding for finding in migrator.check(brownfield_newest.owned))
 
 
@@ -158,7 +159,7 @@ def test_functions_are_put_in_force_again(fresh_newest: Database) -> None:
     for accident, finding in ACCIDENTS:
         fresh_newest.run(accident, role="app_owner")
         assert any(found.startswith(finding) for found in migrator.check(fresh_newest.owned)), accident
-        assert migrator.migrate(fresh_newest.owned).functions == len(sql_files.functions())
+        assert migrator.migrate(fresh_newest.owned).functions == len(SHIPPED.functions())
         assert functions(fresh_newest) == before, accident
     assert migrator.check(fresh_newest.owned) == []
 
@@ -183,24 +184,24 @@ def test_an_older_release_does_not_take_a_newer_one_back(fresh_newest: Database)
     assert "migration 29990101000000 belongs to a newer release" in migrator.check(fresh_newest.owned)
 
 
-def test_an_error_names_its_place(fresh_newest: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_error_names_its_place(fresh_newest: Database, tmp_path: Path) -> None:
     """File, line and the database's words; nothing of the file stays, and a corrected one goes on."""
     folder = Path(str(schemas_folder()))
     shutil.copytree(folder, tmp_path / "schemas")
-    monkeypatch.setattr(sql_files, "schemas_folder", lambda: tmp_path / "schemas")
+    files = SqlFiles(tmp_path / "schemas")
     broken = tmp_path / "schemas" / "migrations" / "20991231235958_broken.sql"
     broken.write_text("create table router.half (id integer);\n\nselect nonsense\nfrom router.half;\n")
     with pytest.raises(Fatal, match=r'20991231235958_broken\.sql, line 3: column "nonsense" does not exist \(42703\)'):
-        migrator.migrate(fresh_newest.owned)
+        migrator.migrate(fresh_newest.owned, files=files)
     assert fresh_newest.value("select to_regclass('router.half')") is None
-    assert migrator.check(fresh_newest.owned)[0] == f"migration {broken.name} is pending"
+    assert migrator.check(fresh_newest.owned, files=files)[0] == f"migration {broken.name} is pending"
 
-    broken.write_text(f"{sql_files.NO_TRANSACTION}\nselect 1;\n\n  -- a comment\n  select nonsense;\n")
+    broken.write_text(f"{NO_TRANSACTION}\nselect 1;\n\n  -- a comment\n  select nonsense;\n")
     with pytest.raises(Fatal, match=r'20991231235958_broken\.sql, line 5: column "nonsense" does not exist'):
-        migrator.migrate(fresh_newest.owned)
+        migrator.migrate(fresh_newest.owned, files=files)
 
     broken.write_text("create table router.half (id integer);")
-    assert migrator.migrate(fresh_newest.owned).migrations == (broken.name,)
+    assert migrator.migrate(fresh_newest.owned, files=files).migrations == (broken.name,)
 
 
 OBSTACLES = [
@@ -290,11 +291,10 @@ def test_a_wrong_password_is_for_good(fresh_newest: Database) -> None:
         migrator.check(fresh_newest.admin.replace(fresh_newest.server.password, "wrong"))
 
 
-def test_an_old_server_is_refused(fresh_newest: Database, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_old_server_is_refused(fresh_newest: Database) -> None:
     """Before anything is tried there."""
-    monkeypatch.setattr(migrator, "MINIMUM_MAJOR", 99)
     with pytest.raises(Fatal, match="needs 99 or newer"):
-        migrator.migrate(fresh_newest.admin)
+        migrator.migrate(fresh_newest.admin, minimum_major=99)
 
 
 def test_the_script_for_psql_does_the_same(fresh: Database) -> None:

@@ -7,7 +7,8 @@ import threading
 import psycopg
 import pytest
 
-from consumer.adapters.postgres.migrations import migrator, sql_files
+from consumer.adapters.postgres.migrations import migrator
+from consumer.adapters.postgres.migrations.sql_files import SHIPPED
 from consumer.adapters.postgres.scripts.statements import split_statements
 from tests.migrations.databases import Database
 
@@ -25,7 +26,7 @@ def run(database: Database, name: str) -> list[list[tuple[object, ...]]]:
     """Runs a script as psql does, statement by statement; returns its result sets."""
     results = []
     with psycopg.connect(database.owned, autocommit=True) as connection:
-        for statement in split_statements(sql_files.sql_file("tests", f"{name}.sql").text):
+        for statement in split_statements(SHIPPED.file("tests", f"{name}.sql").text):
             cursor = connection.execute(statement.text.encode())
             if cursor.description is not None:
                 results.append(cursor.fetchall())
@@ -125,7 +126,7 @@ def test_psql_runs_them(fresh_newest: Database) -> None:
     def exit_code(*path: str) -> int:
         return subprocess.run(
             [psql, "--no-psqlrc", "--quiet", "--set=ON_ERROR_STOP=1", "--file=-", fresh_newest.owned],
-            input=sql_files.sql_file(*path).text,
+            input=SHIPPED.file(*path).text,
             capture_output=True,
             text=True,
             check=False,

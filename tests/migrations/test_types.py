@@ -2,20 +2,21 @@
 
 import contextlib
 import shutil
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import psycopg
 import pytest
 
-from consumer.adapters.postgres.migrations import migrator, sql_files, types
+from consumer.adapters.postgres.migrations import migrator, types
 from consumer.adapters.postgres.migrations.psql_script import script
-from consumer.adapters.postgres.migrations.sql_files import SqlFile
+from consumer.adapters.postgres.migrations.sql_files import SHIPPED, SqlFile, SqlFiles
 from consumer.adapters.shipped_files import schemas_folder
 from consumer.domain.errors import Fatal
 from tests.migrations.databases import HERE, Database, catalogue
 from tests.migrations.psql import run_psql
 from tests.processes import running
-from tests.waiting import wait_for
+from tests.waiting import PATIENCE, wait_for
 
 ROUTE = """
     insert into public.webhook_events (channel, type, event_id, author_id, content)
@@ -134,21 +135,78 @@ def test_an_upgrade_from_the_release_before_types_had_files(fresh: Database, *, 
 
 def test_a_file_creates_the_type_that_it_is_named_after() -> None:
     """Its name is what the database remembers."""
-    for file in sql_files.types():
+    for file in SHIPPED.types():
         assert types.in_force(file).text.startswith(f"-- {file.name.removesuffix('.sql')}: ")
-    names = [file.name for file in [*sql_files.types(), *sql_files.functions()]]
+    names = [file.name for file in [*SHIPPED.types(), *SHIPPED.functions()]]
     assert len(set(names)) == len(names)
     with pytest.raises(ValueError, match="does not create"):
         types.in_force(SqlFile(name="router.other.sql", text="create type router.another as (id uuid);"))
 
 
-def test_a_type_changes_under_a_drain(fresh: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The next version has one more column. Calls under way are waited for, later ones held up: no event is parked."""
+FEED = """
+    insert into public.webhook_events (channel, type, event_id, author_id, author_name, post_id)
+    select 'tiktok', 'message', '{0} ' || i, nullif('a' || i % 50, 'a0'), 'Name ' || i % 7, 'p' || i % 9
+    from generate_series(1, 3000) i
+"""
+
+
+@pytest.fixture
+def later(tmp_path: Path) -> SqlFiles:
+    """A release with one column more of an event, a target and a batch: no other function changes."""
+    folder = tmp_path / "schemas"
+    shutil.copytree(str(schemas_folder()), folder)
+    for name, old, new in (
+        ("types/router.event.sql", "sent_at               timestamptz,", "weight numeric, sent_at timestamptz,"),
+        ("functions/routing/router.as_event.sql", "coalesce(p_row.event_date", "1, coalesce(p_row.event_date"),
+        ("types/router.batch.sql", "claimed    integer,", "weight numeric, claimed integer,"),
+        ("types/router.target.sql", "contact_id      uuid,", "weight numeric, contact_id uuid,"),
+        ("functions/routing/router.find_targets.sql", "f.contact_id, f.channel_id,", "1, f.contact_id, f.channel_id,"),
+    ):
+        text = (folder / name).read_text(encoding="utf-8")
+        assert text.count(old) == 1, name
+        (folder / name).write_text(text.replace(old, new), encoding="utf-8")
+    return SqlFiles(folder)
+
+
+# A trigger of the application that waits for whoever holds this lock.
+SLOW_APPLICATION = """
+    create function public.be_slow() returns trigger language plpgsql as
+    $$ begin perform pg_advisory_xact_lock_shared(7); return null; end $$;
+    create trigger be_slow after insert on public.messages for each statement execute function public.be_slow()
+"""
+CALL = """
+    select (b.batch).inserted, (b.batch).parked from (select router.route_batch(5000) as batch offset 0) b
+"""
+WAITS = """
+    select count(*) from pg_locks
+    where relation = 'public.webhook_events'::regclass and mode = 'ExclusiveLock' and not granted
+"""
+
+
+def test_types_change_when_no_call_is_half_way_through(fresh: Database, later: SqlFiles) -> None:
+    """It would look for functions that take types which are gone."""
+    migrator.migrate(fresh.admin)
+    fresh.run(SLOW_APPLICATION)
+    fresh.run(FEED.format(1))
+    with ThreadPoolExecutor(2) as pool, fresh.session() as routing, fresh.session() as gate:
+        assert routing.execute(CALL).fetchone() == (3000, 0)  # all statements are planned now
+        fresh.run(FEED.format(2))
+        gate.execute("select pg_advisory_lock(7)")
+        call = pool.submit(routing.execute, CALL)
+        wait_for(lambda: fresh.value("select count(*) from pg_locks where objid = 7 and not granted"), what="the call")
+        migration = pool.submit(migrator.migrate, fresh.admin, files=later)
+        wait_for(lambda: fresh.value(WAITS), what="the migration to wait for the call")
+        gate.execute("select pg_advisory_unlock(7)")
+        assert call.result(PATIENCE).fetchone() == (3000, 0)
+        assert migration.result(PATIENCE).functions
+        fresh.run(FEED.format(3))
+        assert routing.execute(CALL).fetchone() == (3000, 0)
+    assert migrator.check(fresh.admin, files=later) == []
+
+
+def test_a_type_changes_under_a_drain(fresh: Database, later: SqlFiles) -> None:
+    """The next version has more columns. Calls under way are waited for, later ones held up: no event is parked."""
     migrator.migrate(fresh.owned)
-    shutil.copytree(Path(str(schemas_folder())), tmp_path / "schemas")
-    file = tmp_path / "schemas" / "types" / "router.batch.sql"
-    file.write_text(file.read_text().replace("(\n", "(\n    weight numeric,\n", 1))
-    monkeypatch.setattr(sql_files, "schemas_folder", lambda: tmp_path / "schemas")
     pending = "select count(*) from public.webhook_events where routed_at is null"
     with running(fresh.admin, "--batch-size", "20", "--reconcile-interval", "1") as router:
         router.until_listening()
@@ -157,10 +215,10 @@ def test_a_type_changes_under_a_drain(fresh: Database, tmp_path: Path, monkeypat
                select 'tiktok', 'message', 'e' || i, 'a' || i % 50 from generate_series(1, 20000) i"""
         )
         wait_for(lambda: 0 < int(str(fresh.value(pending))) < 20_000, what="a drain")
-        report = migrator.migrate(fresh.owned)
+        report = migrator.migrate(fresh.owned, files=later)
         assert report.functions
         assert int(str(fresh.value(pending))) > 0, "the drain was over too soon to say anything"
         wait_for(lambda: fresh.value(pending) == 0, what=f"the drain to end, {router.lines}")
     assert fresh.value("select count(*) from router.parked_events") == 0
     assert fresh.value("select count(*) from public.messages") == 20_000
-    assert migrator.check(fresh.owned) == []
+    assert migrator.check(fresh.owned, files=later) == []

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from consumer.adapters.postgres.migrations import sql_files
+from consumer.adapters.postgres.migrations.sql_files import FOLDERS, SHIPPED
 
 FUNCTIONS = Path(__file__).parents[2] / "schemas" / "functions"
 FILES = sorted(FUNCTIONS.rglob("*.sql"))
@@ -13,11 +13,11 @@ FILES = sorted(FUNCTIONS.rglob("*.sql"))
 
 def test_every_file_is_in_a_known_folder() -> None:
     """A file elsewhere would not be applied; and names are unique, since the database remembers files by name."""
-    assert {file.relative_to(FUNCTIONS).parent.as_posix() for file in FILES} == set(sql_files.FOLDERS)
-    assert sorted(file.name for file in FILES) == sorted(file.name for file in sql_files.functions())
+    assert {file.relative_to(FUNCTIONS).parent.as_posix() for file in FILES} == set(FOLDERS)
+    assert sorted(file.name for file in FILES) == sorted(file.name for file in SHIPPED.functions())
     assert len({file.name for file in FILES}) == len(FILES)
     readme = (FUNCTIONS / "README.md").read_text(encoding="utf-8")
-    assert all(f"| `{folder}/` |" in readme for folder in sql_files.FOLDERS)
+    assert all(f"| `{folder}/` |" in readme for folder in FOLDERS)
 
 
 @pytest.mark.parametrize("file", FILES, ids=lambda file: file.stem)

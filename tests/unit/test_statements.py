@@ -4,7 +4,7 @@ import re
 
 import pytest
 
-from consumer.adapters.postgres.migrations import sql_files
+from consumer.adapters.postgres.migrations.sql_files import SHIPPED
 from consumer.adapters.postgres.scripts.statements import split_statements
 
 
@@ -42,7 +42,7 @@ def test_gexec_marks_what_generates_statements() -> None:
 
 def test_the_files_of_this_release_split_into_whole_statements() -> None:
     """Each begins as a statement begins, not in the middle of a function."""
-    texts = [file.text for file in [*sql_files.migrations(), *sql_files.functions(), sql_files.rights()]]
+    texts = [file.text for file in [*SHIPPED.migrations(), *SHIPPED.functions(), SHIPPED.rights()]]
     for statement in (statement for text in texts for statement in split_statements(text)):
         code = re.sub(r"^(--[^\n]*\n|\s)+", "", statement.text)
         assert code.split()[0].lower() in {"alter", "comment", "create", "do", "drop", "grant", "revoke", "select"}

@@ -15,12 +15,18 @@ import psycopg
 from psycopg import errors, sql
 
 from consumer.adapters.postgres.blocking import Connection, session
-from consumer.adapters.postgres.migrations import sql_files, types
-from consumer.adapters.postgres.migrations.sql_files import Migration, SqlFile
+from consumer.adapters.postgres.migrations import types
+from consumer.adapters.postgres.migrations.sql_files import SHIPPED, Migration, SqlFile, SqlFiles
 from consumer.adapters.postgres.scripts.statements import split_statements
 from consumer.domain.errors import Fatal, Transient
 
 MINIMUM_MAJOR: Final = 14
+LOCK_TIMEOUT: Final = 3.0
+"""Seconds that a step waits for a lock before it steps back.
+
+An exclusive lock waits for every transaction that uses the table, and all traffic waits behind it: better to give up
+soon and come back later than to stop everything for as long as somebody's report runs.
+"""
 MIGRATION_LOCK: Final = (1920298103, 0)
 """Advisory lock of the one session of a database that migrates."""
 
@@ -38,9 +44,6 @@ _SESSION: Final = """
                  ('default_transaction_isolation', 'read committed'), ('standard_conforming_strings', 'on')
          ) as s (name, value)
 """
-# An exclusive lock waits for every transaction that uses the table, and all traffic waits behind it. Give up soon and
-# come back later, rather than stop everything for as long as somebody's report runs.
-_LOCK_TIMEOUT: Final = "set local lock_timeout = '3s'"
 # The age is there for those who may see it.
 _BLOCKERS: Final = """
     select string_agg(concat_ws(' ', 'process', a.pid, '(' || a.application_name || ')',
@@ -80,7 +83,14 @@ class MigrationReport:
 
 
 def migrate(
-    conninfo: str, *, report: Report = _silent, reapply: bool = False, patience: float = 300.0
+    conninfo: str,
+    *,
+    report: Report = _silent,
+    reapply: bool = False,
+    patience: float = 300.0,
+    lock_timeout: float = LOCK_TIMEOUT,
+    minimum_major: int = MINIMUM_MAJOR,
+    files: SqlFiles = SHIPPED,
 ) -> MigrationReport:
     """Brings a database to this version.
 
@@ -89,54 +99,61 @@ def migrate(
         report: takes one line for each thing done or waited for.
         reapply: put functions in force again even if nothing shows that they differ.
         patience: seconds to go on trying while transactions of the application hold the locks that a step needs.
+        lock_timeout: seconds that each of these attempts waits for a lock.
+        minimum_major: the oldest version of Postgres that is accepted.
+        files: what to apply.
 
     Raises:
         Fatal: something must be put right by hand first, the message says what; the step that failed left nothing.
         Transient: a connection broke, or patience ended; run it again.
     """
-    with _connected(conninfo) as connection, _alone(connection, report):
-        return _Run(connection, report, patience).all(reapply=reapply)
+    with _connected(conninfo, minimum_major) as connection, _alone(connection, report):
+        return _Run(connection, files, report, patience=patience, lock_timeout=lock_timeout).all(reapply=reapply)
 
 
-def check(conninfo: str) -> list[str]:
+def check(conninfo: str, *, files: SqlFiles = SHIPPED) -> list[str]:
     """What `migrate` would do, and what stands in its way, a line each; empty when the database is up to date.
 
     Raises:
         Fatal, Transient: as `migrate`.
     """
-    with _connected(conninfo) as connection:
+    with _connected(conninfo, MINIMUM_MAJOR) as connection:
         applied = _applied(connection)
         return [
-            *(f"{problem}; run: {remedy}" for problem, remedy in _problems(connection)),
-            *(f"migration {file.name} is pending" for file in sql_files.migrations() if file.version not in applied),
-            *(f"migration {version} belongs to a newer release" for version in _newer(applied)),
-            *_outdated_functions(connection),
-            *(f"index {schema}.{index} is invalid" for schema, index in _invalid_indexes(connection)),
+            *(f"{problem}; run: {remedy}" for problem, remedy in _problems(connection, files)),
+            *(f"migration {file.name} is pending" for file in files.migrations() if file.version not in applied),
+            *(f"migration {version} belongs to a newer release" for version in _newer(applied, files)),
+            *_outdated_functions(connection, files),
+            *(f"index {schema}.{index} is invalid" for schema, index in _invalid_indexes(connection, files)),
         ]
 
 
 class _Run:
     """One run of `migrate`, on a connection in autocommit that holds the lock."""
 
-    def __init__(self, connection: Connection, report: Report, patience: float) -> None:
+    def __init__(
+        self, connection: Connection, files: SqlFiles, report: Report, *, patience: float, lock_timeout: float
+    ) -> None:
         self._connection = connection
+        self._files = files
         self._report = report
         self._patience = patience
+        self._lock_timeout = sql.SQL("set local lock_timeout = {}").format(sql.Literal(f"{lock_timeout * 1000:.0f}ms"))
         self._current: SqlFile | None = None  # what the server is at, for errors
         self._sent = ""  # of that file
         self._line = 1  # where that begins
 
     def all(self, *, reapply: bool) -> MigrationReport:
-        if problems := _problems(self._connection):
+        if problems := _problems(self._connection, self._files):
             lines = "".join(f"\n  - {problem}\n    {remedy}" for problem, remedy in problems)
             raise Fatal(f"the database cannot be migrated yet, and nothing was changed. First put right:{lines}")
         applied = _applied(self._connection)
-        if newer := _newer(applied):
+        if newer := _newer(applied, self._files):
             raise Fatal(f"a newer release has migrated this database ({', '.join(newer)}): use that release")
-        self._patiently("bookkeeping", lambda: self._commit(sql_files.sql_file("migrator", "bookkeeping.sql")))
-        broken = _invalid_indexes(self._connection)
+        self._patiently("bookkeeping", lambda: self._commit(self._files.file("migrator", "bookkeeping.sql")))
+        broken = _invalid_indexes(self._connection, self._files)
         done = []
-        for migration in sql_files.migrations():
+        for migration in self._files.migrations():
             if migration.version not in applied:
                 self._report(f"applying {migration.name}")
                 self._apply(migration)
@@ -144,11 +161,11 @@ class _Run:
             elif broken and not migration.transactional:
                 self._apply(migration)  # what builds an index unless it exists also repairs it
         functions = 0
-        if reapply or done or _outdated_functions(self._connection):
+        if reapply or done or _outdated_functions(self._connection, self._files):
             functions = self._apply_functions()
         else:
-            begin = sql_files.sql_file("migrator", "functions_begin.sql")
-            self._patiently("rights", lambda: self._commit(begin, sql_files.rights()))
+            begin = self._files.file("migrator", "functions_begin.sql")
+            self._patiently("rights", lambda: self._commit(begin, self._files.rights()))
         return MigrationReport(
             migrations=tuple(done), functions=functions, repaired=tuple(f"{s}.{index}" for s, index in broken)
         )
@@ -174,7 +191,7 @@ class _Run:
 
     def _run_each_statement(self, migration: Migration) -> None:
         """In autocommit, without a lock timeout: a concurrent build waits for old transactions, and nobody for it."""
-        for name in _invalid_indexes(self._connection):
+        for name in _invalid_indexes(self._connection, self._files):
             self._report(f"dropping index {'.'.join(name)}, which an interrupted build has left behind")
             self._connection.execute(sql.SQL("drop index concurrently if exists {}").format(sql.Identifier(*name)))
         for statement in split_statements(migration.text):
@@ -186,22 +203,22 @@ class _Run:
 
     def _apply_functions(self) -> int:
         self._report("applying types, functions and rights")
-        files, used_types = sql_files.functions(), sql_files.types()
+        files, used_types = self._files.functions(), self._files.types()
         drop_first: set[str] = set()
 
         def once() -> None:
             with self._transaction():
-                self._send(sql_files.sql_file("migrator", "functions_begin.sql"))
+                self._send(self._files.file("migrator", "functions_begin.sql"))
                 for file in used_types:
                     self._send(types.in_force(file))
                 for file in files:
                     if file.name in drop_first:
                         self._drop_routines(file)
                     self._send(file)
-                self._send(sql_files.sql_file("migrator", "functions_end.sql"))
+                self._send(self._files.file("migrator", "functions_end.sql"))
                 self._send(types.noted(used_types))
-                self._send(sql_files.rights())
-                self._note_checksums([*files, *used_types, sql_files.rights()])
+                self._send(self._files.rights())
+                self._note_checksums([*files, *used_types, self._files.rights()])
 
         def until_replaced() -> None:
             while True:
@@ -237,14 +254,15 @@ class _Run:
             [names, checksums],
         )
         for (name,) in self._connection.execute(
-            "select file from router.schema_functions where signature is null and file <> %s", [sql_files.rights().name]
+            "select file from router.schema_functions where signature is null and file <> %s",
+            [self._files.rights().name],
         ):
             raise Fatal(f"{name} does not define what it is named after")
 
     @contextlib.contextmanager
     def _transaction(self) -> Iterator[None]:
         with self._connection.transaction():
-            self._connection.execute(_LOCK_TIMEOUT)
+            self._connection.execute(self._lock_timeout)
             yield
 
     def _send(self, file: SqlFile) -> None:
@@ -298,12 +316,12 @@ def _passes(exc: psycopg.Error) -> bool:
 
 
 @contextlib.contextmanager
-def _connected(conninfo: str) -> Iterator[Connection]:
+def _connected(conninfo: str, minimum_major: int) -> Iterator[Connection]:
     with session(conninfo, name="migrate") as connection:
-        if connection.info.server_version < MINIMUM_MAJOR * 10_000:
+        if connection.info.server_version < minimum_major * 10_000:
             raise Fatal(
                 f"the server is Postgres {connection.info.server_version // 10_000}; "
-                f"webhook-router needs {MINIMUM_MAJOR} or newer"
+                f"webhook-router needs {minimum_major} or newer"
             )
         connection.execute(_SESSION)
         yield connection
@@ -339,8 +357,8 @@ def _truth(connection: Connection, statement: str) -> bool:
     return bool(row and row[0])
 
 
-def _problems(connection: Connection) -> list[tuple[str, str]]:
-    rows = connection.execute(sql_files.sql_file("migrator", "preflight.sql").text.encode()).fetchall()
+def _problems(connection: Connection, files: SqlFiles) -> list[tuple[str, str]]:
+    rows = connection.execute(files.file("migrator", "preflight.sql").text.encode()).fetchall()
     return [(str(problem), str(remedy)) for problem, remedy in rows]
 
 
@@ -355,18 +373,18 @@ def _applied(connection: Connection) -> set[str]:
     return {version for (version,) in connection.execute("select version from router.schema_migrations")}
 
 
-def _newer(applied: set[str]) -> list[str]:
-    newest = max(migration.version for migration in sql_files.migrations())
+def _newer(applied: set[str], files: SqlFiles) -> list[str]:
+    newest = max(migration.version for migration in files.migrations())
     return sorted(version for version in applied if version > newest)
 
 
-def _invalid_indexes(connection: Connection) -> list[tuple[str, str]]:
-    rows = connection.execute(sql_files.sql_file("migrator", "invalid_indexes.sql").text.encode()).fetchall()
+def _invalid_indexes(connection: Connection, files: SqlFiles) -> list[tuple[str, str]]:
+    rows = connection.execute(files.file("migrator", "invalid_indexes.sql").text.encode()).fetchall()
     return [(str(schema), str(name)) for schema, name in rows]
 
 
-def _outdated_functions(connection: Connection) -> list[str]:
-    wanted = {file.name: file.checksum for file in [*sql_files.types(), *sql_files.functions(), sql_files.rights()]}
+def _outdated_functions(connection: Connection, files: SqlFiles) -> list[str]:
+    wanted = {file.name: file.checksum for file in [*files.types(), *files.functions(), files.rights()]}
     if not _exists(connection, "router.schema_functions") or not _exists(connection, "router.function_fingerprints"):
         return [f"{len(wanted)} files of types, functions and rights are not applied"]
     rows = connection.execute(

@@ -4,9 +4,9 @@ from typing import Final
 
 from psycopg import sql
 
-from consumer.adapters.postgres.migrations import sql_files, types
-from consumer.adapters.postgres.migrations.migrator import MIGRATION_LOCK
-from consumer.adapters.postgres.migrations.sql_files import Migration, SqlFile
+from consumer.adapters.postgres.migrations import types
+from consumer.adapters.postgres.migrations.migrator import LOCK_TIMEOUT, MIGRATION_LOCK, MINIMUM_MAJOR
+from consumer.adapters.postgres.migrations.sql_files import SHIPPED, Migration, SqlFile, SqlFiles
 
 _LOCK: Final = "{}, {}".format(*MIGRATION_LOCK)
 _HEAD: Final = r"""-- webhook-router: everything that `webhook-router migrate` applies, for psql:
@@ -23,8 +23,8 @@ set client_encoding = 'utf8';
 
 do $version$
 begin
-    if current_setting('server_version_num')::integer < 140000 then
-        raise exception 'webhook-router needs Postgres 14 or newer';
+    if current_setting('server_version_num')::integer < {minimum}0000 then
+        raise exception 'webhook-router needs Postgres {minimum} or newer';
     end if;
     -- Not waited for: a waiting session would keep a snapshot, which the index builds of the other one wait for.
     if not pg_try_advisory_lock({lock}) then
@@ -32,7 +32,7 @@ begin
     end if;
 end
 $version$;
-""".replace("{lock}", _LOCK)
+""".replace("{lock}", _LOCK).replace("{minimum}", str(MINIMUM_MAJOR))
 _PREFLIGHT: Final = """do $preflight$
 declare
     v_problems text;
@@ -64,24 +64,24 @@ _CHECKSUM: Final = sql.SQL(
 _TAIL: Final = f"select pg_advisory_unlock({_LOCK}) as done;\n"
 
 
-def script() -> str:
+def script(files: SqlFiles = SHIPPED) -> str:
     """The script, ready for `psql -f`."""
     parts = [
         _HEAD,
-        _PREFLIGHT.format(query=sql_files.sql_file("migrator", "preflight.sql").text),
-        _in_transaction(sql_files.sql_file("migrator", "bookkeeping.sql").text),
-        *(_migration(migration) for migration in sql_files.migrations()),
-        _in_transaction(_functions()),
+        _PREFLIGHT.format(query=files.file("migrator", "preflight.sql").text),
+        _in_transaction(files.file("migrator", "bookkeeping.sql").text),
+        *(_migration(migration, files) for migration in files.migrations()),
+        _in_transaction(_functions(files)),
         _TAIL,
     ]
     return "\n".join(parts)
 
 
 def _in_transaction(text: str) -> str:
-    return f"begin;\nset local lock_timeout = '3s';\n{text}commit;\n"
+    return f"begin;\nset local lock_timeout = '{LOCK_TIMEOUT:g}s';\n{text}commit;\n"
 
 
-def _migration(migration: Migration) -> str:
+def _migration(migration: Migration, files: SqlFiles) -> str:
     version = sql.Literal(migration.version)
     pending = sql.SQL(
         "select not exists (select from router.schema_migrations where version = {version}) as pending \\gset\n"
@@ -91,22 +91,21 @@ def _migration(migration: Migration) -> str:
     if migration.transactional:
         text = _in_transaction(text)
     else:
-        text = _DROP_INVALID.format(query=sql_files.sql_file("migrator", "invalid_indexes.sql").text) + text
+        text = _DROP_INVALID.format(query=files.file("migrator", "invalid_indexes.sql").text) + text
     return f"{pending.as_string()}\\if :pending\n{text}\\endif\n"
 
 
-def _functions() -> str:
-    used_types = sql_files.types()
-    files = [*used_types, *sql_files.functions(), sql_files.rights()]
+def _functions(files: SqlFiles) -> str:
+    used_types = files.types()
     return "\n".join(
         [
-            sql_files.sql_file("migrator", "functions_begin.sql").text,
+            files.file("migrator", "functions_begin.sql").text,
             *(types.in_force(file).text for file in used_types),
-            *(file.text for file in sql_files.functions()),
-            sql_files.sql_file("migrator", "functions_end.sql").text,
+            *(file.text for file in files.functions()),
+            files.file("migrator", "functions_end.sql").text,
             types.noted(used_types).text,
-            sql_files.rights().text,
-            *(_checksum(file) for file in files),
+            files.rights().text,
+            *(_checksum(file) for file in [*used_types, *files.functions(), files.rights()]),
         ]
     )
 

@@ -3,6 +3,7 @@
 import hashlib
 import re
 from dataclasses import dataclass
+from importlib.resources.abc import Traversable
 from typing import Final
 
 from consumer.adapters.shipped_files import schemas_folder
@@ -41,43 +42,45 @@ class Migration(SqlFile):
         return not self.text.startswith(NO_TRANSACTION)
 
 
-def sql_file(*path: str) -> SqlFile:
-    """The file at a path below `schemas/`, such as ("migrator", "preflight.sql").
+class SqlFiles:
+    """The files below one folder; by default those that belong to this version."""
 
-    Raises:
-        FileNotFoundError: there is none, so the installation is damaged.
-    """
-    return SqlFile(name=path[-1], text=schemas_folder().joinpath(*path).read_text(encoding="utf-8"))
+    def __init__(self, folder: Traversable | None = None) -> None:
+        self._folder = folder or schemas_folder()
+
+    def file(self, *path: str) -> SqlFile:
+        """The file at a path below the folder, such as ("migrator", "preflight.sql").
+
+        Raises:
+            FileNotFoundError: there is none, so the installation is damaged.
+        """
+        return SqlFile(name=path[-1], text=self._folder.joinpath(*path).read_text(encoding="utf-8"))
+
+    def migrations(self) -> list[Migration]:
+        """All migrations, oldest first."""
+        found = [
+            Migration(name=file.name, text=file.text, version=match["version"])
+            for file in self._in("migrations")
+            if (match := _MIGRATION.fullmatch(file.name))
+        ]
+        return sorted(found, key=lambda migration: migration.version)
+
+    def types(self) -> list[SqlFile]:
+        """All composite types, each in a file <schema>.<type>.sql; the functions use them."""
+        return sorted(self._in("types"), key=lambda file: file.name)
+
+    def functions(self) -> list[SqlFile]:
+        """All functions, each in a file <folder>/<schema>.<function>.sql; private ones first: public ones wrap them."""
+        found = [file for folder in FOLDERS for file in self._in("functions", folder)]
+        return sorted(found, key=lambda file: (not file.name.startswith("router."), file.name))
+
+    def rights(self) -> SqlFile:
+        """Owners and grants, applied after the functions."""
+        return self.file("rights.sql")
+
+    def _in(self, *path: str) -> list[SqlFile]:
+        entries = self._folder.joinpath(*path).iterdir()
+        return [self.file(*path, entry.name) for entry in entries if entry.name.endswith(".sql")]
 
 
-def migrations() -> list[Migration]:
-    """All migrations, oldest first."""
-    found = [
-        Migration(name=entry.name, text=entry.read_text(encoding="utf-8"), version=match["version"])
-        for entry in (schemas_folder() / "migrations").iterdir()
-        if (match := _MIGRATION.fullmatch(entry.name))
-    ]
-    return sorted(found, key=lambda migration: migration.version)
-
-
-def functions() -> list[SqlFile]:
-    """All functions, one a file <folder>/<schema>.<function>.sql; private ones first, which the public ones wrap."""
-    entries = (entry for folder in FOLDERS for entry in (schemas_folder() / "functions" / folder).iterdir())
-    found = [
-        SqlFile(name=entry.name, text=entry.read_text(encoding="utf-8"))
-        for entry in entries
-        if entry.name.endswith(".sql")
-    ]
-    return sorted(found, key=lambda file: (not file.name.startswith("router."), file.name))
-
-
-def types() -> list[SqlFile]:
-    """All composite types, each in a file <schema>.<type>.sql; the functions use them."""
-    entries = (entry for entry in (schemas_folder() / "types").iterdir() if entry.name.endswith(".sql"))
-    found = [SqlFile(name=entry.name, text=entry.read_text(encoding="utf-8")) for entry in entries]
-    return sorted(found, key=lambda file: file.name)
-
-
-def rights() -> SqlFile:
-    """Owners and grants, applied after the functions."""
-    return sql_file("rights.sql")
+SHIPPED: Final = SqlFiles()

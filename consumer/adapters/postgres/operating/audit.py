@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from psycopg.rows import class_row
 
 from consumer.adapters.postgres.blocking import session
-from consumer.adapters.postgres.migrations import sql_files
+from consumer.adapters.postgres.migrations.sql_files import SHIPPED
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,7 +37,7 @@ def audit(conninfo: str) -> Audit:
     Raises:
         Fatal, Transient: the database cannot be queried.
     """
-    statement = sql_files.sql_file("audit", "audit_phase9_readiness.sql").text.encode()
+    statement = SHIPPED.file("audit", "audit_phase9_readiness.sql").text.encode()
     with (
         session(conninfo, name="audit") as connection,
         connection.cursor(row_factory=class_row(AuditRow)) as cursor,
