@@ -21,6 +21,8 @@ from consumer.adapters.kafka.options import KafkaConnection, KafkaOptions
 from consumer.domain.errors import Misconfigured
 
 PREFIX = "WEBHOOK_ROUTER_"
+DATABASE = {"database_url", "database_url_file"}
+"""Settings of which one says where the database is."""
 SERVER = re.compile(r"[^\s:/,]+:\d{1,5}|\[[0-9A-Fa-f:.]+\]:\d{1,5}")
 TOPIC = re.compile(r"[A-Za-z0-9._-]{1,249}")
 Seconds = Annotated[float, Field(gt=0, le=86_400)]
@@ -43,7 +45,7 @@ def _counts(name: str, value: object) -> bool:
         value = value.get_secret_value()
     if not isinstance(value, str):
         return value is not None
-    if name in {"database_url", "database_url_file"}:
+    if name in DATABASE:
         return bool(value.strip())
     return not (name == "http_port" and _SERVICE_ADDRESS.match(value))
 
@@ -255,7 +257,7 @@ def load(**given: Any) -> Settings:  # noqa: ANN401 - values of the command line
         Misconfigured: names each wrong setting, as it is called in the environment, and what is wrong with it.
     """
     try:
-        return Settings(**given)
+        settings = Settings(**given)
     except ValidationError as error:
         problems = "; ".join(
             f"{PREFIX}{'_'.join(str(part) for part in problem['loc']).upper()}: {_said(problem)}"
@@ -264,6 +266,10 @@ def load(**given: Any) -> Settings:  # noqa: ANN401 - values of the command line
         raise Misconfigured(f"wrong configuration: {problems}") from None
     except UnicodeDecodeError:
         raise Misconfigured("cannot read .env: it is not UTF-8 text") from None
+    if arguments := {name for name in DATABASE if _counts(name, given.get(name))}:
+        # An argument that says where the database is wins over the environment, whichever of the two is set there.
+        settings = settings.model_copy(update=dict.fromkeys(DATABASE - arguments))
+    return settings
 
 
 def problem(name: str, value: object) -> str | None:
@@ -285,7 +291,7 @@ def _said(problem: ErrorDetails) -> str:
 def unknown_variables() -> list[str]:
     """A sentence for each variable, of the environment and of .env, that is named like a setting and is none."""
     found = dict(EnvSettingsSource(Settings).env_vars)
-    with contextlib.suppress(OSError, UnicodeDecodeError):  # who needs a setting is told
+    with contextlib.suppress(OSError, UnicodeDecodeError):  # reported when a setting is needed
         found = {**DotEnvSettingsSource(Settings).env_vars, **found}
     known = [name.upper() for name in Settings.model_fields]
     sentences = []

@@ -89,5 +89,4 @@ def database(given: str | None) -> str:
     Raises:
         Misconfigured: there is none, or the configuration is wrong.
     """
-    settings = config.load(database_url=given)
-    return given.strip() if given and given.strip() else settings.database()
+    return config.load(database_url=given).database()

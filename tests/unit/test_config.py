@@ -56,6 +56,21 @@ def test_the_database_url_comes_from_one_place(elsewhere: Path) -> None:
         config.load(database_url_file=elsewhere / "missing").database()
 
 
+def test_an_argument_says_where_the_database_is(elsewhere: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It wins over the environment, whichever of the two settings it is and whichever is set there."""
+    secret, other = elsewhere / "secret", elsewhere / "other"
+    secret.write_text("postgresql://from-file/db")
+    other.write_text("postgresql://other-file/db")
+    monkeypatch.setenv("WEBHOOK_ROUTER_DATABASE_URL_FILE", str(other))
+    assert config.load(database_url="postgresql://x/y").database() == "postgresql://x/y"
+    assert config.load(database_url="").database() == "postgresql://other-file/db"
+    monkeypatch.setenv("WEBHOOK_ROUTER_DATABASE_URL", "postgresql://environment/db")
+    assert config.load(database_url="postgresql://x/y").database() == "postgresql://x/y"
+    assert config.load(database_url_file=secret).database() == "postgresql://from-file/db"
+    with pytest.raises(Misconfigured, match="both set"):
+        config.load().database()
+
+
 def test_secrets_are_masked() -> None:
     """What `config` prints has no password in it."""
     shown = str(config.table(config.load(database_url="postgresql://user:hunter2@host/db")))
