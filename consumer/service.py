@@ -100,7 +100,7 @@ class Service:
         self.address = await self._probes.start()
         try:
             self.health.forgive()
-            watchdog.start()  # before the first line: it may be that nobody reads the log
+            watchdog.start()  # before the first line: writing it blocks if the log is not read
             self.observe(
                 Started(
                     version=version("webhook-router"),
@@ -209,7 +209,7 @@ class Assembly:
 
         def on_up() -> None:
             listening(works=True)
-            self._sweep_now.ring()  # for what came while nobody listened
+            self._sweep_now.ring()  # for what came while notifications did not arrive
 
         listener = Listener(
             self._conninfo,
@@ -304,7 +304,7 @@ def raise_file_limit() -> None:
 
 
 def end_at_once(message: str) -> NoReturn:
-    """Ends the process although something in it will not end; the message is lost when nobody reads it."""
+    """Ends the process although something in it will not end; the message is lost if standard error is not read."""
     with contextlib.suppress(OSError):
         os.set_blocking(2, False)
         os.write(2, f"webhook-router: {message}\n".encode())

@@ -58,7 +58,7 @@ async def keep_going(
     """Runs step, rest, step, rest, … until told to stop; a `Transient` error is reported and followed by a pause.
 
     `Fatal` ends the loop, and with it the service, as long as no step has succeeded. What has worked once may work
-    again: somebody is migrating the schema, changing rights or a password. Programming errors always end it.
+    again: the schema is being migrated, or rights or a password are being changed. Programming errors always end it.
     """
     failures = 0
     worked = False

@@ -27,7 +27,7 @@ def probes(
         return web.Response(text="ready\n")
 
     async def scrape(_: web.Request) -> web.Response:
-        # Rendering takes milliseconds of the loop that routes: who asks too often gets the last answer again.
+        # Rendering takes milliseconds of the loop that routes: a client that asks too often gets the last answer again.
         nonlocal rendered, rendered_until
         if time.monotonic() >= rendered_until:
             began = time.thread_time()  # its cost, however long a busy machine takes over it

@@ -25,7 +25,7 @@ LOCK_TIMEOUT: Final = 3.0
 """Seconds that a step waits for a lock before it steps back.
 
 An exclusive lock waits for every transaction that uses the table, and all traffic waits behind it: better to give up
-soon and come back later than to stop everything for as long as somebody's report runs.
+soon and come back later than to stop everything for as long as a long query runs.
 """
 MIGRATION_LOCK: Final = (1920298103, 0)
 """Advisory lock of the one session of a database that migrates."""
@@ -62,7 +62,7 @@ T = TypeVar("T")
 
 
 def _silent(_: str) -> None:
-    """Reports to nobody."""
+    """For callers that want no report."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -190,7 +190,7 @@ class _Run:
                 then()
 
     def _run_each_statement(self, migration: Migration) -> None:
-        """In autocommit, without a lock timeout: a concurrent build waits for old transactions, and nobody for it."""
+        """In autocommit, without a lock timeout: a concurrent build waits long, but nothing waits for it."""
         for name in _invalid_indexes(self._connection, self._files):
             self._report(f"dropping index {'.'.join(name)}, which an interrupted build has left behind")
             self._connection.execute(sql.SQL("drop index concurrently if exists {}").format(sql.Identifier(*name)))

@@ -1,4 +1,4 @@
-"""All of `schemas/` as one script for psql, for those who let nobody but psql change their database."""
+"""All of `schemas/` as one script for psql, for databases that only psql may change."""
 
 from typing import Final
 
