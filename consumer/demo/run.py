@@ -171,6 +171,8 @@ class Demo:
                 rate = (now[1] - before[1]) / (now[0] - before[0])
                 before = now
                 live.update(self._panel(rate), refresh=True)
+        if not (self._console.is_terminal or self._options.once):
+            self._console.line()  # which `Live` leaves out where it shows only its last state
         if serving.done():
             await serving  # raises what ended it
 
@@ -228,7 +230,7 @@ class Demo:
 
     def _panel(self, rate: float) -> Table:
         figures, (p50, p99) = self._figures, self._figures.latency_ms()
-        table = Table(box=None, header_style="bold", padding=(0, 2, 0, 0))
+        table = Table(box=None, header_style="bold", padding=(0, 2, 0, 0), pad_edge=False)  # 80 columns
         for heading in ("fed", "duplicates", "routed", "routed/s", "p50 ms", "p99 ms", "backlog", "parked"):
             table.add_column(heading, justify="right", min_width=8)
         table.add_row(
