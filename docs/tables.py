@@ -113,8 +113,9 @@ def commands() -> str:
     root: Any = typer.main.get_command(app)
     return page(
         "Commands",
-        "Exit codes: 0 done, 1 the check or the work failed, 2 wrong usage or configuration. An error is one line on "
-        "stderr that says what is wrong and what to do; `--debug`, before the command, shows the traceback.",
+        "Exit codes: 0 done, 1 the check or the work failed, 2 wrong usage or configuration, 130 stopped by Ctrl-C "
+        "before the work was done. An error is one line on stderr that says what is wrong and what to do; "
+        "`--debug`, before the command, shows the traceback.",
         *described(root, "webhook-router", 1),
     )
 
