@@ -146,7 +146,10 @@ class _Run:
     def all(self, *, reapply: bool) -> MigrationReport:
         if problems := _problems(self._connection, self._files):
             lines = "".join(f"\n  - {problem}\n    {remedy}" for problem, remedy in problems)
-            raise Fatal(f"the database cannot be migrated yet, and nothing was changed. First put right:{lines}")
+            raise Fatal(
+                "the database cannot be migrated yet, and nothing was changed. If this is not the URL of the tables' "
+                f"owner, use that one. Otherwise first put right:{lines}"
+            )
         applied = _applied(self._connection)
         if newer := _newer(applied, self._files):
             raise Fatal(f"a newer release has migrated this database ({', '.join(newer)}): use that release")
