@@ -35,6 +35,8 @@ HOPELESS = re.compile(
 )
 # libpq's errors about a connection string quote it, password included.
 QUOTED = re.compile(r'".*"', re.DOTALL)
+# Its lines are sentences, not all of them with an end.
+LINE_END = re.compile(r"(?<=[^.:?])\n")
 # Its SQLSTATE is also that of the statement timeout. From a server of another language it counts as that one.
 CANCELLED_BY_SOMEBODY = re.compile("user request")
 # Routing looks again for rows that others have made while it waited for them; an older snapshot does not show them.
@@ -131,7 +133,8 @@ def translation(error: psycopg.Error) -> ConsumerError:
     The detail and context fields are left out: they quote rows.
     """
     state = error.sqlstate or ""
-    said = " ".join((error.diag.message_primary or str(error)).split())
+    said = error.diag.message_primary or LINE_END.sub(". ", str(error).strip())
+    said = " ".join(said.split())
     hint = f" ({error.diag.message_hint})" if error.diag.message_hint else ""
     if _raised_by_the_application(error.diag):
         said, hint = "a trigger or function of the application raised an error", " (its words are in the server's log)"
