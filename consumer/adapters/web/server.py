@@ -1,6 +1,8 @@
 """Answering HTTP: one listener a port, each with its own routes, and with bounds on what its clients may hold."""
 
 import asyncio
+import os
+import socket
 from collections.abc import Awaitable, Callable, Iterable
 from typing import cast
 
@@ -65,7 +67,7 @@ class HttpListener:
         except OSError as error:
             await runner.cleanup()
             raise Misconfigured(
-                f"cannot listen on {self._host}:{self._port}: {error.strerror or error}; {self._advice}"
+                f"cannot listen on {self._host}:{self._port}: {_reason(error)}; {self._advice}"
             ) from error
         self._runner = runner
         self._checking = asyncio.create_task(self._check(), name=f"connections of {self._host}:{self._port}")
@@ -96,6 +98,13 @@ class HttpListener:
         while True:
             await asyncio.sleep(self._patience / CHECKS)
             self._connections.close_late(asyncio.get_running_loop().time() - self._patience)
+
+
+def _reason(error: OSError) -> str:
+    """What the system says; asyncio's own words repeat the address as a tuple."""
+    if error.errno and not isinstance(error, socket.gaierror):
+        return os.strerror(error.errno)
+    return error.strerror or str(error)
 
 
 class _Connections:
