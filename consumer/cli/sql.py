@@ -35,7 +35,8 @@ def _read(name: str) -> Script:
         raise Misconfigured(f"cannot read {name}: {error.strerror}") from None
     except UnicodeDecodeError as error:
         line = raw.count(b"\n", 0, error.start) + 1
-        raise Misconfigured(f"cannot read {name}: line {line} is not UTF-8 text") from None
+        what = "standard input" if name == "-" else name
+        raise Misconfigured(f"cannot read {what}: line {line} is not UTF-8 text") from None
 
 
 def _show(result: Result) -> None:
