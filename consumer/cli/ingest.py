@@ -122,6 +122,7 @@ def _summarise(figures: Figures, seconds: float, kept: Path, *, as_json: bool) -
         return
     rejected = f"{figures.rejected:,} rejected" + (f" (see {kept})" if figures.rejected else "")
     typer.echo(
-        f"{figures.lines:,} lines: {figures.inserted:,} ingested, {figures.duplicates:,} duplicates, {rejected}; "
+        f"{figures.lines:,} line{'s' * (figures.lines != 1)}: {figures.inserted:,} ingested, "
+        f"{figures.duplicates:,} duplicate{'s' * (figures.duplicates != 1)}, {rejected}; "
         f"{seconds:.1f} s, {rate:,.0f} a second"
     )
