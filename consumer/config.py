@@ -2,6 +2,7 @@
 
 import contextlib
 import difflib
+import logging
 import re
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -288,13 +289,29 @@ def _said(problem: ErrorDetails) -> str:
     return problem["msg"]
 
 
+class _UnreadLines(logging.Handler):
+    """Takes what python-dotenv logs about lines that it cannot read: it neither names the file nor says it once."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.numbers: set[int] = set()
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self.numbers.update(number for number in record.args or () if isinstance(number, int))
+
+
 def unknown_variables() -> list[str]:
-    """A sentence for each variable, of the environment and of .env, that is named like a setting and is none."""
+    """A sentence for each variable, of the environment and of .env, that is named like a setting and is none.
+
+    Also for each line of .env that is no assignment.
+    """
     found = dict(EnvSettingsSource(Settings).env_vars)
+    unread, logger = _UnreadLines(), logging.getLogger("dotenv.main")
+    logger.handlers, logger.propagate = [unread], False
     with contextlib.suppress(OSError, UnicodeDecodeError):  # reported when a setting is needed
         found = {**DotEnvSettingsSource(Settings).env_vars, **found}
     known = [name.upper() for name in Settings.model_fields]
-    sentences = []
+    sentences = [f"line {number} of .env is not NAME=value and has no effect" for number in sorted(unread.numbers)]
     for variable, value in found.items():
         name = variable.upper().removeprefix(PREFIX)
         if not variable.upper().startswith(PREFIX) or name in known or _NO_SETTINGS.fullmatch(name):

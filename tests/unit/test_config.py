@@ -115,6 +115,14 @@ def test_a_variable_that_is_no_setting_is_named(elsewhere: Path, monkeypatch: py
     ]
 
 
+def test_a_line_that_is_no_assignment_is_named_once(elsewhere: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """By its number and never with its text; the other lines count."""
+    (elsewhere / ".env").write_text("WEBHOOK_ROUTER_LANES=3\nhunter2 is no setting\n")
+    assert config.unknown_variables() == ["line 2 of .env is not NAME=value and has no effect"]
+    assert config.load().lanes == 3
+    assert not caplog.records
+
+
 SERVICE_LINKS = {
     "SERVICE_HOST": "10.0.0.1",
     "SERVICE_PORT": "9464",
