@@ -44,7 +44,7 @@ begin
         from unnest(v_lines, p_channels, p_event_ids, p_keep) with ordinality as r (line, channel, event_id, keep, place)
         left join lateral (
             select true as found
-            from public.webhook_events w  -- by the key and no other index, as in router.ingest_events
+            from public.webhook_events w
             where r.keep and w.channel = lower(btrim(r.channel))
               and w.event_id >= r.event_id and w.event_id <= r.event_id
             order by w.event_id

@@ -24,7 +24,7 @@ begin
     select w.* into v_row
     from public.webhook_events w
     where w.channel = v_channel and w.event_id >= p_event_id and w.event_id <= p_event_id
-    order by w.event_id  -- by the key and no other index, as in router.ingest_events
+    order by w.event_id
     limit 1;
     return to_jsonb(v_row) - 'parked_until';
 end

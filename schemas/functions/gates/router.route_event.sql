@@ -1,7 +1,7 @@
 -- router.route_event: routes one event now. Called again it returns the same ids and adds nothing.
 -- returns: {conversation_id, message_id}
 -- raises: "event not found"; what routing raises, and the event is not parked then
--- reads: events and messages by key and no other index, see router.find_messages
+-- reads: events and messages by key
 -- locks: the event; waits for a batch that has claimed it
 create or replace function router.route_event(p_channel text, p_event_id text)
 returns jsonb
@@ -23,7 +23,7 @@ begin
     select w.* into v_row
     from public.webhook_events w
     where w.channel = lower(btrim(p_channel)) and w.event_id >= p_event_id and w.event_id <= p_event_id
-    order by w.event_id  -- by the key and no other index, as in router.ingest_events
+    order by w.event_id
     limit 1
     for no key update;
     if not found then

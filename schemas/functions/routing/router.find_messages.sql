@@ -1,8 +1,7 @@
 -- router.find_messages: finds out which events have their message already (re-opened by the application, say).
 -- takes: events
 -- returns: a target for each, in the same order: has_message and the message's conversation, or null where there is none
--- reads: messages by key. Equality would leave the planner a choice, and where it knows nothing of the data yet it may take
---   (channel, sent_at); only the key has this order, and sorting is off
+-- reads: messages by key
 create or replace function router.find_messages(p_events router.event[])
 returns router.target[]
 language plpgsql

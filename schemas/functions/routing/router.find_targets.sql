@@ -3,9 +3,8 @@
 -- takes: events; their targets, null for none: what they have already is kept; p_again: look up the names anew
 -- returns: the targets, in the same order, filled in as far as the rows exist. The only place that lists the columns of
 --   router.target in order
--- reads: contact_channels by key, conversations by contact or thread, each by one index look-up an event. The planner has
---   no other way: LATERAL … LIMIT 1 cannot become a join, and "is not distinct from" cannot use an index, which keeps it
---   off (channel, status) and off (contact_id) for "contact_id is null". So speed does not depend on statistics.
+-- reads: contact_channels by key, conversations by contact or thread. "is not distinct from" cannot use an index, which
+--   keeps the planner off (channel, status), and off (contact_id) for "contact_id is null"
 create or replace function router.find_targets(
     p_events router.event[], p_targets router.target[], p_again boolean default false
 ) returns router.target[]

@@ -17,7 +17,7 @@ begin
     update public.webhook_events w
     set conversation_id = e.conversation_id, routed_at = clock_timestamp(), parked_until = null
     from rows from (unnest(p_events), unnest(p_targets)) e
-    where w.id = any (array[e.id]);  -- see router.touch_conversations
+    where w.id = any (array[e.id]);
 
     -- Not only of those claimed as parked: a redelivery or an operator may have ended the wait of others.
     if exists (select from router.parked_events) then

@@ -33,8 +33,7 @@ begin
         return true;
     end if;
 
-    -- One pass over all of them, since two would take their locks in two orders. About "= any" see
-    -- router.touch_conversations.
+    -- One pass over all of them, since two would take their locks in two orders.
     with moved as (
         update public.contact_channels k
         set display_name = n.author_name, display_name_at = n.sent_at

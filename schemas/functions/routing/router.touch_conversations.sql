@@ -36,7 +36,6 @@ begin
         group by e.conversation_id
         order by e.conversation_id
     ) t
-    -- "= any" keeps the planner from a scan of the whole key, which it takes for cheap while the table is tiny.
     where v.id = any (array[t.conversation_id]) and (v.last_message_at is null or v.last_message_at < t.sent_at);
 end
 $function$;

@@ -56,9 +56,6 @@ begin
         select w.id, t.*
         from (select * from told order by channel collate "C", event_id collate "C") t
         cross join lateral (
-            -- "=" would leave the planner a choice, and where it knows nothing of the data yet it may take the index
-            -- (channel, event_date); only the key has this order, and sorting is off. (Comparing rows instead would have
-            -- Postgres 17 and older read on to the end of the index when there is no such event.)
             select w.id
             from public.webhook_events w
             where w.channel = t.channel and w.event_id >= t.event_id and w.event_id <= t.event_id
@@ -78,7 +75,6 @@ begin
         raw_payload = coalesce(t.raw_payload, w.raw_payload),
         parked_until = case when w.parked_until = 'infinity' then w.parked_until end
     from locked t
-    -- "= any" keeps the planner from a scan of the whole key, which it takes for cheap while the table is tiny.
     where w.id = any (array[t.id])
       and (w.type, w.author_id, w.author_name, w.content, w.event_date, w.post_id, w.conversation_id, w.raw_payload)
           is distinct from
