@@ -1,9 +1,9 @@
--- Who may do what, put in force again by every migration (roles may have come since the last one). Three steps down:
+-- Who may do what, put in force again by every migration, since roles may have been added. From the outside inwards:
 --   anon, authenticated    may call the public API, and so may the owner of the tables;
---   webhook_router_service may call the gates of the service; deploy/sql/roles.sql makes this role;
+--   webhook_router_service may call the gates of the service, see router.grant_service; deploy/sql/roles.sql makes it;
 --   webhook_router_api     owns the public API, cannot log in, has no right on any table, may call the gates it wraps;
---   owner of the tables    owns "router": its functions write with the rights that the application's triggers always ran
---                          with.
+--   owner of the tables    owns "router": its functions write with the owner's rights, as which the application's triggers
+--                          have always run.
 -- Nothing is granted to PUBLIC. Rights on the public API that the application has given to other roles stay.
 
 do $rights$
@@ -40,12 +40,12 @@ declare
     v_serves   constant boolean := to_regrole('webhook_router_service') is not null;
     v_lend     constant boolean := not has_schema_privilege('webhook_router_api', 'public', 'create');
 begin
-    -- Who is no superuser can give a function only to a role that may create in its schema.
+    -- Only a superuser can give a function to a role that may not create in its schema.
     if not v_super and v_lend then
         grant create on schema public to webhook_router_api;
     end if;
     foreach v_function in array v_api loop
-        -- Whoever owned it had its jobs call it, and goes on.
+        -- Jobs of the former owner may call it: they must be able to go on.
         v_was := (select r.rolname from pg_proc p join pg_roles r on r.oid = p.proowner
                   where p.oid = v_function and not r.rolsuper);
         execute format('alter function %s owner to webhook_router_api', v_function);
@@ -86,8 +86,8 @@ begin
 end
 $rights$;
 
--- Readers of the application's inbox, once, as soon as their role exists. Only tables that webhook-router has made are its
--- business, and only until somebody has decided: who reads the others was settled by whoever made them.
+-- Readers of the application's inbox, once, as soon as their role exists, and only of tables that webhook-router has made:
+-- who reads the others has been decided by those who made them.
 do $readers$
 declare
     v_table name;

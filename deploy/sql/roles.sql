@@ -1,5 +1,5 @@
--- The group role of the service: what `webhook-router run` needs and nothing else, no right on any table. It cannot log in:
--- make a login that is a member, and give that one's URL to the service:
+-- The group role of the service: it may do what `webhook-router run` needs and nothing else, and has no right on any table.
+-- It cannot log in: make a login that is a member, and give the URL of that login to the service:
 --   create role my_service login password '…' in role webhook_router_service;
 -- Run it before or after `webhook-router migrate`, as often as you like, as a superuser, or as the owner of the tables
 -- with the right to create roles.
@@ -15,7 +15,7 @@ exception
 end
 $role$;
 
--- Where the schema is not there yet, the migration will give the rights.
+-- If the schema does not exist yet, the migration will grant the rights.
 do $rights$
 begin
     if to_regproc('router.grant_service') is not null then

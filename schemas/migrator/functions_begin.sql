@@ -1,5 +1,5 @@
 -- Opens the transaction that applies the functions. Only the owner of a function may replace it, and those of the public
--- API belong to webhook_router_api: whoever migrates becomes a member. A superuser needs no membership.
+-- API belong to webhook_router_api: the migrating role becomes a member. A superuser needs no membership.
 
 do $membership$
 declare
@@ -16,7 +16,7 @@ begin
     if v_version < 160000 then
         execute format('grant webhook_router_api to %I', v_me.rolname);
     else
-        -- To have made a role gives the right to grant it, not yet to use it.
+        -- Having made a role gives the right to grant it, not yet the right to use it.
         execute format('grant webhook_router_api to %I with inherit true, set true', v_me.rolname);
     end if;
 end

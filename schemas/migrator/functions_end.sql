@@ -1,5 +1,5 @@
--- Closes the list of functions. What the transaction has created or replaced carries its id; what else is found in
--- "router", which is private, no file defines any more: it is left over from an earlier version.
+-- Closes the list of functions. Those that the transaction has created or replaced carry its id; any other function in
+-- "router", which is private, has no file any more: it is left over from an earlier version.
 
 do $leftover$
 declare

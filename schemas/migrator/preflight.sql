@@ -1,5 +1,5 @@
--- What stands in the way of the migrations and cannot be put right by them, each with the statement that does. Only
--- reads; an empty database has no problems.
+-- What prevents the migrations and cannot be fixed by them, each with the statement that fixes it. It only reads; an empty
+-- database has no problems.
 -- returns: problem, remedy (SQL, or advice where there is no statement)
 
 with me as (
@@ -114,7 +114,7 @@ select format('"%s" may not create in the schema "public", or not pass that righ
 from me
 where to_regnamespace('public') is not null
   and not has_schema_privilege('public', 'create with grant option')
-  -- Passed on to the role that owns the public functions, unless that may create there anyway, as everybody could before 15.
+  -- It is lent to the owner of the public functions, unless that may create there anyway, as every role could before 15.
   and not (has_schema_privilege('public', 'create')
            and (has_schema_privilege('public', 'public', 'create')  -- the first is PUBLIC, the second the schema
                 or exists (select from pg_roles a
@@ -135,7 +135,7 @@ left join tables e on e.is_events
 where not pg_has_role(t.relowner, 'usage') and (e.oid is null or e.relowner = t.relowner)
 
 union all
--- The functions write as the owner of webhook_events. Other tables may belong to somebody else only if that hinders nothing.
+-- The functions write as the owner of webhook_events, who must be a member of the owners of the other tables.
 select format('public.%s belongs to "%s", but public.webhook_events to "%s", with whose rights routing writes',
               t.table_name, t.owner, e.owner),
        format('alter table public.%I owner to %I;', t.table_name, e.owner)

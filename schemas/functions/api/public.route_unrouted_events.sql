@@ -1,5 +1,5 @@
--- public.route_unrouted_events: routes the oldest unrouted events, see router.route_oldest; returns how many were
--- handled, parked ones not counted.
+-- public.route_unrouted_events: routes the oldest unrouted events, see router.route_oldest.
+-- returns: how many were handled, without the parked ones
 create or replace function public.route_unrouted_events(p_channel text default null, p_limit integer default 100)
 returns integer
 language sql

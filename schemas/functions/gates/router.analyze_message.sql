@@ -1,4 +1,4 @@
--- router.analyze_message: a rule-based first reading of a message: question or statement, and whether somebody must look.
+-- router.analyze_message: a first, rule-based analysis of a message: question or statement, and whether a person must look.
 -- returns: {message_id, intent, sentiment, confidence, needs_escalation}
 -- raises: "message not found"
 -- writes: message_analysis (one row a message), conversations.metadata when the message escalates for the first time

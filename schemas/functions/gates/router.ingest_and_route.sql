@@ -1,18 +1,18 @@
 -- router.ingest_and_route: one poll of a Kafka consumer: stores the events of its records and routes them, in one
--- transaction. When it has committed, every record is done with: its event is routed (by this call, or by another that this
--- one has waited for), parked, or the record is among the refused. Calling it again with the same records is harmless.
--- takes: one entry a record in each of:
+-- transaction. Once it has committed, every record is dealt with: its event is routed (by this call, or by another one that
+-- this call has waited for) or parked, or the record is among the refused ones. It can be called again with the same records.
+-- takes: one entry per record in each of:
 --     p_lines      the event as a JSON object, see router.ingest_lines; null for a record that only names an event. They come
---                  as one text, parted by line feeds, and an empty line is null
+--                  as one text, separated by line feeds, in which an empty line is null
 --     p_channels, p_event_ids  which event it is
---     p_keep       the record may be older than the row (a change record): stored only where there is no row
+--     p_keep       the record may be older than the row (a change record): it is stored only if there is no row
 --   p_untried: park the events instead of routing them, see router.park_untried
--- returns: batch: as router.route_claimed, about events that were not routed yet; of the records refused: refused, their
---   places (from 1), with SQLSTATE and message in codes and reasons; P0002: names an event that is not there
--- writes: see router.ingest_events and router.route_events. A parked event is left to its next attempt, unless a record names
---   it or tells something new about it
--- raises: an error of class 42 as one to wait for: a broken trigger on webhook_events is no record's fault
--- locks: the events, by channel and event_id; waits for a batch that has claimed one, since its outcome is not known before
+-- returns: batch: as router.route_claimed, for the events that were not routed yet; refused: the places (from 1) of the
+--   records refused, with SQLSTATE and message in codes and reasons; P0002: the record names an event that does not exist
+-- writes: see router.ingest_events and router.route_events. A parked event waits for its next attempt, unless a record names
+--   it or adds something to it
+-- raises: an error of class 42 as one to wait for: a broken trigger on webhook_events is not the fault of a record
+-- locks: the events, by channel and event_id; waits for a batch that has claimed one, to know its outcome
 create or replace function router.ingest_and_route(
     p_lines text, p_channels text[], p_event_ids text[], p_keep boolean[], p_untried boolean default false,
     out batch router.batch, out refused integer[], out codes text[], out reasons text[]
@@ -33,10 +33,10 @@ as $function$
 declare
     v_lines     constant text[] := string_to_array(p_lines, E'\n', '');
     v_store     text[] := v_lines;
-    v_places    integer[];  -- of v_store in v_lines, where they differ
+    v_places    integer[];  -- of v_store in v_lines, if they differ
     v_stored    record;
     v_events    router.event[];
-    v_channels  text[];  -- with v_event_ids: named, but not there
+    v_channels  text[];  -- with v_event_ids: events that are named, but do not exist
     v_event_ids text[];
 begin
     if true = any (p_keep) or array_position(v_lines, null) is not null then

@@ -1,5 +1,5 @@
 -- router.ingest_event: stores one event, see router.ingest_events.
--- returns: the row, without what is the router's own
+-- returns: the row, without the router's own column
 create or replace function router.ingest_event(
     p_channel text, p_type text, p_event_id text, p_author_id text, p_author_name text, p_content text,
     p_event_date timestamptz, p_post_id text, p_conversation_id uuid, p_raw_payload jsonb

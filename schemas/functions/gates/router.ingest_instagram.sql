@@ -1,7 +1,7 @@
--- router.ingest_instagram: stores the text messages of one Instagram webhook body: all of them, over all entries, in both
--- shapes that Instagram sends: changes[].value.messages[], with times in seconds, and messaging[], with milliseconds.
--- returns: how many were taken; 0 for another object's body. Echoes of own messages and messages without text or sender
---   are no messages of a customer and are passed over
+-- router.ingest_instagram: stores all text messages of one Instagram webhook body, from all of its entries, in both shapes
+-- that Instagram sends: changes[].value.messages[], with times in seconds, and messaging[], with times in milliseconds.
+-- returns: how many it took; 0 for a body of another object. Echoes of one's own messages, and messages without text or
+--   sender, do not come from a customer and are skipped
 -- writes: webhook_events
 create or replace function router.ingest_instagram(p_body jsonb)
 returns integer

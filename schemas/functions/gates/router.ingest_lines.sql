@@ -1,8 +1,8 @@
 -- router.ingest_lines: stores the events of NDJSON lines, in one transaction. Lines that the database refuses are left out.
--- takes: lines, parted by line feeds, each a JSON object whose fields are named as the columns of webhook_events; other
+-- takes: lines, separated by line feeds, each a JSON object whose fields are named as the columns of webhook_events; other
 --   fields are ignored
--- returns: inserted: how many were not there before; of the lines refused: refused, their places (from 1), with the SQLSTATE
---   and message of each in codes and reasons. All others were there already, in the table or in an earlier line
+-- returns: inserted: how many events are new; refused: the places (from 1) of the lines refused, with the SQLSTATE and
+--   message of each in codes and reasons. All other lines were known already, from the table or from an earlier line
 -- writes: see router.ingest_events
 create or replace function router.ingest_lines(
     p_lines text, out inserted integer, out refused integer[], out codes text[], out reasons text[]

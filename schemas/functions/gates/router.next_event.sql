@@ -1,6 +1,6 @@
 -- router.next_event: the event that a batch of one would take now. See router.route_one.
--- takes: p_due: among the parked ones whose next attempt is due, instead; bounds and lane as router.claim_by_arrival
--- returns: its id; null when there is none
+-- takes: p_due: look among the parked events whose next attempt is due instead; bounds and lane as router.claim_by_arrival
+-- returns: its id; null if there is none
 create or replace function router.next_event(
     p_due boolean, p_after_at timestamptz, p_after_id uuid, p_before timestamptz, p_lane integer, p_lanes integer
 ) returns uuid

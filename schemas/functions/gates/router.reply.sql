@@ -1,5 +1,5 @@
--- router.reply: composes the reply to a message and stores it, outbound, in the message's conversation. Sending it is the
--- application's business.
+-- router.reply: composes the reply to a message and stores it, outbound, in the message's conversation. The application
+-- sends it.
 -- returns: the id of the new message
 -- raises: "message not found"
 -- writes: messages, conversations.last_message_at

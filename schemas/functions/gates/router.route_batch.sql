@@ -1,9 +1,9 @@
 -- router.route_batch: one call of the service: routes up to p_limit ready events in the order of their arrival, in one
--- transaction. Calling it again is harmless.
--- takes: bounds on (created_at, id), exclusive, and lane, as router.claim_by_arrival; p_bell 'silence' in each call of a drain keeps
---   the doorbell from ringing while this session drains, 'arm' lets it ring again before this call looks
+-- transaction. It can be called again at any time.
+-- takes: bounds on (created_at, id), exclusive, and lane, as router.claim_by_arrival; p_bell: 'silence', in each call of a
+--   drain, keeps the doorbell from ringing while this session drains, 'arm' lets it ring again before this call looks
 -- returns: as router.route_claimed
--- locks: 'silence' takes a session lock, which a crashed session gives back by itself
+-- locks: 'silence' takes a session lock, which the server releases if the session ends
 create or replace function router.route_batch(
     p_limit    integer,
     p_after_at timestamptz default '-infinity',
@@ -20,7 +20,8 @@ set search_path = pg_catalog, pg_temp
 as $function$
 begin
     if p_bell = 'silence' then
-        -- Another consumer may hold it: silent is silent. So may a writer, for the length of its look: the next call tries again.
+        -- If another consumer holds it, the bell is silent as well. A writer may hold it for a microsecond: the next call
+        -- tries again.
         perform pg_try_advisory_lock(1920298101, 0);  -- lock: doorbell
     elsif p_bell = 'arm' then
         perform pg_advisory_unlock_all();

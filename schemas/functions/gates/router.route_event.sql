@@ -1,6 +1,6 @@
 -- router.route_event: routes one event now. Called again it returns the same ids and adds nothing.
 -- returns: {conversation_id, message_id}
--- raises: "event not found"; what routing raises, and the event is not parked then
+-- raises: "event not found"; any error of routing, without parking the event
 -- reads: events and messages by key
 -- locks: the event; waits for a batch that has claimed it
 create or replace function router.route_event(p_channel text, p_event_id text)

@@ -1,8 +1,8 @@
--- router.route_one: routes one event, by its id, unless somebody else is at it or has done it. The service uses it when a
--- batch of one was too slow: no handler inside the database catches that, and by then the next batch may begin elsewhere.
+-- router.route_one: routes one event, by its id, unless another session has claimed or routed it. The service calls it when a
+-- batch of one was too slow, since no handler inside the database catches that, and the next batch may begin elsewhere.
 -- takes: p_untried: park the event instead of routing it, see router.park_untried
--- returns: as router.route_batch; claimed is 0 when there was nothing to do
--- locks: the event; if another batch holds it, it is left to that one
+-- returns: as router.route_batch; claimed is 0 if there was nothing to do
+-- locks: the event; if another batch holds it, it is left to that batch
 create or replace function router.route_one(p_id uuid, p_untried boolean default false)
 returns router.batch
 language plpgsql

@@ -1,6 +1,7 @@
 -- router.backlog: what is waiting, counted from the partial indexes alone.
--- returns: ready and the age of the oldest of them (0 when there is none); parked (another attempt will come); dead (none
---   will, an operator decides); share of the server's notification queue in use; discarded (the operator has decided)
+-- returns: ready, and oldest_seconds, the age of the oldest of them (0 if there is none); parked (another attempt will come);
+--   dead (no attempt is left, an operator decides); notification_queue, the share of the server's queue that is in use;
+--   discarded (an operator has decided)
 create or replace function router.backlog(
     out ready bigint, out oldest_seconds double precision, out parked bigint, out dead bigint,
     out notification_queue double precision, out discarded bigint
@@ -29,7 +30,7 @@ begin
         select w.routed_at, w.parked_until
         from public.webhook_events w
         where w.id = p.event_id
-        offset 0  -- by the primary key: a partial index cannot be used for a condition that is outside
+        offset 0  -- by the primary key: no partial index applies while the conditions are outside
     ) w
     where p.discarded_at is not null and w.routed_at is null and w.parked_until = 'infinity';
     dead := dead - discarded;

@@ -1,10 +1,10 @@
--- router.discard_parked: gives parked events up: they stay where they are, but are not tried again by themselves, and
--- count as dead no more. Calling it again changes nothing; router.retry_parked takes it back.
+-- router.discard_parked: gives parked events up: they stay where they are, but are not tried again and no longer count as
+-- dead. Calling it again changes nothing; router.retry_parked undoes it.
 -- takes: conditions as router.parked
--- returns: matched: events that meet them; changed: those that were not discarded already; unknown: ids given that are not
+-- returns: matched: events that meet them; changed: those that were not discarded already; unknown: given ids that are not
 --   parked
 -- writes: router.parked_events, webhook_events
--- locks: the events by id; waits for a batch that is trying one just now
+-- locks: the events by id; waits for a batch that is trying one of them
 create or replace function router.discard_parked(
     p_ids uuid[] default null, p_channel text default null, p_error_class text default null,
     p_older_than interval default null, p_newer_than interval default null, p_state text default null,

@@ -1,8 +1,8 @@
--- router.parked: the parked events and their errors, without what anybody wrote.
--- takes: p_ids: these events and no others; p_channel; p_error_class: an SQLSTATE or how it begins; p_older_than,
---   p_newer_than: time since they were parked first; p_state: 'waiting' for another attempt, 'dead' or 'discarded'; null is
---   no condition, but discarded ones are only found by state or id; p_limit null for all
--- returns: the latest parked first
+-- router.parked: the parked events and their errors, without their content.
+-- takes: p_ids: only these events; p_channel; p_error_class: an SQLSTATE, or its beginning; p_older_than, p_newer_than: time
+--   since they were first parked; p_state: 'waiting' for another attempt, 'dead' or 'discarded'. Null is no condition, but
+--   discarded events are found only by state or id. p_limit: null for all
+-- returns: the events, the one parked last first
 create or replace function router.parked(
     p_ids uuid[] default null, p_channel text default null, p_error_class text default null,
     p_older_than interval default null, p_newer_than interval default null, p_state text default null,
@@ -31,7 +31,7 @@ begin
         select w.*
         from public.webhook_events w
         where w.id = p.event_id
-        offset 0  -- by the primary key: a partial index cannot be used for a condition that is outside
+        offset 0  -- by the primary key: no partial index applies while the conditions are outside
     ) w
     cross join lateral (
         select case when p.discarded_at is not null then 'discarded' when w.parked_until = 'infinity' then 'dead'

@@ -1,4 +1,4 @@
--- router.parked_contents: what was written in parked events, and by whom.
+-- router.parked_contents: the contents and authors of parked events.
 create or replace function router.parked_contents(p_ids uuid[])
 returns table (id uuid, author_id text, author_name text, content text, post_id text, raw_payload jsonb)
 language plpgsql

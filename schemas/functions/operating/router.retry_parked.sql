@@ -1,9 +1,9 @@
--- router.retry_parked: has parked events tried again as soon as the service looks, as if they had never failed: at its
--- next sweep. Calling it again changes nothing.
+-- router.retry_parked: has parked events tried again at the next sweep of the service, as if they had never failed. Calling
+-- it again changes nothing.
 -- takes: conditions as router.parked
--- returns: matched: events that meet them; changed: those that were not due already; unknown: ids given that are not parked
+-- returns: matched: events that meet them; changed: those that were not due already; unknown: given ids that are not parked
 -- writes: router.parked_events, webhook_events
--- locks: the events by id; waits for a batch that is trying one just now
+-- locks: the events by id; waits for a batch that is trying one of them
 create or replace function router.retry_parked(
     p_ids uuid[] default null, p_channel text default null, p_error_class text default null,
     p_older_than interval default null, p_newer_than interval default null, p_state text default null,

@@ -1,7 +1,7 @@
--- router.status: how the router is doing, for an operator's eyes.
--- returns: as router.backlog; per_second_in_minute, per_second_in_hour: events routed a second, taken from the last 100,000
---   routed ones where the time has more; last_routed_at; sessions of the service on this database; awake: one of them is
---   draining, with the doorbell silent
+-- router.status: the state of the router, for an operator.
+-- returns: as router.backlog; per_second_in_minute, per_second_in_hour: events routed per second, from the last 100,000
+--   routed events if there were more in that time; last_routed_at; sessions of the service on this database; awake: one of
+--   them is draining, with the doorbell silent
 -- reads: webhook_events through the index on routed_at, pg_stat_activity, pg_locks
 create or replace function router.status(
     out ready bigint, out oldest_seconds double precision, out parked bigint, out dead bigint, out discarded bigint,
@@ -43,7 +43,7 @@ begin
         limit v_full
     ) r;
     if v_recent.events < v_full then
-        v_recent.seconds := 3600;  -- the hour was counted to its end
+        v_recent.seconds := 3600;  -- all events of the hour were counted
     end if;
     per_second_in_minute := v_recent.in_minute / least(v_recent.seconds, 60);
     per_second_in_hour := v_recent.events / v_recent.seconds;

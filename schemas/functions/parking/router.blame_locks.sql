@@ -1,5 +1,5 @@
--- router.blame_locks: passes the blame for a call that took too long to whoever keeps a whole table from being written (DDL,
--- say): no event may be parked for that.
+-- router.blame_locks: raises an error if somebody else keeps a whole table from being written (by DDL, say): a call that took
+-- too long meanwhile says nothing about its events, and none of them may be parked for it.
 -- raises: lock_not_available, which names the locks; the caller comes back later
 -- reads: pg_locks
 create or replace function router.blame_locks()

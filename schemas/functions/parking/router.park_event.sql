@@ -1,7 +1,7 @@
--- router.park_event: sets one event aside with its error and the time of its next attempt: 10 s, doubled by each attempt up
+-- router.park_event: sets one event aside with its error and the time of its next attempt: 10 s, doubled at each attempt up
 -- to an hour, plus up to a quarter of jitter; after ten attempts it is dead and waits for an operator.
 -- takes: the event, its row locked by the caller; SQLSTATE and message of the error
--- returns: whether it is dead now
+-- returns: whether the event is dead now
 -- writes: router.parked_events, webhook_events
 create or replace function router.park_event(p_event router.event, p_error_code text, p_error_message text)
 returns boolean

@@ -1,4 +1,4 @@
--- router.park_untried: parks events that exceed the time of a call all alone, which no handler inside the database can catch.
+-- router.park_untried: parks events that take longer than a call may, even alone; no handler inside the database catches that.
 -- takes: events whose rows the caller has locked, null for none
 -- returns: as router.route_claimed
 -- raises: see router.blame_locks

@@ -1,4 +1,4 @@
--- router.route_or_park: routes claimed events; a batch that fails is split until the culprit stands alone, and that one is
+-- router.route_or_park: routes claimed events; a batch that fails is split until the failing event is alone, and that one is
 -- parked. An error that is not an event's own fault (deadlock, lock timeout, full disk, shutdown, read-only) is passed on:
 -- nothing is parked then, and the same batch can be tried again.
 -- takes: events whose rows the caller has locked
@@ -19,13 +19,13 @@ begin
     dead := 0;
     begin
         inserted := router.route_events(p_events);
-        set constraints all immediate;  -- at the commit it would be too late to find the culprit
+        set constraints all immediate;  -- at the commit it would be too late to find the failing event
         return;
     exception
         when transaction_rollback or insufficient_resources or operator_intervention or system_error
              or lock_not_available or invalid_transaction_state then
             raise;
-        when others or assert_failure then  -- "others" alone passes on what a trigger asserts
+        when others or assert_failure then  -- "others" alone does not catch failed assertions
             if v_size = 1 then
                 inserted := 0;
                 parked := array[(p_events[1]).id];

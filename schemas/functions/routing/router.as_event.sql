@@ -1,6 +1,6 @@
--- router.as_event: a row of webhook_events as the routing functions hand it around.
+-- router.as_event: a row of webhook_events as the routing functions pass it on.
 -- takes: the row
--- returns: the event; ids and names that are blank are none. The only place that lists the columns of router.event in order
+-- returns: the event; blank ids and names become null. The only place that lists the columns of router.event in order
 create or replace function router.as_event(p_row public.webhook_events)
 returns router.event
 language sql

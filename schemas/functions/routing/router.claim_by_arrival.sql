@@ -1,7 +1,7 @@
 -- router.claim_by_arrival: locks up to p_limit ready events that arrived after (p_after_at, p_after_id) and before p_before.
 -- takes: bounds on (created_at, id), exclusive; '-infinity' and the zero uuid start at the beginning; p_lane of p_lanes: only
 --   the people (or threads) that fall into this lane, so that lanes work side by side without sharing a conversation
--- returns: the events, oldest arrival first; null when there is none
+-- returns: the events, oldest arrival first; null if there is none
 -- reads: public.webhook_events through router_ready_by_arrival
 -- locks: the claimed rows; rows that another batch holds are skipped, so batches never wait for each other here
 create or replace function router.claim_by_arrival(

@@ -1,7 +1,7 @@
 -- router.claim_by_event_date: locks up to p_limit ready events, oldest event_date first, nulls last; then, while there is
 -- room, parked events whose next attempt is due.
 -- takes: p_channel null for every channel
--- returns: the events; null when there is none
+-- returns: the events; null if there is none
 -- reads: public.webhook_events through router_ready_by_event_date and router_parked_by_next_attempt
 -- locks: the claimed rows; rows that another batch holds are skipped
 create or replace function router.claim_by_event_date(p_channel text, p_limit integer)

@@ -1,6 +1,6 @@
 -- router.claim_due: locks up to p_limit parked events whose next attempt is due.
 -- takes: p_channel null for every channel
--- returns: the events, longest due first; null when there is none
+-- returns: the events, longest due first; null if there is none
 -- reads: public.webhook_events through router_parked_by_next_attempt
 -- locks: the claimed rows; rows that another batch holds are skipped
 create or replace function router.claim_due(p_channel text, p_limit integer)

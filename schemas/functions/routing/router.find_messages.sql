@@ -1,6 +1,6 @@
--- router.find_messages: finds out which events have their message already (re-opened by the application, say).
+-- router.find_messages: finds the events whose message exists already (because the application has re-opened them, say).
 -- takes: events
--- returns: a target for each, in the same order: has_message and the message's conversation, or null where there is none
+-- returns: a target for each, in the same order: has_message and the message's conversation, or null if there is no message
 -- reads: messages by key
 create or replace function router.find_messages(p_events router.event[])
 returns router.target[]

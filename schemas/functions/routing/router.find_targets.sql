@@ -1,6 +1,6 @@
--- router.find_targets: looks up what is missing of each event's target: the author's contact, with the name known of it, and
--- the conversation.
--- takes: events; their targets, null for none: what they have already is kept; p_again: look up the names anew
+-- router.find_targets: looks up what is missing of each event's target: the author's contact and its known name, and the
+-- conversation.
+-- takes: events; their targets, null for none yet: what is there is kept; p_again: look up the names again
 -- returns: the targets, in the same order, filled in as far as the rows exist. The only place that lists the columns of
 --   router.target in order
 -- reads: contact_channels by key, conversations by contact or thread. "is not distinct from" cannot use an index, which
@@ -35,7 +35,7 @@ begin
             where (e.contact_id is null or p_again) and k.channel = e.channel and k.external_id = e.author_id
             limit 1
         ) k on true
-        -- The wild has duplicates of open conversations: the newest is the one.
+        -- There may be several open conversations: the newest one counts.
         left join lateral (
             select v.id
             from public.conversations v

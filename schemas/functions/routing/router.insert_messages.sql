@@ -1,10 +1,10 @@
 -- router.insert_messages: one inbound message for each event that has none.
 -- takes: events and their targets
--- returns: the number of messages inserted; fewer than expected when a trigger of the application refuses some
--- raises: unique_violation when a message exists that the events do not know of
+-- returns: the number of messages inserted; fewer than expected if a trigger of the application refuses some
+-- raises: unique_violation if a message exists already that was not looked for
 -- reads: webhook_events (content) by key
 -- writes: messages; the application's triggers on messages fire here
--- locks: none that could cross another batch's: whoever claimed an event is alone with the key of its message
+-- locks: none that another batch could wait for: only the session that claimed an event writes the key of its message
 create or replace function router.insert_messages(p_events router.event[], p_targets router.target[])
 returns integer
 language plpgsql
@@ -18,7 +18,7 @@ declare
     v_seed  constant bytea := router.seed();
     v_count integer;
 begin
-    -- No "on conflict": looking first and inserting speculatively costs every message what nearly none of them needs.
+    -- No "on conflict": every message would pay for a speculative insertion that hardly any of them needs.
     insert into public.messages (id, conversation_id, contact_id, channel, direction, content_text, provider_message_id,
                                  sent_at, metadata)
     select router.key_of(v_seed, e.ordinality),

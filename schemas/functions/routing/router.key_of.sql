@@ -1,7 +1,7 @@
--- router.key_of: a new key, made from a seed and a number that the seed has not been used with.
--- returns: a UUID of version 7 (RFC 9562). Keys are ordered by time, so that those of a batch lie side by side in their index,
---   and otherwise as hard to guess as the seed. One seed serves many, since drawing from the system's source of randomness
---   costs several times as much as a hash
+-- router.key_of: a new key, made from a seed and a number that has not been used with this seed.
+-- returns: a UUID of version 7 (RFC 9562). Keys are in the order of time, so that those of a batch are neighbours in their
+--   index, and are otherwise as hard to guess as the seed. A hash costs a fraction of what drawing from the system's source
+--   of randomness does, so one seed serves a whole batch
 create or replace function router.key_of(p_seed bytea, p_number bigint)
 returns uuid
 language sql

@@ -1,9 +1,9 @@
 -- router.make_targets: makes the contacts and conversations that router.find_targets did not find, and locks the contacts
--- that are about to be renamed. Not called for a batch of known people.
+-- that are about to be renamed. It is not called for a batch of known people.
 -- takes: events; their targets as router.find_targets returned them
 -- returns: the targets, in the same order, each with its conversation, and with its contact where there is an author
 -- raises: a conversation has to be made and the transaction is not "read committed": it would not see what others made
--- raises: RW002 when another batch has made renamings of ours out of what were none: start again
+-- raises: RW002 if events rename a contact only because of what another batch has done meanwhile: start again
 -- writes: contacts, contact_channels, conversations
 -- locks: new channels in the order of their key, contacts by id, threads by their hash
 create or replace function router.make_targets(p_events router.event[], p_targets router.target[])
@@ -17,7 +17,7 @@ set enable_bitmapscan = off
 set jit = off
 as $function$
 declare
-    -- Those that lack something, and where they stand: the others are not looked up again.
+    -- The events that lack something, with their places in p_events: the others are not looked up again.
     v_places  integer[];
     v_events  router.event[];
     v_targets router.target[];
@@ -58,8 +58,8 @@ begin
         v_targets := router.find_targets(v_events, v_targets);
     end if;
 
-    -- No key makes the open conversation unique, so making one is serialised by its contact's row. Contacts that will be
-    -- renamed are locked here as well: later would be out of order.
+    -- No key makes the open conversation unique, so the row of its contact serialises the making of one. Contacts that will
+    -- be renamed are locked here as well: later it would be out of order.
     v_locked := array(
         select distinct t.contact_id
         from unnest(v_targets) t
@@ -70,7 +70,7 @@ begin
     from unnest(v_locked) s (contact_id)
     cross join lateral (select from public.contacts c where c.id = s.contact_id limit 1 for no key update) c;
 
-    -- The same for threads, by an advisory lock for each; for many, by one for all, since the server's lock table is small.
+    -- The same for threads, with an advisory lock for each, or one for all if they are many: the server's lock table is small.
     v_threads := array(
         select distinct hashtext(e.channel || ' ' || router.thread_of(e.type, e.post_id, e.event_id)) as thread
         from rows from (unnest(v_events), unnest(v_targets)) e
@@ -84,7 +84,7 @@ begin
         perform pg_advisory_xact_lock(1920298102, t.thread) from unnest(v_threads) t (thread);  -- lock: thread
     end if;
 
-    -- While this one waited, another batch may have made the conversations and changed the names.
+    -- While this batch waited, another one may have made the conversations and changed the names.
     v_targets := router.find_targets(v_events, v_targets, p_again => true);
     if exists (select from unnest(v_targets) t where t.contact_id <> all (v_locked) and t.renames) then
         raise exception using errcode = 'RW002', message = 'another batch was faster';
@@ -96,7 +96,7 @@ begin
                       hint = 'Two of them could make the same one. Call this in a "read committed" transaction.';
         end if;
         insert into public.conversations (id, contact_id, channel, channel_conversation_id, status, last_message_at)
-        select router.key_of(v_seed, -row_number() over ()),  -- below zero: contacts have the others
+        select router.key_of(v_seed, -row_number() over ()),  -- negative numbers: contacts have the positive ones
                n.contact_id, n.channel, n.thread, 'open', n.sent_at
         from (
             select e.contact_id, e.channel,

@@ -1,4 +1,4 @@
--- router.mark_routed: writes conversation_id and routed_at of the events and forgets that they were parked.
+-- router.mark_routed: sets conversation_id and routed_at of the events, which are no longer parked then.
 -- takes: events, their rows locked by the caller, and their targets
 -- writes: webhook_events, router.parked_events
 create or replace function router.mark_routed(p_events router.event[], p_targets router.target[])
@@ -19,7 +19,7 @@ begin
     from rows from (unnest(p_events), unnest(p_targets)) e
     where w.id = any (array[e.id]);
 
-    -- Not only of those claimed as parked: a redelivery or an operator may have ended the wait of others.
+    -- For all events, not only those claimed as parked: a redelivery or an operator may have ended the wait of others.
     if exists (select from router.parked_events) then
         delete from router.parked_events p
         using unnest(p_events) e

@@ -1,8 +1,8 @@
 -- router.note_names: the latest name of each author, by event time, becomes the display name of the channel, and the full
--- name of the contact as long as nobody has given it another one.
+-- name of the contact unless somebody has given it another one.
 -- takes: events and their targets
--- returns: false when another batch has changed one of these names since it was looked up, and ours is later: look again
--- writes: contact_channels (also where only the time moves on: it decides about names that come late), contacts
+-- returns: false if another batch has changed one of these names since it was looked up, and ours is later: look again
+-- writes: contact_channels (also if only the time changes: it decides about names that arrive late), contacts
 -- locks: channels in the order of their key; contacts that are renamed were locked by router.make_targets
 create or replace function router.note_names(p_events router.event[], p_targets router.target[])
 returns boolean
@@ -17,7 +17,7 @@ set enable_mergejoin = off
 set jit = off
 as $function$
 declare
-    -- Those with the latest name of each author, in the order of the channels' keys.
+    -- The event with the latest name of each author, in the order of the channels' keys.
     v_events  router.event[];
     v_targets router.target[];
     v_moved   uuid[];
@@ -33,7 +33,7 @@ begin
         return true;
     end if;
 
-    -- One pass over all of them, since two would take their locks in two orders.
+    -- One pass over all of them: two would take locks in two orders.
     with moved as (
         update public.contact_channels k
         set display_name = n.author_name, display_name_at = n.sent_at
@@ -62,7 +62,7 @@ begin
             limit 1
         ) k
         where k.id <> all (v_moved)
-          and k.display_name is distinct from n.known_name  -- the same: a trigger of the application has kept it
+          and k.display_name is distinct from n.known_name  -- if it is the same, a trigger of the application has kept it
           and (k.display_name_at is null or k.display_name_at < n.sent_at
                or k.display_name_at = n.sent_at and coalesce(k.display_name, '') < n.author_name collate "C")
     );

@@ -1,7 +1,7 @@
 -- router.route_claimed: routes or parks claimed events and sums up.
 -- takes: claimed events, null for none; the limit they were claimed with
--- returns: claimed, inserted, parked, dead: counts; channels and ages (seconds since created_at): one entry a routed event;
---   reached: the last event of a full batch; otherwise nothing was left, and it is the time of the call
+-- returns: claimed, inserted, parked, dead: counts; channels and ages (seconds since created_at): one entry per routed event;
+--   reached: the last event of a full batch; otherwise nothing is left, and it is the time of the call
 create or replace function router.route_claimed(p_events router.event[], p_limit integer)
 returns router.batch
 language plpgsql

@@ -1,7 +1,7 @@
--- router.route_events: makes everything that claimed events lead to (contact, conversation, message) and marks them routed.
+-- router.route_events: makes what claimed events need (contact, conversation, message) and marks them routed.
 -- The only implementation of routing. It fails as a whole; router.route_or_park deals with that.
 -- takes: events whose rows the caller has locked
--- returns: the number of messages made; the other events had theirs already and were only marked
+-- returns: the number of messages made; the other events had a message already and were only marked
 -- writes: contacts, contact_channels, conversations, messages, webhook_events, router.parked_events
 -- locks: in one order in every batch (new channels by key, contacts by id, threads, channels by key, conversations
 --   by id), and all of them before the application's triggers on messages run. Batches that share contacts may wait for
@@ -19,8 +19,8 @@ declare
     v_look    boolean;
     v_endless boolean;
 begin
-    -- Looking for messages that exist costs a look-up an event and nearly never finds one, so it is done only when there
-    -- is a sign of them: a conversation that the event has already, or a key that is taken.
+    -- Looking for existing messages costs a look-up an event and hardly ever finds one, so it is done only if there is a
+    -- sign of them: a conversation that the event has already, or a key that is taken.
     select bool_or(e.given_conversation_id is not null), bool_or(not isfinite(e.sent_at)) into v_look, v_endless
     from unnest(p_events) e;
     if v_endless then
@@ -41,12 +41,12 @@ begin
             v_made := router.insert_messages(p_events, v_targets);
             perform router.mark_routed(p_events, v_targets);
             return v_made;
-        exception  -- it has undone names, times and contacts of events that make nothing
+        exception  -- everything since the beginning of this round is undone
             when sqlstate 'RW002' then
-                null;  -- the next round sees what the other batch has done
+                null;  -- the next round sees what the other batch did
             when unique_violation or foreign_key_violation then
-                -- A message exists already, or the application has deleted a target that was just looked up. When it
-                -- happens again and again it is something else, a trigger of the application say.
+                -- A message exists already, or the application has deleted a target that was just looked up. If it happens
+                -- again and again, there is another reason: a trigger of the application, say.
                 if v_rounds >= 3 then
                     raise;
                 end if;

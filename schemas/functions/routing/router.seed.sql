@@ -1,5 +1,5 @@
--- router.seed: what the keys of a batch are made from, see router.key_of.
--- returns: the time in milliseconds since 1970 (6 bytes) and 32 bytes that nobody can guess
+-- router.seed: the seed of the keys of a batch, see router.key_of.
+-- returns: the time in milliseconds since 1970 (6 bytes) and 32 random bytes
 create or replace function router.seed()
 returns bytea
 language sql

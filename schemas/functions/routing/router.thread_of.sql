@@ -1,6 +1,6 @@
 -- router.thread_of: channel_conversation_id of a conversation without a contact.
--- returns: comments of one post share one; nobody knows whether other events without an author belong together, so each
---   has a conversation of its own
+-- returns: the post of a comment, whose comments share a conversation; the event itself otherwise: it is not known which
+--   other events without an author belong together
 create or replace function router.thread_of(p_type text, p_post_id text, p_event_id text)
 returns text
 language sql

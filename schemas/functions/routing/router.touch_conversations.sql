@@ -1,8 +1,8 @@
--- router.touch_conversations: last_message_at moves on to the latest message that the events have made, never back.
+-- router.touch_conversations: moves last_message_at on to the latest message that the events make, never back.
 -- takes: events and their targets
--- writes: conversations that are behind, and no others
--- locks: conversations in the order of their id. Where the application has triggers on messages, all that get a message and
---   not only those that are behind: the triggers may write any of them, in the order of messages
+-- writes: only the conversations that are behind
+-- locks: conversations in the order of their id. If the application has triggers on messages, all conversations that get a
+--   message and not only those that are behind: the triggers may write any of them, in the order of messages
 create or replace function router.touch_conversations(p_events router.event[], p_targets router.target[])
 returns void
 language plpgsql

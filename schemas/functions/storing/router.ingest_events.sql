@@ -1,10 +1,10 @@
--- router.ingest_events: stores events, in their order: what is there more than once ends up as if each had come alone. A
--- redelivery adds what it knows more and never takes anything back. The only implementation of storing.
--- takes: the columns of webhook_events; channel in any case; type 'comment', or else 'message'; event_date null for now
--- returns: how many of them were not there before
+-- router.ingest_events: stores events in their order: an event that occurs more than once ends up as if each occurrence had
+-- come alone. A redelivery adds what is new in it and never takes anything away. The only implementation of storing.
+-- takes: the columns of webhook_events; channel in any case; type 'comment', or else 'message'; event_date: null for now
+-- returns: how many of them are new
 -- writes: webhook_events; a redelivery that changes nothing writes nothing, one that does ends a wait for another attempt
--- locks: new events by channel and event_id, then those that were there, in the same order: batches that share events may
---   wait for each other but do not deadlock
+-- locks: new events by channel and event_id, then existing ones in the same order: batches that share events may wait for
+--   each other but do not deadlock
 create or replace function router.ingest_events(p_events router.incoming[])
 returns integer
 language plpgsql
@@ -36,8 +36,8 @@ begin
         return v_new;
     end if;
 
-    -- The last one that knows a thing decides, but for the conversation: there it is the first. An event that was made
-    -- just now is told what it is already, and stays as it is.
+    -- The last occurrence that has a value decides, but for the conversation: there it is the first one. Events that were
+    -- inserted just now have these values already and are not written again.
     with told as materialized (
         select lower(btrim(g.channel)) as channel, g.event_id,
                (array_agg(case when lower(btrim(g.type)) = 'comment' then 'comment' else 'message' end

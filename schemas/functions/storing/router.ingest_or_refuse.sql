@@ -1,7 +1,7 @@
--- router.ingest_or_refuse: stores the events of JSON lines; lines that fail together are split until the culprit stands
--- alone, and that one is refused. An error that is not a line's own fault (deadlock, full disk, shutdown, missing rights, a
+-- router.ingest_or_refuse: stores the events of JSON lines; lines that fail together are split until the failing line
+-- is alone, and that one is refused. An error that is not a line's own fault (deadlock, full disk, shutdown, missing rights, a
 -- broken trigger of the application) is passed on: nothing is stored then, and the same lines can be tried again.
--- takes: lines; how many stand before them, for the places returned
+-- takes: lines; how many lines come before them, for the places returned
 -- returns: as router.ingest_lines
 create or replace function router.ingest_or_refuse(
     p_lines text[], p_before integer, out inserted integer, out refused integer[], out codes text[], out reasons text[]
@@ -14,7 +14,7 @@ set jit = off
 as $function$
 declare
     v_size constant integer := cardinality(p_lines);
-    v_step constant integer := greatest(v_size / 64, 1);  -- not halves: thousands of lines are alone after two steps
+    v_step constant integer := greatest(v_size / 64, 1);  -- not halves: one of thousands of lines is alone after two steps
     v_part record;
 begin
     refused := '{}';

@@ -1,11 +1,11 @@
 -- router.ring_doorbell: statement trigger on webhook_events: wakes the consumers, unless one is awake.
--- Every NOTIFY takes a lock of the whole cluster at commit, so a busy system must not send one a row. An awake consumer
--- holds an advisory lock; trying it costs a microsecond, and shared mode keeps writers from excluding each other.
--- When some listener sits in a transaction the queue of notifications fills, and once it is full every transaction with a
--- NOTIFY fails at its commit: long before that the bell falls silent, and the poll does its work.
--- Names are written out in place of a pinned search_path, since to set one and to set it back makes every insert of the
--- session look its own names up anew: that alone cost busy writers a twelfth of their rate.
--- locks: a session lock for the length of the look: a transaction's would be held until a slow writer commits
+-- Every NOTIFY takes a lock of the whole cluster at commit, so a busy system must not send one for each row. An awake consumer
+-- holds an advisory lock; trying it costs a microsecond, and in shared mode writers do not exclude each other.
+-- While a listener sits in a transaction, the queue of notifications fills up, and once it is full every transaction with a
+-- NOTIFY fails at its commit: long before that the bell falls silent, and polling takes over.
+-- Names are qualified instead of pinning search_path, since setting it and setting it back makes every insert of the session
+-- look its own names up again: that alone cost busy writers a twelfth of their rate.
+-- locks: a session lock, for a microsecond: one of the transaction would be held until a slow writer commits
 create or replace function router.ring_doorbell()
 returns trigger
 language plpgsql

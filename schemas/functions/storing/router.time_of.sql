@@ -1,6 +1,6 @@
 -- router.time_of: a time as providers write it: seconds or milliseconds since 1970, told apart by their size (a hundred
--- thousand million seconds are the year 5138), as a number or digits; or ISO 8601.
--- returns: null for anything else: one odd time must not cost the other messages of a body
+-- thousand million seconds are the year 5138), as a number or as digits; or ISO 8601.
+-- returns: null for anything else: one unreadable time must not cost the other messages of a body
 create or replace function router.time_of(p_stamp text)
 returns timestamptz
 language plpgsql

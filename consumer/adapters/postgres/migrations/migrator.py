@@ -1,8 +1,8 @@
-"""Applies `schemas/` to a database: what is pending, one migrator at a time, without ever queueing behind the traffic.
+"""Applies `schemas/` to a database: what is pending, one migrator at a time, without making the traffic wait.
 
-Tables change by migrations, each applied once. Types, functions and rights have no history: their files are what holds,
-and they are put in force again as a whole, in one transaction. Running it again changes nothing and is cheap.
-Everything here blocks; call it from a thread in asyncio code.
+Tables change by migrations, each applied once. Types, functions and rights have no history: they are made what their
+files say, as a whole, in one transaction. A second run changes nothing and is cheap. Everything here blocks; call it
+from a thread in asyncio code.
 """
 
 import contextlib
@@ -36,7 +36,7 @@ _POLL_SECONDS: Final = 0.2
 _FIRST_PAUSE_SECONDS: Final = 0.5
 _LONGEST_PAUSE_SECONDS: Final = 30.0
 
-# Whatever the role or the database has for a default. Names in our files are complete, so nothing is searched for.
+# Independent of the defaults of the role and the database. Names in our files are qualified: no search_path is needed.
 _SESSION: Final = """
     select set_config(s.name, s.value, false)
     from (values ('search_path', ''), ('statement_timeout', '0'), ('idle_in_transaction_session_timeout', '0'),
@@ -44,7 +44,7 @@ _SESSION: Final = """
                  ('default_transaction_isolation', 'read committed'), ('standard_conforming_strings', 'on')
          ) as s (name, value)
 """
-# The age is there for those who may see it.
+# The age is null without the right to see it.
 _BLOCKERS: Final = """
     select string_agg(concat_ws(' ', 'process', a.pid, '(' || a.application_name || ')',
                                 round(extract(epoch from clock_timestamp() - a.xact_start)) || ' s old'),
@@ -67,7 +67,7 @@ def _silent(_: str) -> None:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MigrationReport:
-    """What one run did; all empty when everything was in place already."""
+    """What one run did; all empty if everything was in place already."""
 
     migrations: tuple[str, ...] = ()
     """File names of the migrations applied now."""
@@ -96,15 +96,15 @@ def migrate(
 
     Args:
         conninfo: libpq URL or DSN of the owner of the tables, or of a superuser. Not through a transaction pooler.
-        report: takes one line for each thing done or waited for.
-        reapply: put functions in force again even if nothing shows that they differ.
+        report: called with one line for each thing that is done or waited for.
+        reapply: apply types, functions and rights even if nothing shows that they differ.
         patience: seconds to go on trying while transactions of the application hold the locks that a step needs.
         lock_timeout: seconds that each of these attempts waits for a lock.
         minimum_major: the oldest version of Postgres that is accepted.
         files: what to apply.
 
     Raises:
-        Fatal: something must be put right by hand first, the message says what; the step that failed left nothing.
+        Fatal: something must be fixed by hand first, the message says what; the step that failed is undone.
         Transient: a connection broke, or patience ended; run it again.
     """
     with _connected(conninfo, minimum_major) as connection, _alone(connection, report):
@@ -112,7 +112,7 @@ def migrate(
 
 
 def check(conninfo: str, *, files: SqlFiles = SHIPPED) -> list[str]:
-    """What `migrate` would do, and what stands in its way, a line each; empty when the database is up to date.
+    """What `migrate` would do, and what prevents it, a line each; empty if the database is up to date.
 
     Raises:
         Fatal, Transient: as `migrate`.
@@ -139,9 +139,9 @@ class _Run:
         self._report = report
         self._patience = patience
         self._lock_timeout = sql.SQL("set local lock_timeout = {}").format(sql.Literal(f"{lock_timeout * 1000:.0f}ms"))
-        self._current: SqlFile | None = None  # what the server is at, for errors
-        self._sent = ""  # of that file
-        self._line = 1  # where that begins
+        self._current: SqlFile | None = None  # what the server is running, for errors
+        self._sent = ""  # the text of it that was sent
+        self._line = 1  # the line of the file where that text begins
 
     def all(self, *, reapply: bool) -> MigrationReport:
         if problems := _problems(self._connection, self._files):
@@ -162,7 +162,7 @@ class _Run:
                 self._apply(migration)
                 done.append(migration.name)
             elif broken and not migration.transactional:
-                self._apply(migration)  # what builds an index unless it exists also repairs it
+                self._apply(migration)  # it builds each index that does not exist, so it repairs them as well
         functions = 0
         if reapply or done or _outdated_functions(self._connection, self._files):
             functions = self._apply_functions()
@@ -228,8 +228,8 @@ class _Run:
                 try:
                     return once()
                 except errors.InvalidFunctionDefinition:
-                    # A private function has another result in this version, which "or replace" cannot do. Public ones
-                    # have been looked at beforehand: whatever stands there belongs to the application.
+                    # "Or replace" cannot change the result of a private function. Results of public ones were checked
+                    # beforehand: if one differs, the function belongs to the application.
                     file = self._current
                     if file is None or not file.name.startswith("router.") or file.name in drop_first:
                         raise
@@ -273,7 +273,7 @@ class _Run:
         self._connection.execute(file.text.encode())
 
     def _patiently(self, what: str, work: Callable[[], T]) -> T:
-        """Does the work again, after a growing pause, as long as others are in its way."""
+        """Repeats the work, after growing pauses, as long as others hold locks that it needs."""
         deadline = time.monotonic() + self._patience
         pause = _FIRST_PAUSE_SECONDS
         while True:
@@ -296,7 +296,7 @@ class _Run:
         return str(row[0]) if row and row[0] else "nobody any more"
 
     def _located(self, exc: psycopg.Error) -> str:
-        """The database's message, on one line, with the file and line it is about; no detail, which quotes rows."""
+        """The server's message on one line, with file and line; without its detail, which quotes rows."""
         about = exc.diag
         parts = [f"{about.message_primary or exc} ({exc.sqlstate})"]
         if about.message_hint:
@@ -310,7 +310,7 @@ class _Run:
 
 
 def _passes(exc: psycopg.Error) -> bool:
-    """Whether others were in the way. Roles belong to the whole server, where migrators of other databases may be."""
+    """Whether others were in the way: also a migrator of another database of the server, which has the same roles."""
     if isinstance(exc, errors.UniqueViolation):
         return exc.diag.schema_name == "pg_catalog"
     if isinstance(exc, errors.InternalError_):
@@ -334,9 +334,9 @@ def _connected(conninfo: str, minimum_major: int) -> Iterator[Connection]:
 def _alone(connection: Connection, report: Report) -> Iterator[None]:
     """Holds the lock of migrations.
 
-    It is asked for again and again. Waiting for it in pg_advisory_lock would keep a snapshot for as long, and the
-    session that holds the lock may be in "create index concurrently", which waits for all old snapshots: both would
-    wait forever.
+    It is asked for again and again. Waiting in pg_advisory_lock would keep a snapshot all the while, and the session
+    that holds the lock may be in "create index concurrently", which waits for all old snapshots: both would wait
+    forever.
     """
     start = time.monotonic()
     reported = float("-inf")

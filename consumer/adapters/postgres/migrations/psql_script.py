@@ -11,8 +11,8 @@ from consumer.adapters.postgres.migrations.sql_files import SHIPPED, Migration, 
 _LOCK: Final = "{}, {}".format(*MIGRATION_LOCK)
 _HEAD: Final = r"""-- webhook-router: everything that `webhook-router migrate` applies, for psql:
 --   psql --no-psqlrc --file <this file> <connection string>
--- As the owner of the tables or a superuser, not with --single-transaction. It can be run again at any time; it ends at
--- the first error. When a lock is not to be had within three seconds, that is an error too: run it again.
+-- Run it as the owner of the tables or a superuser, without --single-transaction. It can be run again at any time, and
+-- stops at the first error. A lock that is not available within three seconds is an error as well: run it again.
 \set ON_ERROR_STOP on
 \set AUTOCOMMIT on
 set search_path = '';
@@ -26,7 +26,7 @@ begin
     if current_setting('server_version_num')::integer < {minimum}0000 then
         raise exception 'webhook-router needs Postgres {minimum} or newer';
     end if;
-    -- Not waited for: a waiting session would keep a snapshot, which the index builds of the other one wait for.
+    -- Without waiting: a waiting session keeps a snapshot, and the index builds of the other session wait for that.
     if not pg_try_advisory_lock({lock}) then
         raise exception 'another session is migrating this database';
     end if;
@@ -47,7 +47,7 @@ begin
 end
 $preflight$;
 """
-# What the queries give is run, see \\gexec.
+# The statements that the query returns are run: \\gexec.
 _DROP_INVALID: Final = """select format('drop index concurrently if exists %I.%I', b.nspname, b.relname)
 from (
 {query}

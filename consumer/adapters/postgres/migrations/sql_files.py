@@ -1,4 +1,4 @@
-"""The SQL files that belong to this version: where they lie, and in which order they are applied."""
+"""The SQL files that belong to this version, and the order in which they are applied."""
 
 import hashlib
 import re

@@ -1,8 +1,8 @@
-"""Putting the composite types of the private schema in force: SQL for the transaction that applies the functions.
+"""Makes the composite types of the private schema what their files say: SQL for the transaction of the functions.
 
-Postgres cannot replace a type. A file of `schemas/types/` is applied under another name first, and the catalogue tells
-whether both are the same; no statement is taken apart. Only where they differ is the old one dropped, together with our
-functions that have it in their signature: the same transaction makes them anew.
+Postgres cannot replace a type. A file of `schemas/types/` is applied under another name first, and the catalogue shows
+whether both types are the same; no statement is parsed. Only if they differ is the old one dropped, together with our
+functions that have it in their signature, which the same transaction makes again.
 """
 
 from collections.abc import Sequence
@@ -62,7 +62,7 @@ begin
 end
 $type$;
 """)
-# After the list of functions has been written anew.
+# Runs after the list of functions was written anew.
 _NOTE: Final = sql.SQL("""
 do $types$
 declare
@@ -88,7 +88,7 @@ on conflict (file) do update set signature = excluded.signature, fingerprint = e
 
 
 def in_force(file: SqlFile) -> SqlFile:
-    """What makes the type of this file the one that is there; nothing changes where it is already.
+    """SQL that makes the type what this file says; it changes nothing if the type is the same already.
 
     Raises:
         ValueError: the file does not create the type that it is named after.
@@ -110,6 +110,6 @@ def in_force(file: SqlFile) -> SqlFile:
 
 
 def noted(files: Sequence[SqlFile]) -> SqlFile:
-    """What remembers how these types look in the catalogue, and drops those of earlier versions."""
+    """SQL that records what these types are in the catalogue, and drops those of earlier versions."""
     names = sql.SQL("array[{}]::text[]").format(sql.SQL(", ").join(sql.Literal(file.name) for file in files))
     return SqlFile(name="types", text=_NOTE.format(files=names).as_string())

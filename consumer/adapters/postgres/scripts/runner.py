@@ -11,7 +11,7 @@ from consumer.adapters.postgres.blocking import Connection, session
 from consumer.adapters.postgres.scripts.statements import Statement, split_statements
 from consumer.domain.errors import Fatal
 
-# At the beginning of a statement; where psql itself would not send them either.
+# At the beginning of a statement: psql does not send them either.
 _COMMENT: Final = re.compile(r"\s+|--[^\n]*|/\*(?:[^*/]|\*(?!/)|/(?!\*))*\*/")
 _META: Final = re.compile(r"\\[^\n]*")
 _STOP_ON_ERROR: Final = re.compile(r"\\set\s+ON_ERROR_STOP\b", re.IGNORECASE)
@@ -24,7 +24,7 @@ _PSQL_ONLY: Final = "that is psql's own language; run this file with psql -f"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Script:
-    """A script and the name that errors give it."""
+    """A script, and its name in error messages."""
 
     name: str
     text: str
@@ -32,7 +32,7 @@ class Script:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Result:
-    """What a statement has answered: rows as the server writes them (None: null), or only a status, INSERT 0 1."""
+    """The result of a statement: rows as the server writes them (None: null), or only a status such as INSERT 0 1."""
 
     status: str
     columns: tuple[str, ...] = ()
@@ -78,7 +78,7 @@ def _statements(script: Script) -> Iterator[Statement]:
 
 
 def _code(script: Script, piece: Statement) -> Statement | None:
-    r"""The piece from where its statement begins: without comments before it, and without \set ON_ERROR_STOP."""
+    r"""The piece without leading comments and \set ON_ERROR_STOP; None if nothing else is in it."""
     position = 0
     while position < len(piece.text):
         if (skipped := _COMMENT.match(piece.text, position)) is not None:
@@ -95,7 +95,7 @@ def _code(script: Script, piece: Statement) -> Statement | None:
 
 
 def _run(connection: Connection, script: Script, statement: Statement) -> Iterator[Result]:
-    """Executes a statement; where it ends in \\gexec, what it returns is executed in its place."""
+    """Executes a statement; if it ends in \\gexec, the statements that it returns are executed instead."""
     results = list(_execute(connection, script, statement))
     if not statement.generates:
         yield from results
