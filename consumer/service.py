@@ -82,8 +82,8 @@ class Service:
     def stop(self, reason: str) -> None:
         """Ends the service: nothing new is taken, what is under way is finished."""
         if not self._stop.is_set():
+            self._stop.set()  # first: writing the log fails if its reader has gone
             self.observe(Stopping(reason=reason))
-            self._stop.set()
 
     async def run(self) -> None:
         """Runs until stopped.

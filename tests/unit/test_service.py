@@ -257,6 +257,21 @@ class TestOrder:
         async with asyncio.timeout(60), running(story.service(story.part("rests", run=resting, wake=woken.set))):
             pass
 
+    async def test_the_log_cannot_be_written(self) -> None:
+        """Its reader has gone: the service stops all the same at the first signal."""
+        story = Story()
+
+        def gone(fact: Fact) -> None:
+            if isinstance(fact, Stopping):
+                raise BrokenPipeError
+
+        story.observers.add(gone)
+        service = story.service(story.part("tide"))
+        async with running(service):
+            with pytest.raises(BrokenPipeError):
+                service.stop("enough")
+        assert "tide ends" in story.told
+
     async def test_late_ones_share_one_grace(self) -> None:
         """Those that are not done within `shutdown_grace` are cancelled; the later ones have no grace of their own."""
         story = Story()
