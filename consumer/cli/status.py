@@ -39,7 +39,7 @@ def _in_words(now: Status) -> list[tuple[str, str]]:
             "routed",
             f"{now.per_second_in_minute:,.1f}/s in the last minute, {now.per_second_in_hour:,.1f}/s in the last hour",
         ),
-        ("last routed", "never" if ago is None else f"{duration(max(ago, 0))} ago"),
+        ("last routed", "never" if ago is None else f"{duration(ago)} ago"),
         ("services", services + (", draining just now" if now.awake else "")),
         ("notification queue", f"{now.notification_queue:.1%} full"),
     ]

@@ -9,8 +9,9 @@ from consumer.adapters.postgres.operating.session import Connection
 
 _STATUS: Final = """
     select ready, oldest_seconds, parked, dead, discarded, per_second_in_minute, per_second_in_hour,
-           extract(epoch from now() - last_routed_at)::float as last_routed_seconds_ago, sessions, awake,
-           notification_queue
+           case when last_routed_at is not null  -- it may be later than the moment at which this transaction began
+                then greatest(extract(epoch from now() - last_routed_at), 0)::float end as last_routed_seconds_ago,
+           sessions, awake, notification_queue
     from router.status()
 """
 
