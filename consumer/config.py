@@ -199,7 +199,7 @@ class Settings(BaseSettings):
                 raise Misconfigured(f"{topic!r} is not a topic: its name has 1 to 249 letters, digits, dots, _ and -")
         if self.kafka_dead_letter_topic in topics:
             raise Misconfigured(
-                f"{PREFIX}KAFKA_DEAD_LETTER_TOPIC is one of the topics that are read: dead letters would go in a circle"
+                f"{PREFIX}KAFKA_DEAD_LETTER_TOPIC is one of the topics that are read: dead letters would be read again"
             )
         connection = KafkaConnection(
             bootstrap_servers=self.kafka_bootstrap_servers,

@@ -27,7 +27,7 @@ def demo(
     seed: Annotated[int, typer.Option(help="Seed of the sample events.")] = 1,
     http_port: Annotated[int, flag("http_port")] = 0,
 ) -> None:
-    """Route sample events on a Postgres of its own, before your eyes.
+    """Route sample events on a Postgres of its own.
 
     Ctrl-C ends it, and the Postgres goes with its data.
     """

@@ -177,7 +177,7 @@ class Demo:
             await serving  # raises what ended it
 
     def _announce(self, address: str, server: str, conninfo: str) -> None:
-        self._say(f"routing on {server}; watch it with your own eyes, or at")
+        self._say(f"routing on {server}; metrics and probes are at")
         self._say(f"  {address}/metrics  {address}/livez  {address}/readyz")
         self._say("while this runs, its database can be looked at from another terminal:")
         self._say(f"  echo '{LATEST}' | {program()} sql - --database-url {conninfo}")

@@ -67,7 +67,7 @@ class TestConfiguration:
             ({"KAFKA_BOOTSTRAP_SERVERS": ""}, "no Kafka given: set WEBHOOK_ROUTER_KAFKA_BOOTSTRAP_SERVERS"),
             ({"KAFKA_BOOTSTRAP_SERVERS": "broker"}, "'broker' is not host:port"),
             ({"KAFKA_TOPICS": "a,,b"}, "'' is not a topic"),
-            ({"KAFKA_DEAD_LETTER_TOPIC": "events"}, "a circle"),
+            ({"KAFKA_DEAD_LETTER_TOPIC": "events"}, "would be read again"),
             ({"KAFKA_SECURITY_PROTOCOL": "SASL_SSL"}, "SASL_SSL needs WEBHOOK_ROUTER_KAFKA_SASL_USERNAME"),
             ({"KAFKA_SASL_USERNAME": "me"}, "must be SASL_SSL or SASL_PLAINTEXT"),
             ({"KAFKA_START": "middle"}, "KAFKA_START"),
