@@ -1,6 +1,6 @@
 -- The group role of the service: it may do what `webhook-router run` needs and nothing else, and has no right on any table.
 -- It cannot log in: make a login that is a member, and give the URL of that login to the service:
---   create role my_service login password '…' in role webhook_router_service;
+--   create role my_service login password '...' in role webhook_router_service;
 -- Run it before or after `webhook-router migrate`, as often as you like, as a superuser, or as the owner of the tables
 -- with the right to create roles.
 

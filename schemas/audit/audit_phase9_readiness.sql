@@ -161,7 +161,7 @@ with wanted_tables (name) as (
     from pg_index i
     join pg_class c on c.oid = i.indexrelid
     join pg_namespace n on n.oid = c.relnamespace
-    where not i.indisvalid and n.nspname = 'public' and c.relname like 'router\_%'
+    where not i.indisvalid and n.nspname = 'public' and starts_with(c.relname, 'router_')
       and c.relname not in (select w.name from wanted_indexes w)
 
     union all

@@ -6,6 +6,6 @@ join pg_class c on c.oid = i.indexrelid
 join pg_namespace n on n.oid = c.relnamespace
 where not i.indisvalid
   and n.nspname = 'public'
-  and c.relname like 'router\_%'
+  and starts_with(c.relname, 'router_')
   and not exists (select from pg_stat_progress_create_index p where p.index_relid = i.indexrelid)
 order by 1, 2

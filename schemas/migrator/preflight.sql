@@ -170,7 +170,7 @@ select format('public.%s has no unique key on (%s), by which one event is told f
        format('create unique index concurrently %I on public.%I (%s)%s;',
               t.table_name || '_' || array_to_string(w.columns, '_') || '_key', t.table_name,
               array_to_string(w.columns, ', '),
-              coalesce(' where ' || btrim(lower(w.may_have), '()'), ''))
+              coalesce(' where ' || btrim(lower(w.may_have collate "C"), '()'), ''))
 from tables t
 join wanted_keys w using (table_name)
 where not exists (select from pg_attribute a  -- a missing column has been reported

@@ -8,7 +8,7 @@
 begin;
 
 delete from public.messages m
-where m.channel = 'instagram' and m.provider_message_id like 'phase9\_test\_evt\_batch\__';
+where m.channel = 'instagram' and starts_with(m.provider_message_id, 'phase9_test_evt_batch_');
 delete from public.conversations v
 using public.contact_channels k
 where k.channel = 'instagram' and k.external_id = 'phase9_test_author_batch' and v.contact_id = k.contact_id;
@@ -16,7 +16,7 @@ delete from public.contacts c
 using public.contact_channels k
 where k.channel = 'instagram' and k.external_id = 'phase9_test_author_batch' and c.id = k.contact_id;
 delete from public.webhook_events w
-where w.channel = 'instagram' and w.event_id like 'phase9\_test\_evt\_batch\__';
+where w.channel = 'instagram' and starts_with(w.event_id, 'phase9_test_evt_batch_');
 
 -- The oldest event_date goes first: these are older than whatever waits.
 insert into public.webhook_events (channel, type, event_id, author_id, author_name, content, event_date, raw_payload)
@@ -31,11 +31,11 @@ on conflict (channel, event_id) do update set content = excluded.content;
 -- Reset, as operators do it.
 update public.webhook_events w
 set routed_at = null, conversation_id = null
-where w.channel = 'instagram' and w.event_id like 'phase9\_test\_evt\_batch\__';
+where w.channel = 'instagram' and starts_with(w.event_id, 'phase9_test_evt_batch_');
 
 select w.event_id, w.event_date::text as event_date, w.routed_at, w.conversation_id
 from public.webhook_events w
-where w.channel = 'instagram' and w.event_id like 'phase9\_test\_evt\_batch\__'
+where w.channel = 'instagram' and starts_with(w.event_id, 'phase9_test_evt_batch_')
 order by w.event_id;
 
 select public.route_unrouted_events(null, 50) as handled;
@@ -53,7 +53,7 @@ begin
         -- round takes no more than them.
         loop
             select count(*) into v_open from public.webhook_events w
-            where w.channel = 'instagram' and w.event_id like 'phase9\_test\_evt\_batch\__'
+            where w.channel = 'instagram' and starts_with(w.event_id, 'phase9_test_evt_batch_')
               and (w.routed_at is null or w.conversation_id is null);
             exit when v_open = 0;
             v_calls := v_calls + 1;
@@ -66,7 +66,7 @@ begin
         select array_agg(m.id order by m.provider_message_id) into v_messages
         from public.messages m
         join public.webhook_events w on w.channel = m.channel and w.event_id = m.provider_message_id
-        where m.channel = 'instagram' and m.provider_message_id like 'phase9\_test\_evt\_batch\__'
+        where m.channel = 'instagram' and starts_with(m.provider_message_id, 'phase9_test_evt_batch_')
           and m.conversation_id = w.conversation_id and m.content_text = w.content and m.sent_at = w.event_date
           and m.direction = 'inbound';
         if cardinality(v_messages) is distinct from 3 then
@@ -84,7 +84,7 @@ begin
             v_first := v_messages;
             update public.webhook_events w
             set routed_at = null, conversation_id = null
-            where w.channel = 'instagram' and w.event_id like 'phase9\_test\_evt\_batch\__';
+            where w.channel = 'instagram' and starts_with(w.event_id, 'phase9_test_evt_batch_');
         elsif v_messages <> v_first then
             raise exception 'routing the events again has replaced their messages';
         end if;
@@ -97,7 +97,7 @@ select w.event_id, w.routed_at is not null as routed, w.conversation_id, m.id as
 from public.webhook_events w
 join public.messages m on m.channel = w.channel and m.provider_message_id = w.event_id
 join public.conversations v on v.id = w.conversation_id
-where w.channel = 'instagram' and w.event_id like 'phase9\_test\_evt\_batch\__'
+where w.channel = 'instagram' and starts_with(w.event_id, 'phase9_test_evt_batch_')
 order by w.event_id;
 
 commit;

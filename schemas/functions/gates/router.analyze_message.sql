@@ -24,9 +24,9 @@ begin
         raise exception 'message not found' using hint = 'No row of messages has this id.';
     end if;
     v_intent := case when v_message.content = '' then 'other'
-                     when position('?' in v_message.content) > 0 then 'question'
+                     when strpos(v_message.content collate "C", '?') > 0 then 'question'
                      else 'statement' end;
-    v_escalate := v_message.content ~* '(urgent|help|assistance|support|problem|issue)';
+    v_escalate := v_message.content collate "C" ~* '(urgent|help|assistance|support|problem|issue)';
 
     insert into public.message_analysis as a (message_id, intent, sentiment, confidence, needs_escalation)
     values (p_message_id, v_intent, 'neutral', 0.5, v_escalate)

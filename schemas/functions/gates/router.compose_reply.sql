@@ -12,10 +12,11 @@ set jit = off
 as $function$
 declare
     v_message record;
+    v_letters text[];  -- e acute, a grave, A grave, o circumflex
 begin
     select m.content_text, coalesce(nullif(btrim(c.first_name), ''), nullif(btrim(c.full_name), '')) as name,
            coalesce(a.needs_escalation, false) as escalate,
-           coalesce(a.intent = 'question', position('?' in coalesce(m.content_text, '')) > 0) as is_question
+           coalesce(a.intent = 'question', strpos(m.content_text collate "C", '?') > 0, false) as is_question
     into v_message
     from public.messages m
     left join lateral (select c.first_name, c.full_name from public.contacts c where c.id = m.contact_id limit 1) c on true
@@ -26,11 +27,19 @@ begin
     if not found then
         raise exception 'message not found' using hint = 'No row of messages has this id.';
     end if;
+    -- This file is ASCII, so that a database of any encoding takes it; where one has no such letters, they lose their accents.
+    begin
+        v_letters := string_to_array(convert_from(decode('c3a92cc3a02cc3802cc3b4', 'hex'), 'UTF8'), ',');
+    exception
+        when untranslatable_character or feature_not_supported or undefined_function then
+            v_letters := array['e', 'a', 'A', 'o'];
+    end;
     return concat_ws(' ',
         'Bonjour' || coalesce(' ' || v_message.name, '') || ' !',
         case when v_message.is_question then 'Merci pour votre question.' else 'Merci pour votre message.' end,
         case when v_message.escalate
-             then 'Votre demande est transmise en priorité à un membre de notre équipe.' end,
-        'Nous revenons vers vous rapidement. À bientôt !');
+             then format('Votre demande est transmise en priorit%1$s %2$s un membre de notre %1$squipe.',
+                         v_letters[1], v_letters[2]) end,
+        format('Nous revenons vers vous rapidement. %s bient%st !', v_letters[3], v_letters[4]));
 end
 $function$;

@@ -45,7 +45,7 @@ begin
         left join lateral (
             select true as found
             from public.webhook_events w
-            where r.keep and w.channel = lower(btrim(r.channel))
+            where r.keep and w.channel = router.channel_of(r.channel)
               and w.event_id >= r.event_id and w.event_id <= r.event_id
             order by w.event_id
             limit 1
@@ -82,10 +82,10 @@ begin
     from (
         select t.channel, t.event_id, t.named, w.event
         from (
-            select lower(btrim(r.channel)) as channel, r.event_id, bool_or(r.line is null) as named
+            select router.channel_of(r.channel) as channel, r.event_id, bool_or(r.line is null) as named
             from unnest(v_lines, p_channels, p_event_ids) as r (line, channel, event_id)
-            group by lower(btrim(r.channel)), r.event_id
-            order by lower(btrim(r.channel)) collate "C", r.event_id collate "C"
+            group by router.channel_of(r.channel), r.event_id
+            order by router.channel_of(r.channel) collate "C", r.event_id collate "C"
             offset 0
         ) t
         left join lateral (
@@ -105,7 +105,7 @@ begin
         from unnest(v_lines, p_channels, p_event_ids) with ordinality as r (line, channel, event_id, place)
         where r.line is null
           and exists (select from unnest(v_channels, v_event_ids) as m (channel, event_id)
-                      where m.channel = lower(btrim(r.channel)) and m.event_id = r.event_id);
+                      where m.channel = router.channel_of(r.channel) and m.event_id = r.event_id);
     end if;
 
     batch := case when p_untried then router.park_untried(v_events)

@@ -16,7 +16,7 @@ set enable_incremental_sort = off
 set jit = off
 as $function$
 declare
-    v_channel constant text := lower(btrim(p_channel));
+    v_channel constant text := router.channel_of(p_channel);
     v_row     public.webhook_events;
 begin
     perform router.ingest_events(array[row(p_channel, p_type, p_event_id, p_author_id, p_author_name, p_content,

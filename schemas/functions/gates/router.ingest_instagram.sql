@@ -14,7 +14,7 @@ declare
     v_taken   integer := 0;
     v_message record;
 begin
-    if lower(coalesce(p_body ->> 'object', '')) not like 'instagram%' then
+    if not starts_with(lower(coalesce(p_body ->> 'object', '') collate "C"), 'instagram') then
         return 0;
     end if;
     for v_message in

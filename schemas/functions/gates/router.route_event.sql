@@ -22,7 +22,7 @@ declare
 begin
     select w.* into v_row
     from public.webhook_events w
-    where w.channel = lower(btrim(p_channel)) and w.event_id >= p_event_id and w.event_id <= p_event_id
+    where w.channel = router.channel_of(p_channel) and w.event_id >= p_event_id and w.event_id <= p_event_id
     order by w.event_id
     limit 1
     for no key update;

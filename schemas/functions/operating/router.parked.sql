@@ -39,8 +39,8 @@ begin
     ) s
     where w.routed_at is null and w.parked_until is not null
       and (p_ids is null or p.event_id = any (p_ids))
-      and (p_channel is null or p.channel = lower(btrim(p_channel)))
-      and (p_error_class is null or starts_with(p.error_code, upper(p_error_class)))
+      and (p_channel is null or p.channel = router.channel_of(p_channel))
+      and (p_error_class is null or starts_with(p.error_code, upper(p_error_class collate "C")))
       and (p_older_than is null or p.first_parked_at < now() - p_older_than)
       and (p_newer_than is null or p.first_parked_at > now() - p_newer_than)
       and (p_state is null or s.state = p_state)

@@ -19,7 +19,7 @@ as $function$
 declare
     v_events router.event[];
 begin
-    -- Two statements: "p_channel is null or …" would keep the filter out of the index.
+    -- Two statements: "p_channel is null or ..." would keep the filter out of the index.
     if p_channel is null then
         v_events := (
             select array_agg(router.as_event(c.w))

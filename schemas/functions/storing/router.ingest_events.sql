@@ -24,12 +24,13 @@ declare
 begin
     insert into public.webhook_events (channel, type, event_id, author_id, author_name, content, event_date, post_id,
                                        conversation_id, raw_payload)
-    select distinct on (lower(btrim(g.channel)) collate "C", g.event_id collate "C")
-           lower(btrim(g.channel)), case when lower(btrim(g.type)) = 'comment' then 'comment' else 'message' end, g.event_id,
-           g.author_id, g.author_name, g.content, coalesce(g.event_date, now()), g.post_id, g.conversation_id,
+    select distinct on (router.channel_of(g.channel) collate "C", g.event_id collate "C")
+           router.channel_of(g.channel),
+           case when lower(btrim(g.type) collate "C") = 'comment' then 'comment' else 'message' end, g.event_id, g.author_id,
+           g.author_name, g.content, coalesce(g.event_date, now()), g.post_id, g.conversation_id,
            coalesce(g.raw_payload, '{}')
     from unnest(p_events) with ordinality g
-    order by lower(btrim(g.channel)) collate "C", g.event_id collate "C", g.ordinality
+    order by router.channel_of(g.channel) collate "C", g.event_id collate "C", g.ordinality
     on conflict (channel, event_id) do nothing;
     get diagnostics v_new = row_count;
     if v_new = cardinality(p_events) then
@@ -39,8 +40,8 @@ begin
     -- The last occurrence that has a value decides, but for the conversation: there it is the first one. Events that were
     -- inserted just now have these values already and are not written again.
     with told as materialized (
-        select lower(btrim(g.channel)) as channel, g.event_id,
-               (array_agg(case when lower(btrim(g.type)) = 'comment' then 'comment' else 'message' end
+        select router.channel_of(g.channel) as channel, g.event_id,
+               (array_agg(case when lower(btrim(g.type) collate "C") = 'comment' then 'comment' else 'message' end
                           order by g.ordinality desc))[1] as type,
                (array_agg(g.author_id order by g.ordinality desc) filter (where g.author_id is not null))[1] as author_id,
                (array_agg(g.author_name order by g.ordinality desc) filter (where g.author_name is not null))[1] as author_name,
@@ -51,7 +52,7 @@ begin
                    as conversation_id,
                (array_agg(g.raw_payload order by g.ordinality desc) filter (where g.raw_payload is not null))[1] as raw_payload
         from unnest(p_events) with ordinality g
-        group by lower(btrim(g.channel)), g.event_id
+        group by router.channel_of(g.channel), g.event_id
     ), locked as materialized (
         select w.id, t.*
         from (select * from told order by channel collate "C", event_id collate "C") t

@@ -9,8 +9,8 @@ set search_path = pg_catalog, pg_temp
 as $function$
 begin
     return case
-        when p_stamp ~ '^[0-9]{1,11}(\.[0-9]{1,9})?$' then to_timestamp(p_stamp::numeric)
-        when p_stamp ~ '^[0-9]{12,14}(\.[0-9]{1,9})?$' then to_timestamp(p_stamp::numeric / 1000)
+        when p_stamp ~ '^[0-9]{1,11}([.][0-9]{1,9})?$' then to_timestamp(p_stamp::numeric)
+        when p_stamp ~ '^[0-9]{12,14}([.][0-9]{1,9})?$' then to_timestamp(p_stamp::numeric / 1000)
         when p_stamp ~ '^[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9:.]+(Z|[+-][0-9:]+)$' then p_stamp::timestamptz
     end;
 exception

@@ -1,0 +1,44 @@
+"""SQL means the same in every database: whatever its encoding, its locale, and how it reads backslashes."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+from consumer.adapters.postgres.migrations import psql_script, types
+from consumer.adapters.postgres.migrations.sql_files import SHIPPED
+
+REPOSITORY = Path(__file__).parents[2]
+FILES = sorted([*(REPOSITORY / "schemas").rglob("*.sql"), *(REPOSITORY / "deploy").rglob("*.sql")])
+TEXTS = {
+    **{str(file.relative_to(REPOSITORY)): file.read_text(encoding="utf-8") for file in FILES},
+    "psql script": psql_script.script(),
+    "types": "".join([*(types.in_force(file).text for file in SHIPPED.types()), types.noted(SHIPPED.types()).text]),
+}
+
+COMMENT = re.compile(r"--[^\n]*")
+PLAIN_LITERAL = re.compile(r"(?<![eE\w])'(?:[^']|'')*'")
+ESCAPED_LITERAL = re.compile(r"(?<!\w)[eE]'(?:[^'\\]|\\.|'')*'")
+CASE = re.compile(r"(?<![\w.])(?:pg_catalog\.)?(?:lower|upper|initcap)\s*\(")
+BY_C = re.compile(r'collate (?:pg_catalog\.)?"C"')
+
+
+@pytest.mark.parametrize("name", TEXTS)
+def test_it_is_ascii(name: str) -> None:
+    """A database whose encoding lacks one letter of a function, or of a comment in it, would refuse the function."""
+    assert TEXTS[name].isascii()
+
+
+@pytest.mark.parametrize("name", TEXTS)
+def test_no_plain_literal_has_a_backslash(name: str) -> None:
+    """What is inside a function is read when it runs, by the setting standard_conforming_strings of that moment."""
+    text = ESCAPED_LITERAL.sub("", COMMENT.sub("", TEXTS[name]))
+    assert not [literal for literal in PLAIN_LITERAL.findall(text) if "\\" in literal]
+
+
+@pytest.mark.parametrize("name", TEXTS)
+def test_cases_are_those_of_c(name: str) -> None:
+    """Upper and lower case, and patterns that ignore it, depend on the locale otherwise: a Turkish I is no i."""
+    for line in COMMENT.sub("", TEXTS[name]).splitlines():
+        if CASE.search(line) or "~*" in line or re.search(r"\bilike\b", line):
+            assert BY_C.search(line), line
