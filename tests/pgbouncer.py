@@ -1,4 +1,4 @@
-"""A real PgBouncer in transaction mode in front of a test server."""
+"""A real PgBouncer in front of a test server."""
 
 import contextlib
 import os
@@ -38,8 +38,8 @@ def find_pgbouncer() -> str:
 
 
 @contextlib.contextmanager
-def pooled(dsn: str, *, size: int = 20) -> Iterator[str]:
-    """The DSN of the same database through a transaction pool of up to `size` server sessions."""
+def pooled(dsn: str, *, size: int = 20, mode: str = "transaction", round_robin: bool = False) -> Iterator[str]:
+    """The DSN of the same database through a pool of up to `size` sessions, each used in turn if `round_robin`."""
     program = find_pgbouncer()
     target = conninfo_to_dict(dsn)
     port = free_port()
@@ -58,7 +58,8 @@ listen_port = {port}
 unix_socket_dir =
 auth_type = trust
 auth_file = {users}
-pool_mode = transaction
+pool_mode = {mode}
+server_round_robin = {int(round_robin)}
 default_pool_size = {size}
 ignore_startup_parameters = extra_float_digits
 """
