@@ -37,9 +37,9 @@ class Facts(list[Fact]):
         return [fact for fact in self if isinstance(fact, kind)]
 
 
-def batch(claimed: int, *, parked: int = 0) -> Batch:
+def batch(claimed: int, *, parked: int = 0, held: int = 0) -> Batch:
     """The outcome of a call: messages of channel "x", routed at once."""
-    routed = claimed - parked
+    routed = claimed - parked - held
     return Batch(
         claimed=claimed,
         inserted=routed,
@@ -49,6 +49,8 @@ def batch(claimed: int, *, parked: int = 0) -> Batch:
         ages=(0.0,) * routed,
         reached=BEGINNING,
         seconds=0.0,
+        held=held,
+        held_reason="42P01: broken" if held else None,
     )
 
 

@@ -62,7 +62,7 @@ class Batch:
     """Outcome of one committed routing call."""
 
     claimed: int
-    """Events taken: routed and parked ones."""
+    """Events taken: routed, parked and held ones."""
     inserted: int
     """Messages made; routed events beyond these had their message already."""
     parked: int
@@ -77,11 +77,15 @@ class Batch:
     """Everything visible up to here has been claimed, by this call or before: the next call may start after it."""
     seconds: float
     """Duration of the call, as measured by this process."""
+    held: int = 0
+    """Events left as they were, for which the schema is to blame and not they: a later call tries them again."""
+    held_reason: str | None = None
+    """Why most of them are: SQLSTATE, message, object of the schema; never a text that an event may have given."""
 
     @property
     def routed(self) -> int:
         """Events that are done with."""
-        return self.claimed - self.parked
+        return self.claimed - self.parked - self.held
 
     @property
     def already(self) -> int:

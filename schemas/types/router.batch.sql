@@ -8,5 +8,7 @@ create type router.batch as (
     ages       real[],       -- seconds since created_at, of each routed event
     reached_at timestamptz,  -- everything visible up to here has been claimed, by this call or before
     reached_id uuid,
-    seconds    double precision  -- from the start of the statement to the end of the work, without the commit
+    seconds    double precision,  -- from the start of the statement to the end of the work, without the commit
+    held       integer,      -- claimed, but neither routed nor parked, since the schema is at fault: tried again by the next call
+    held_reason text         -- why most of them are: SQLSTATE, message and object; null if none is held
 );

@@ -16,7 +16,7 @@ from tests.waiting import wait_for
 
 Row = dict[str, Any]
 
-_BATCH = "claimed, inserted, parked, dead, channels, ages, reached_at::text, reached_id, seconds"
+_BATCH = "claimed, inserted, parked, dead, channels, ages, reached_at::text, reached_id, seconds, held, held_reason"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,6 +40,8 @@ class Batch:
     reached_at: str
     reached_id: UUID
     seconds: float
+    held: int
+    held_reason: str | None
 
 
 class Inbox:

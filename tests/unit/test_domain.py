@@ -28,11 +28,21 @@ def test_jitter_spreads() -> None:
 
 
 @pytest.mark.parametrize(
-    ("claimed", "inserted", "parked", "routed", "already"), [(10, 7, 1, 9, 2), (0, 0, 0, 0, 0), (3, 0, 3, 0, 0)]
+    ("counts", "routed", "already"),
+    [((10, 7, 1, 0), 9, 2), ((0, 0, 0, 0), 0, 0), ((3, 0, 3, 0), 0, 0), ((9, 3, 2, 4), 3, 0)],
 )
-def test_a_batch_adds_up(claimed: int, inserted: int, parked: int, routed: int, already: int) -> None:
-    """Claimed events are routed or parked; routed ones made a message or had one."""
+def test_a_batch_adds_up(counts: tuple[int, int, int, int], routed: int, already: int) -> None:
+    """Claimed events are routed, parked or held; routed ones made a message or had one."""
+    claimed, inserted, parked, held = counts
     batch = Batch(
-        claimed=claimed, inserted=inserted, parked=parked, dead=0, channels=(), ages=(), reached=BEGINNING, seconds=0.0
+        claimed=claimed,
+        inserted=inserted,
+        parked=parked,
+        dead=0,
+        channels=(),
+        ages=(),
+        reached=BEGINNING,
+        seconds=0.0,
+        held=held,
     )
     assert (batch.routed, batch.already) == (routed, already)

@@ -10,7 +10,8 @@ from consumer.domain.webhook import Intake
 
 INGEST_AND_ROUTE = """
     select (r.batch).claimed, (r.batch).inserted, (r.batch).parked, (r.batch).dead, (r.batch).channels, (r.batch).ages,
-           (r.batch).reached_at::text, (r.batch).reached_id::text, (r.batch).seconds, r.refused, r.codes, r.reasons
+           (r.batch).reached_at::text, (r.batch).reached_id::text, (r.batch).seconds,
+           (r.batch).held, (r.batch).held_reason, r.refused, r.codes, r.reasons
     from router.ingest_and_route(%(lines)s, %(channels)b, %(event_ids)b, %(keep)b, %(untried)s) r
 """
 

@@ -13,7 +13,9 @@ BOUNDS = """
     case when %(overlap)s > 0 then '00000000-0000-0000-0000-000000000000' else %(after_id)s::uuid end,
     %(until_at)s::timestamptz - make_interval(secs => %(margin)s)
 """
-COLUMNS = "claimed, inserted, parked, dead, channels, ages, reached_at::text, reached_id::text, seconds"
+COLUMNS = (
+    "claimed, inserted, parked, dead, channels, ages, reached_at::text, reached_id::text, seconds, held, held_reason"
+)
 ROUTE = f"select {COLUMNS} from router.route_batch(%(limit)s, {BOUNDS}, %(bell)s, %(lane)s, %(lanes)s)"  # noqa: S608 - constants only
 ROUTE_DUE = f"select {COLUMNS} from router.route_due(null, %(limit)s)"  # noqa: S608
 ROUTE_OLDEST = f"select {COLUMNS} from router.route_oldest(%(channel)s, %(limit)s)"  # noqa: S608
@@ -92,7 +94,7 @@ def _bounds(window: Window) -> dict[str, object]:
 
 
 def batch_of(row: TupleRow, seconds: float) -> Batch:
-    claimed, inserted, parked, dead, channels, ages, reached_at, reached_id, inside = row
+    claimed, inserted, parked, dead, channels, ages, reached_at, reached_id, inside, held, held_reason = row
     # The function took the ages at its end; the commit and the way back, which it cannot see, are added here.
     outside = max(0.0, seconds - inside)
     return Batch(
@@ -104,4 +106,6 @@ def batch_of(row: TupleRow, seconds: float) -> Batch:
         ages=tuple(age + outside for age in ages or ()),
         reached=Cursor(at=reached_at, id=reached_id),
         seconds=seconds,
+        held=held,
+        held_reason=held_reason,
     )

@@ -17,6 +17,7 @@ begin
     v_batch.inserted := 0;
     v_batch.parked := 0;
     v_batch.dead := 0;
+    v_batch.held := 0;
     v_batch.reached_at := statement_timestamp();
     v_batch.reached_id := '00000000-0000-0000-0000-000000000000';
     if v_count > 0 then
