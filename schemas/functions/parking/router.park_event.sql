@@ -1,19 +1,20 @@
--- router.park_event: sets one event aside with its error and the time of its next attempt: 10 s, doubled at each attempt up
--- to an hour, plus up to a quarter of jitter; after ten attempts it is dead and waits for an operator.
+-- router.park_event: sets one event aside with its error and the time of its next attempt, see router.next_attempt.
 -- takes: the event, its row locked by the caller; SQLSTATE and message of the error
 -- returns: whether the event is dead now
+-- raises: what triggers of the application on webhook_events raise; RW003: one of them has the event stay as it is
 -- writes: router.parked_events, webhook_events
 create or replace function router.park_event(p_event router.event, p_error_code text, p_error_message text)
 returns boolean
 language plpgsql
 volatile
-set search_path = pg_catalog, public, pg_temp  -- public: for the application's triggers
+set search_path = pg_catalog, public, extensions, pg_temp  -- public, extensions: for the application's triggers
 set enable_seqscan = off
 set jit = off
 as $function$
 declare
     v_attempts integer;
     v_next     timestamptz;
+    v_until    timestamptz;
 begin
     insert into router.parked_events as p (event_id, channel, error_code, error_message, next_attempt_at)
     values (p_event.id, p_event.channel, p_error_code, left(p_error_message, 1000), 'infinity')
@@ -22,11 +23,12 @@ begin
         last_parked_at = now(), discarded_at = null
     returning attempts into v_attempts;
 
-    v_next := case when v_attempts >= 10 then 'infinity'
-                   else clock_timestamp() + least(10 * 2 ^ (v_attempts - 1), 3600) * (1 + random() / 4) * interval '1 second'
-              end;
+    v_next := router.next_attempt(v_attempts);
     update router.parked_events set next_attempt_at = v_next where event_id = p_event.id;
-    update public.webhook_events set parked_until = v_next where id = p_event.id;
+    update public.webhook_events set parked_until = v_next where id = p_event.id returning parked_until into v_until;
+    if v_until is null then
+        raise exception 'a trigger on webhook_events does not let the event be parked' using errcode = 'RW003';
+    end if;
     return v_next = 'infinity';
 end
 $function$;

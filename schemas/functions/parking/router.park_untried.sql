@@ -11,15 +11,17 @@ as $function$
 declare
     v_count integer := coalesce(cardinality(p_events), 0);
     v_batch router.batch := router.route_claimed(null, 1);
+    v_done  record;
 begin
     perform router.blame_locks();
-    v_batch.claimed := v_count;
-    v_batch.parked := v_count;
-    v_batch.dead := (
-        select count(*) from unnest(p_events) e where router.park_event(e, '57014', 'takes too long, even alone')
-    );
     if v_count > 0 then
-        v_batch.reached_at := (p_events[v_count]).created_at;
+        v_done := router.park_or_hold(p_events, '57014', 'takes too long, even alone', null);
+        v_batch.claimed := v_count;
+        v_batch.parked := cardinality(v_done.parked);
+        v_batch.dead := v_done.dead;
+        v_batch.held := cardinality(v_done.held);
+        v_batch.held_reason := v_done.reason;
+        v_batch.reached_at := coalesce((p_events[v_count]).created_at, '-infinity');
         v_batch.reached_id := (p_events[v_count]).id;
     end if;
     return v_batch;

@@ -1,8 +1,10 @@
--- router.route_claimed: routes or parks claimed events and sums up.
--- takes: claimed events, null for none; the limit they were claimed with
--- returns: claimed, inserted, parked, dead: counts; channels and ages (seconds since created_at): one entry per routed event;
---   reached: the last event of a full batch; otherwise nothing is left, and it is the time of the call
-create or replace function router.route_claimed(p_events router.event[], p_limit integer)
+-- router.route_claimed: routes, parks or holds claimed events and sums up.
+-- takes: claimed events, null for none; the limit they were claimed with; p_constraints as router.check_deferred
+-- returns: claimed, inserted, parked, dead, held: counts; channels and ages (seconds since created_at, zero where that is no
+--   finite time or lies ahead): one entry per routed event; reached: the last event of a full batch, -infinity standing for no
+--   created_at; otherwise nothing is left, and it is the time of the call
+-- raises: see router.refuse_hidden_rows, if there is none
+create or replace function router.route_claimed(p_events router.event[], p_limit integer, p_constraints text default null)
 returns router.batch
 language plpgsql
 volatile
@@ -20,23 +22,32 @@ begin
     v_batch.held := 0;
     v_batch.reached_at := statement_timestamp();
     v_batch.reached_id := '00000000-0000-0000-0000-000000000000';
-    if v_count > 0 then
-        v_done := router.route_or_park(p_events);
+    if v_count = 0 then
+        if row_security_active('public.webhook_events') then
+            perform router.refuse_hidden_rows();
+        end if;
+    else
+        v_done := router.route_or_hold(p_events, p_constraints);
         v_batch.inserted := v_done.inserted;
         v_batch.parked := cardinality(v_done.parked);
         v_batch.dead := v_done.dead;
-        if v_batch.parked = v_count and v_count > 1 then
-            perform router.refuse_to_park_all(v_done.parked);
+        v_batch.held := cardinality(v_done.held);
+        v_batch.held_reason := v_done.reason;
+        if v_batch.held > 0 then
+            perform router.postpone(v_done.held);
         end if;
-        select array_agg(e.channel),
-               array_agg(case when isfinite(e.created_at) then extract(epoch from clock_timestamp() - e.created_at)::real
-                              else 0 end)
-        into v_batch.channels, v_batch.ages
-        from unnest(p_events) e
-        where v_batch.parked = 0 or e.id <> all (v_done.parked);
+        if v_batch.parked + v_batch.held < v_count then
+            select array_agg(e.channel),
+                   array_agg(case when isfinite(e.created_at)
+                                  then greatest(extract(epoch from clock_timestamp() - e.created_at), 0)::real
+                                  else 0 end)
+            into v_batch.channels, v_batch.ages
+            from unnest(p_events) e
+            where v_batch.parked + v_batch.held = 0 or e.id <> all (v_done.parked || v_done.held);
+        end if;
     end if;
     if v_count >= p_limit then
-        v_batch.reached_at := (p_events[v_count]).created_at;
+        v_batch.reached_at := coalesce((p_events[v_count]).created_at, '-infinity');
         v_batch.reached_id := (p_events[v_count]).id;
     end if;
     v_batch.seconds := extract(epoch from clock_timestamp() - statement_timestamp());
