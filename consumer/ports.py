@@ -6,7 +6,7 @@ from typing import Protocol
 from consumer.domain.facts import Fact
 from consumer.domain.lag import Partition
 from consumer.domain.records import DeadLetter, IntakeOutcome, Record
-from consumer.domain.routing import Backlog, Batch, Bell, Path, Window
+from consumer.domain.routing import Backlog, Batch, Bell, Cursor, Path, Window
 from consumer.domain.webhook import Intake
 
 
@@ -80,8 +80,12 @@ class Store(Protocol):
 class SweepStore(Store, Protocol):
     """What a sweep without a service needs in addition."""
 
-    async def route_oldest(self, *, channel: str | None, limit: int) -> Batch:
-        """Routes up to `limit` ready events, oldest event_date first, then parked ones that are due."""
+    async def route_oldest(self, *, channel: str | None, limit: int, after: Cursor) -> Batch:
+        """Routes up to `limit` ready events, oldest event_date first, then parked ones that are due.
+
+        Args:
+            after: only ready events after it in this order; `reached` of the call before.
+        """
         ...
 
 

@@ -23,7 +23,7 @@ declare
     v_gates    constant regprocedure[] := array[
         'router.ingest_event(text,text,text,text,text,text,timestamptz,text,uuid,jsonb)',
         'router.route_event(text,text)',
-        'router.route_oldest(text,integer)',
+        'router.route_oldest(text,integer,timestamptz,uuid,boolean)',
         'router.analyze_message(uuid)',
         'router.ingest_route_analyze(text,text,text,text,text,text,timestamptz,jsonb)',
         'router.ingest_instagram(jsonb)',

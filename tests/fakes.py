@@ -5,7 +5,7 @@ from typing import TypeVar
 
 from consumer.domain.errors import ConsumerError, TooSlow
 from consumer.domain.facts import Fact
-from consumer.domain.routing import BEGINNING, Backlog, Batch, Bell, Window
+from consumer.domain.routing import BEGINNING, Backlog, Batch, Bell, Cursor, Window
 
 F = TypeVar("F")
 
@@ -92,7 +92,7 @@ class FakeStore:
         self.silent = bell is Bell.SILENCE or (self.silent and bell is not Bell.ARM)
         return self._take(self.ready, limit)
 
-    async def route_oldest(self, *, channel: str | None, limit: int) -> Batch:
+    async def route_oldest(self, *, channel: str | None, limit: int, after: Cursor) -> Batch:
         self.before("route_oldest")
         return self._take(self.ready, limit)
 

@@ -22,7 +22,7 @@ def reconcile(
 ) -> None:
     """Route what is unrouted once, for cron or a CronJob.
 
-    Oldest event_date first. Prints how many were routed.
+    Oldest event_date first. Prints how many were routed. Exit status 1 when the schema kept some from being routed.
     """
 
     async def sweep() -> SingleSweep:
@@ -36,8 +36,15 @@ def reconcile(
 
     done = run_async(sweep())
     if as_json:
-        typer.echo(orjson.dumps({"routed": done.routed, "parked": done.parked}).decode())
-        return
-    typer.echo(done.routed)
-    if done.parked:
-        typer.echo(f"{done.parked} could not be routed and are parked: webhook-router parked list", err=True)
+        held = {"held": done.held, "held_reason": done.held_reason} if done.held else {}
+        typer.echo(orjson.dumps({"routed": done.routed, "parked": done.parked, **held}).decode())
+    else:
+        typer.echo(done.routed)
+        if done.parked:
+            typer.echo(f"{done.parked} could not be routed and are parked: webhook-router parked list", err=True)
+    if done.held:
+        typer.echo(
+            f"{done.held} could not be routed, for no fault of theirs, and wait for the next sweep: {done.held_reason}",
+            err=True,
+        )
+        raise typer.Exit(1)

@@ -2,7 +2,7 @@
 
 from consumer.domain.errors import TooSlow
 from consumer.domain.facts import Fact
-from consumer.domain.routing import Batch, Path, Window
+from consumer.domain.routing import BEGINNING, Batch, Path, Window
 from consumer.pipeline.sizing import SizedCalls
 from consumer.ports import SweepStore
 
@@ -17,19 +17,25 @@ class SingleSweep:
         self._batch_size = batch_size
         self.routed = 0
         self.parked = 0
+        self.held = 0
+        self.held_reason: str | None = None
+        """Why the first of those held are."""
 
     async def run(self) -> None:
-        """Routes until nothing is left, or `limit` events have been taken.
+        """Routes until nothing is left but what is held, or `limit` events are routed or parked.
 
         Raises:
             TooSlow: an event of the channel hangs; without a channel it is found and parked, as in the service.
             Transient, Fatal: as `Store`; `routed` and `parked` count what was done before.
         """
         try:
+            after = BEGINNING
             while size := self._left():
-                batch = self._count(await self._store.route_oldest(channel=self._channel, limit=size))
-                if batch.claimed < size:
+                batch = self._count(await self._store.route_oldest(channel=self._channel, limit=size, after=after))
+                # Fewer than asked for is no sign of the end: a timeout may have been near.
+                if batch.claimed == 0 or (batch.claimed == batch.held and batch.reached == after):
                     return
+                after = batch.reached
         except TooSlow:
             if self._channel is not None:
                 raise
@@ -41,11 +47,12 @@ class SingleSweep:
         def unobserved(_: Fact) -> None:
             """The command reports its totals when it ends."""
 
+        self.held = 0  # they are met again
         calls = SizedCalls(store=self._store, path=Path.SWEEP, batch_size=self._batch_size, observer=unobserved)
-        more = True
+        more, window = True, Window()
         while more and (size := self._left()):
-            batch, more = await calls.route(Window(), at_most=size)
-            self._count(batch)
+            batch, more = await calls.route(window, at_most=size)
+            window = Window(after=self._count(batch).reached)
         more = True
         while more and (size := self._left()):
             batch, more = await calls.route_due(at_most=size)
@@ -58,4 +65,6 @@ class SingleSweep:
     def _count(self, batch: Batch) -> Batch:
         self.routed += batch.routed
         self.parked += batch.parked
+        self.held += batch.held
+        self.held_reason = self.held_reason or batch.held_reason
         return batch

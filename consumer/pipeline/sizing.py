@@ -84,6 +84,8 @@ class SizedCalls:
         if batch.claimed:
             self._observer(BatchRouted(path=self._path, batch=batch))
         more = batch.claimed >= limit
+        if window is None and batch.claimed == batch.held:
+            more = False  # without a window there is no going on behind them: the next call would take the same
         self._size.done(batch.claimed, more=more)
         return Call(batch, more)
 

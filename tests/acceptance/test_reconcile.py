@@ -3,6 +3,7 @@
 import json
 
 import psycopg
+import pytest
 
 from tests.acceptance.test_service import INSERT, assert_nothing_half_done, assert_one_message_each, unrouted
 from tests.processes import command
@@ -26,6 +27,42 @@ def test_channel_and_limit(database: str) -> None:
         assert command("reconcile", "--channel", "tiktok", dsn=database).stdout == "0\n"
         assert command("reconcile", "--channel", "instagram", "--limit", "20", dsn=database).stdout == "20\n"
         assert unrouted(db) == 30
+
+
+BROKEN = """
+create function public.broken() returns trigger language plpgsql as
+$$ begin if new.content_text like 'bad%' then perform no_such_function(new.content_text); end if;
+         if new.content_text = 'slow' then perform pg_sleep(600); end if; return new; end $$;
+create trigger broken before insert on public.messages for each row execute function public.broken();
+"""
+
+
+@pytest.mark.parametrize("hangs", [False, True])
+def test_what_the_schema_keeps_from_being_routed(database: str, *, hangs: bool) -> None:
+    """It is an error that names the object; the sweep goes on behind such events, and leaves them as they are."""
+    with psycopg.connect(database, autocommit=True) as db:
+        db.execute(BROKEN)
+        db.execute(INSERT, ("e", 350))
+        db.execute(
+            "update public.webhook_events set content = 'bad secret' where split_part(event_id, 'e', 2)::int <= 120"
+        )
+        if hangs:
+            db.execute("update public.webhook_events set content = 'slow' where event_id = 'e200'")
+        env = {"WEBHOOK_ROUTER_BATCH_SIZE": "50", "WEBHOOK_ROUTER_CALL_TIMEOUT": "2" if hangs else "60"}
+        done = command("reconcile", dsn=database, env=env)
+        assert done.returncode == 1
+        assert done.stdout == ("229\n" if hangs else "230\n")
+        assert "120 could not be routed, for no fault of theirs" in done.stderr
+        assert "42883: function no_such_function(text) does not exist (function broken())" in done.stderr
+        assert "secret" not in done.stderr
+        assert db.execute("select count(*) from router.parked_events").fetchone() == (int(hangs),)
+        done = command("reconcile", "--json", "--channel", "instagram", dsn=database, env=env)
+        assert done.returncode == 1
+        figures = json.loads(done.stdout)
+        assert (figures["routed"], figures["parked"], figures["held"]) == (0, 0, 120)
+        assert figures["held_reason"].startswith("42883: ")
+        db.execute("drop trigger broken on public.messages")
+        assert command("reconcile", dsn=database, env=env).stdout == "120\n"
 
 
 def test_an_event_that_hangs_is_parked_and_holds_up_nobody(database: str) -> None:

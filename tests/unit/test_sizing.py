@@ -7,13 +7,13 @@ import pytest
 from consumer.domain.backoff import Backoff
 from consumer.domain.errors import TooSlow
 from consumer.domain.facts import BatchTooSlow, EventTooSlow, Fact, SweepFinished
-from consumer.domain.routing import Cursor, Path, Window
+from consumer.domain.routing import Batch, Cursor, Path, Window
 from consumer.pipeline.pacing import Signal, Watermark
 from consumer.pipeline.reconciler import Reconciler, ReconcilerSettings
 from consumer.pipeline.single_sweep import SingleSweep
 from consumer.pipeline.sizing import SizedCalls
 from consumer.ports import Observer
-from tests.fakes import Facts, FakeStore
+from tests.fakes import Facts, FakeStore, batch
 
 
 def sized(store: FakeStore, facts: Facts, batch_size: int = 1000) -> SizedCalls:
@@ -127,6 +127,25 @@ async def test_a_single_sweep_gets_around_what_hangs() -> None:
     assert (sweep.routed, sweep.parked) == (301, 1)
     assert table.parked == [7]
     assert (table.ready, table.due) == ([], [])
+
+
+class HeldStore(FakeStore):
+    """The schema is at fault for all events that are due; there is no window that would lead past them."""
+
+    async def route_due(self, *, limit: int) -> Batch:
+        self.before("route_due")
+        return batch(min(len(self.due), limit), held=min(len(self.due), limit))
+
+
+async def test_due_events_that_are_held_do_not_keep_a_sweep_busy() -> None:
+    """A call that could do nothing for any of them would take the same ones again."""
+    table = HeldStore(range(5), due=range(1000, 1300))
+    calls: list[str] = []
+    table.before = calls.append
+    await asyncio.wait_for(reconciler(table, Facts(), interval=30).sweep(asyncio.Event()), timeout=30)
+    assert calls.count("route_due") == 1
+    _, more = await sized(table, Facts(), 100).route_due()
+    assert not more
 
 
 async def test_a_single_sweep_keeps_its_limit() -> None:

@@ -18,7 +18,7 @@ COLUMNS = (
 )
 ROUTE = f"select {COLUMNS} from router.route_batch(%(limit)s, {BOUNDS}, %(bell)s, %(lane)s, %(lanes)s)"  # noqa: S608 - constants only
 ROUTE_DUE = f"select {COLUMNS} from router.route_due(null, %(limit)s)"  # noqa: S608
-ROUTE_OLDEST = f"select {COLUMNS} from router.route_oldest(%(channel)s, %(limit)s)"  # noqa: S608
+ROUTE_OLDEST = f"select {COLUMNS} from router.route_oldest(%(channel)s, %(limit)s, %(after_at)s, %(after_id)s::uuid)"  # noqa: S608
 ROUTE_ONE = f"select {COLUMNS} from router.route_one(%(event)s::uuid, %(untried)s)"  # noqa: S608
 NEXT_EVENT = f"select router.next_event(%(due)s, {BOUNDS}, %(lane)s, %(lanes)s)::text"
 BACKLOG = "select ready, oldest_seconds, parked, dead, notification_queue from router.backlog()"
@@ -42,9 +42,11 @@ class PostgresStore:
         """See `Store.route_due`."""
         return await self._batch(ROUTE_DUE, {"limit": limit})
 
-    async def route_oldest(self, *, channel: str | None, limit: int) -> Batch:
-        """Routes up to `limit` events, oldest event_date first, then due parked ones: the public batch function."""
-        return await self._batch(ROUTE_OLDEST, {"channel": channel, "limit": limit})
+    async def route_oldest(self, *, channel: str | None, limit: int, after: Cursor) -> Batch:
+        """See `SweepStore.route_oldest`."""
+        return await self._batch(
+            ROUTE_OLDEST, {"channel": channel, "limit": limit, "after_at": after.at, "after_id": after.id}
+        )
 
     async def next_event(self, *, window: Window | None) -> str | None:
         """See `Store.next_event`."""

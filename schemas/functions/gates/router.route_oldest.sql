@@ -1,16 +1,102 @@
--- router.route_oldest: routes up to p_limit events, oldest event_date first, and parked ones that are due.
--- takes: p_channel null for every channel; p_limit, clamped to 1...10,000
--- returns: as router.route_batch
-create or replace function router.route_oldest(p_channel text, p_limit integer)
-returns router.batch
+-- router.route_oldest: routes up to p_limit events that come after (p_after_at, p_after_id), oldest event_date first, nulls
+-- last; then, while there is room, parked events whose next attempt is due. Where the session has a statement timeout, it goes
+-- forward in small steps and ends when about half of it is used: what it has done commits.
+-- takes: p_channel null for every channel; p_limit, clamped to 1...10,000; bounds as router.claim_by_event_date; p_shared: the
+--   transaction is the caller's and not ours
+-- returns: as router.route_batch; reached: the last ready event that was claimed, or ('infinity', the last uuid) if none is
+--   left after it
+-- raises: with p_shared, object_not_in_prerequisite_state if all events claimed are held for faults of the schema; see also
+--   router.refuse_hidden_rows
+create or replace function router.route_oldest(
+    p_channel  text,
+    p_limit    integer,
+    p_after_at timestamptz default '-infinity',
+    p_after_id uuid        default '00000000-0000-0000-0000-000000000000',
+    p_shared   boolean     default false
+) returns router.batch
 language plpgsql
 volatile
 security definer
 set search_path = pg_catalog, pg_temp
+set plan_cache_mode = force_generic_plan
+set enable_seqscan = off
+set enable_bitmapscan = off
+set jit = off
 as $function$
 declare
-    v_limit integer := least(greatest(coalesce(p_limit, 100), 1), 10000);
+    v_channel     constant text := router.channel_of(p_channel);
+    v_limit       constant integer := least(greatest(coalesce(p_limit, 100), 1), 10000);
+    v_until       constant timestamptz := router.half_time();
+    v_constraints text;
+    v_size        integer := case when v_until is null then v_limit else 1 end;
+    v_batch       router.batch;
+    v_part        router.batch;
+    v_events      router.event[];
+    v_ready       integer;
+    v_began       timestamptz;
+    v_left        double precision;
 begin
-    return router.route_claimed(router.claim_by_event_date(router.channel_of(p_channel), v_limit), v_limit);
+    if p_shared then
+        v_constraints := router.deferred_constraints(false);
+        if v_constraints <> '' then
+            begin
+                perform router.check_deferred(v_constraints);
+            exception
+                when transaction_rollback or insufficient_resources or operator_intervention or system_error
+                     or lock_not_available or invalid_transaction_state then
+                    raise;
+                when others or assert_failure then
+                    v_constraints := '';  -- violated by what the caller has done so far: its own affair until it commits
+            end;
+        end if;
+    elsif v_until is not null then
+        v_constraints := router.deferred_constraints(true);
+    end if;
+    loop
+        v_began := clock_timestamp();
+        v_events := router.claim_by_event_date(v_channel, v_size, p_after_at, p_after_id);
+        v_ready := coalesce(cardinality(v_events), 0);
+        if v_ready < v_size then
+            v_events := v_events || router.claim_due(v_channel, v_size - v_ready);
+        end if;
+        if v_batch.claimed is null then
+            v_part := router.route_claimed(v_events, v_size, v_constraints);
+            v_batch := v_part;
+        else
+            v_part := router.route_further(v_events, v_size, v_constraints);
+            exit when v_part.claimed is null;
+            v_batch.claimed := v_batch.claimed + v_part.claimed;
+            v_batch.inserted := v_batch.inserted + v_part.inserted;
+            v_batch.parked := v_batch.parked + v_part.parked;
+            v_batch.dead := v_batch.dead + v_part.dead;
+            v_batch.channels := v_batch.channels || v_part.channels;
+            v_batch.ages := v_batch.ages || v_part.ages;
+            v_batch.seconds := v_part.seconds;
+            v_batch.held := v_batch.held + v_part.held;
+            v_batch.held_reason := coalesce(v_batch.held_reason, v_part.held_reason);
+        end if;
+        if v_ready < v_size then
+            p_after_at := 'infinity';
+            p_after_id := 'ffffffff-ffff-ffff-ffff-ffffffffffff';
+        else
+            select coalesce(w.event_date, 'infinity'), w.id into p_after_at, p_after_id
+            from public.webhook_events w
+            where w.id = (v_events[v_ready]).id;
+        end if;
+        exit when v_part.claimed < v_size or v_batch.claimed >= v_limit;
+        -- Four times as many, as far as the last step tells what they cost, with room for errors that have a batch split.
+        v_left := extract(epoch from v_until - clock_timestamp()) / 2;
+        v_size := floor(least(v_size * 4, v_limit - v_batch.claimed,
+                              v_left / greatest(extract(epoch from clock_timestamp() - v_began) / v_size, 0.001)));
+        exit when v_size < 1;
+    end loop;
+    v_batch.reached_at := p_after_at;
+    v_batch.reached_id := p_after_id;
+    if p_shared and v_batch.held > 0 and v_batch.held = v_batch.claimed and not starts_with(v_batch.held_reason, 'an event') then
+        raise exception 'no event can be routed: %', v_batch.held_reason
+            using errcode = 'object_not_in_prerequisite_state',
+                  hint = 'Nothing was parked. Is a trigger of the application on these tables broken, or without rights?';
+    end if;
+    return v_batch;
 end
 $function$;

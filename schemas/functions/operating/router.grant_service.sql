@@ -16,7 +16,7 @@ begin
     foreach v_function in array array[
         'router.route_batch(integer,timestamptz,uuid,timestamptz,text,integer,integer)',
         'router.route_due(text,integer)',
-        'router.route_oldest(text,integer)',
+        'router.route_oldest(text,integer,timestamptz,uuid,boolean)',
         'router.next_event(boolean,timestamptz,uuid,timestamptz,integer,integer)',
         'router.route_one(uuid,boolean)',
         'router.ingest_and_route(text,text[],text[],boolean[],boolean)',

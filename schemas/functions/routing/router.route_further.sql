@@ -1,0 +1,17 @@
+-- router.route_further: router.route_claimed for a further batch of the same transaction, which holds locks of the batches
+-- before: waiting for others could be a deadlock with them. It gives up quickly instead, and leaves these events for later.
+-- returns: as router.route_claimed; null if it has given up
+create or replace function router.route_further(p_events router.event[], p_limit integer, p_constraints text)
+returns router.batch
+language plpgsql
+volatile
+set search_path = pg_catalog, pg_temp
+set lock_timeout = '200ms'
+as $function$
+begin
+    return router.route_claimed(p_events, p_limit, p_constraints);
+exception
+    when lock_not_available or deadlock_detected then
+        return null;
+end
+$function$;
