@@ -29,7 +29,9 @@ declare
                       and (l.mode in ('ShareLock', 'ShareRowExclusiveLock', 'ExclusiveLock', 'AccessExclusiveLock')
                            or (l.pid is null and l.mode <> 'AccessShareLock'))
                   when 'advisory' then
-                      l.objsubid = 2 and l.classid::bigint in (1920298102, 1920298104)
+                      l.objsubid = 2
+                      and (l.classid::bigint = 1920298102  -- lock: thread
+                           or l.classid::bigint = 1920298104)  -- lock: all threads
                       and (l.pid is null or not starts_with(a.application_name, 'webhook-router'))
                   else false
               end
