@@ -210,6 +210,35 @@ async def test_a_broken_trigger_is_nobodys_fault(store: PostgresRecordStore, db:
     assert (await store.ingest_and_route([told(event(1))])).batch.claimed == 1
 
 
+async def test_a_table_that_cannot_be_updated_is_nobodys_fault(
+    store: PostgresRecordStore, db: psycopg.Connection
+) -> None:
+    """Nor are other faults of the schema: the object is named, and no record is refused for them."""
+    db.execute(
+        "alter table webhook_events add column tenant text not null default 'x', alter column tenant drop default"
+    )
+    with pytest.raises(Transient, match=r"no event can be stored: .* \(table public.webhook_events, column tenant\)"):
+        await store.ingest_and_route([told(event(1)), told(event(2))])
+    db.execute("alter table webhook_events drop column tenant")
+    assert (await store.ingest_and_route([told(event(1))])).batch.claimed == 1
+
+
+async def test_an_event_that_is_held_is_stored(store: PostgresRecordStore, db: psycopg.Connection) -> None:
+    """Its record is dealt with: the sweep routes the row when the schema allows it, however often the record comes."""
+    db.execute(
+        """create function broken() returns trigger language plpgsql as
+           $$begin if new.content_text = 'bad' then perform missing(); end if; return new; end$$;
+           create trigger broken before insert on messages for each row execute function broken()"""
+    )
+    for again in (False, True):
+        outcome = await store.ingest_and_route([told(event(1)), told(event(2, content="bad"))])
+        assert (outcome.batch.routed, outcome.batch.held, outcome.refusals) == (0 if again else 1, 1, ())
+        assert str(outcome.batch.held_reason).startswith("42883: function missing() does not exist")
+    assert column(db, "select event_id from webhook_events where routed_at is null") == ["e2"]
+    db.execute("drop trigger broken on messages")
+    assert column(db, "select public.route_unrouted_events()") == [1]
+
+
 async def test_a_call_that_takes_too_long_says_so(database: str, db: psycopg.Connection) -> None:
     """Nothing is done then; the same store goes on."""
     quick = PostgresRecordStore(database, call_timeout=3)

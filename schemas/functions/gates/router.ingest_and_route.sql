@@ -1,6 +1,7 @@
 -- router.ingest_and_route: one poll of a Kafka consumer: stores the events of its records and routes them, in one
 -- transaction. Once it has committed, every record is dealt with: its event is routed (by this call, or by another one that
--- this call has waited for) or parked, or the record is among the refused ones. It can be called again with the same records.
+-- this call has waited for), parked, or held, that is, stored for the sweep to route it as soon as the schema allows it; or the
+-- record is among the refused ones. It can be called again with the same records.
 -- takes: one entry per record in each of:
 --     p_lines      the event as a JSON object, see router.ingest_lines; null for a record that only names an event. They come
 --                  as one text, separated by line feeds, in which an empty line is null
@@ -11,7 +12,8 @@
 --   records refused, with SQLSTATE and message in codes and reasons; P0002: the record names an event that does not exist
 -- writes: see router.ingest_events and router.route_events. A parked event waits for its next attempt, unless a record names
 --   it or adds something to it
--- raises: an error of class 42 as one to wait for: a broken trigger on webhook_events is not the fault of a record
+-- raises: a fault of the schema (see router.is_schema_fault) as an error to wait for: a broken trigger on webhook_events is
+--   not the fault of a record
 -- locks: the events, by channel and event_id; waits for a batch that has claimed one, to know its outcome
 create or replace function router.ingest_and_route(
     p_lines text, p_channels text[], p_event_ids text[], p_keep boolean[], p_untried boolean default false,
@@ -35,6 +37,7 @@ declare
     v_store     text[] := v_lines;
     v_places    integer[];  -- of v_store in v_lines, if they differ
     v_stored    record;
+    v_error     router.fault;
     v_events    router.event[];
     v_channels  text[];  -- with v_event_ids: events that are named, but do not exist
     v_event_ids text[];
@@ -59,8 +62,16 @@ begin
         begin
             v_stored := router.ingest_or_refuse(v_store, 0);
         exception
-            when syntax_error_or_access_rule_violation then
-                raise exception 'no event can be stored: % [%]', sqlerrm, sqlstate
+            when others then
+                get stacked diagnostics
+                    v_error.code = returned_sqlstate, v_error.message = message_text,
+                    v_error.context = pg_exception_context, v_error.schema_name = schema_name,
+                    v_error.table_name = table_name, v_error.column_name = column_name,
+                    v_error.constraint_name = constraint_name;
+                if not router.is_schema_fault(v_error) then
+                    raise;
+                end if;
+                raise exception 'no event can be stored: % [%]', ltrim(substr(router.reason_of(v_error), 6), ': '), sqlstate
                     using errcode = 'object_not_in_prerequisite_state',
                           hint = 'Is a trigger of the application on webhook_events broken, or without rights?';
         end;

@@ -1,6 +1,6 @@
 -- router.ingest_or_refuse: stores the events of JSON lines; lines that fail together are split until the failing line
--- is alone, and that one is refused. An error that is not a line's own fault (deadlock, full disk, shutdown, missing rights, a
--- broken trigger of the application) is passed on: nothing is stored then, and the same lines can be tried again.
+-- is alone, and that one is refused. An error that is not a line's own fault (deadlock, full disk, shutdown, a fault of the
+-- schema, see router.is_schema_fault) is passed on: nothing is stored then, and the same lines can be tried again.
 -- takes: lines; how many lines come before them, for the places returned
 -- returns: as router.ingest_lines
 create or replace function router.ingest_or_refuse(
@@ -13,9 +13,10 @@ set plan_cache_mode = force_generic_plan
 set jit = off
 as $function$
 declare
-    v_size constant integer := cardinality(p_lines);
-    v_step constant integer := greatest(v_size / 64, 1);  -- not halves: one of thousands of lines is alone after two steps
-    v_part record;
+    v_size  constant integer := cardinality(p_lines);
+    v_step  constant integer := greatest(v_size / 64, 1);  -- not halves: one of thousands of lines is alone after two steps
+    v_part  record;
+    v_error router.fault;
 begin
     refused := '{}';
     codes := '{}';
@@ -36,10 +37,15 @@ begin
         return;
     exception
         when transaction_rollback or insufficient_resources or operator_intervention or system_error
-             or lock_not_available or invalid_transaction_state or syntax_error_or_access_rule_violation
-             or invalid_schema_name then
+             or lock_not_available or invalid_transaction_state then
             raise;
         when others then
+            get stacked diagnostics
+                v_error.code = returned_sqlstate, v_error.schema_name = schema_name, v_error.table_name = table_name,
+                v_error.column_name = column_name;
+            if router.is_schema_fault(v_error) then
+                raise;
+            end if;
             if v_size = 1 then
                 inserted := 0;
                 refused := array[p_before + 1];
