@@ -31,7 +31,7 @@ def of_command(conninfo: str, *, name: str) -> str:
     """
     complete = with_defaults(conninfo)
     known_as = conninfo_to_dict(conninfo).get("application_name", f"webhook-router {name}")
-    return make_conninfo(complete, application_name=known_as, client_encoding="utf8")
+    return make_conninfo(complete, application_name=known_as)
 
 
 @contextmanager

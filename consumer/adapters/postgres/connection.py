@@ -22,6 +22,8 @@ DEFAULTS = {
     "keepalives_count": "3",
     "tcp_user_timeout": "20000",
 }
+ALWAYS = {"client_encoding": "utf8"}
+"""Whatever the database, the role and the environment say; the server then converts to its own encoding and back."""
 
 NAMED_BY = ("host", "hostaddr", "dbname", "service")
 """Parameters of which one must say which database is meant."""
@@ -71,7 +73,7 @@ def with_defaults(conninfo: str) -> str:
             "the database URL names neither a host nor a database; "
             "it looks like postgresql://user:password@host:5432/database"
         )
-    return make_conninfo("", **{**DEFAULTS, **given})
+    return make_conninfo("", **{**DEFAULTS, **given, **ALWAYS})
 
 
 def place_of(conninfo: str) -> tuple[str, str]:

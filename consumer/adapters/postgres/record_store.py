@@ -4,13 +4,14 @@ import time
 from collections.abc import Sequence
 
 from consumer.adapters.postgres.connection import Session
+from consumer.adapters.postgres.encodings import encoding_of, fitting
 from consumer.adapters.postgres.store import batch_of
 from consumer.domain.records import IntakeOutcome, Refusal
 from consumer.domain.webhook import Intake
 
 INGEST_AND_ROUTE = """
     select (r.batch).claimed, (r.batch).inserted, (r.batch).parked, (r.batch).dead, (r.batch).channels, (r.batch).ages,
-           (r.batch).reached_at::text, (r.batch).reached_id::text, (r.batch).seconds,
+           pg_catalog.timestamptz_send((r.batch).reached_at), (r.batch).reached_id::pg_catalog.text, (r.batch).seconds,
            (r.batch).held, (r.batch).held_reason, r.refused, r.codes, r.reasons
     from router.ingest_and_route(%(lines)s, %(channels)b, %(event_ids)b, %(keep)b, %(untried)s) r
 """
@@ -35,8 +36,8 @@ class PostgresRecordStore:
         await self._session.close()
 
     async def _ingest(self, intakes: Sequence[Intake], *, untried: bool) -> IntakeOutcome:
-        parameters = {
-            "lines": "\n".join(intake.line or "" for intake in intakes),
+        lines = "\n".join(intake.line or "" for intake in intakes)
+        parameters: dict[str, object] = {
             "channels": [intake.channel for intake in intakes],
             "event_ids": [intake.event_id for intake in intakes],
             "keep": [intake.keep for intake in intakes],
@@ -44,6 +45,7 @@ class PostgresRecordStore:
         }
         started = time.perf_counter()
         async with self._session.call() as connection:
+            parameters["lines"] = fitting(lines, encoding_of(connection))
             row = await (await connection.execute(INGEST_AND_ROUTE, parameters, binary=True)).fetchone()
         assert row is not None
         *batch, refused, codes, reasons = row

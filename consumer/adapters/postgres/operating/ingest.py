@@ -18,6 +18,7 @@ import psycopg
 from consumer.adapters.ndjson import Line, LineReader, RejectedLines, Rejection
 from consumer.adapters.postgres.blocking import Connection, connect
 from consumer.adapters.postgres.connection import translated
+from consumer.adapters.postgres.encodings import encoding_of, fitting
 from consumer.domain.backoff import Backoff
 from consumer.domain.errors import ConsumerError, Misconfigured, TooSlow, Transient
 
@@ -107,7 +108,8 @@ class EventLoader:
         if self._connection is None or self._connection.closed:
             self._connection = self._reconnected()
         with translated():
-            row = self._connection.execute(_INGEST, [b"\n".join(lines).decode()]).fetchone()
+            text = fitting(b"\n".join(lines).decode(), encoding_of(self._connection))
+            row = self._connection.execute(_INGEST, [text]).fetchone()
         assert row is not None
         new, places, codes, reasons = row
         refused = tuple(
