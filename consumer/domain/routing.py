@@ -26,19 +26,24 @@ class Bell(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Cursor:
-    """A place in the order of arrival: `created_at` and `id` of an event, as the database writes them.
+    """A place in the order of arrival: `created_at` and `id` of an event.
 
-    They stay text: Postgres has times that Python does not have (infinity, the year 20000), and nothing here computes
-    with them.
+    The time is a number: Postgres has times that Python does not have (infinity, the year 20000), and how it writes
+    them as text depends on settings of the database.
     """
 
-    at: str
+    at: int | None
+    """Microseconds since the beginning of 2000, as Postgres counts them; None is the moment of the call."""
     id: str
 
 
-NOW = Cursor(at="now", id="00000000-0000-0000-0000-000000000000")
-"""The moment of the call, as Postgres reads it."""
-BEGINNING = Cursor(at="-infinity", id="00000000-0000-0000-0000-000000000000")
+_FIRST_ID = "00000000-0000-0000-0000-000000000000"
+NOW = Cursor(at=None, id=_FIRST_ID)
+"""The moment of the call, by the database's clock."""
+BEGINNING = Cursor(at=-(2**63), id=_FIRST_ID)
+"""Before every event: Postgres's -infinity."""
+END = Cursor(at=2**63 - 1, id=_FIRST_ID)
+"""After every event, but for one that arrived at infinity."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

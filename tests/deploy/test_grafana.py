@@ -20,7 +20,7 @@ from consumer.domain.kafka_facts import (
     RecordsRead,
 )
 from consumer.domain.lag import Partition, PartitionLag
-from consumer.domain.routing import Backlog, Batch, Cursor
+from consumer.domain.routing import NOW, Backlog, Batch
 from consumer.pipeline.parts import Part
 from tests.deploy.dashboard import DASHBOARD, dashboard, evaluable, metrics_in, panels
 from tests.deploy.prometheus import Prometheus
@@ -46,7 +46,7 @@ EVERYTHING: tuple[Fact, ...] = (
             dead=0,
             channels=("whatsapp",),
             ages=(0.01,),
-            reached=Cursor(at="now", id="00000000-0000-0000-0000-000000000000"),
+            reached=NOW,
             seconds=0.01,
         ),
     ),

@@ -26,7 +26,7 @@ from consumer.domain.facts import (
     Stopped,
     SweepFinished,
 )
-from consumer.domain.routing import Backlog, Batch, Cursor, Path
+from consumer.domain.routing import NOW, Backlog, Batch, Path
 from tests.deploy import service_login
 from tests.processes import command, running
 from tests.waiting import wait_for
@@ -149,7 +149,7 @@ def batch(*, routed: int = 0, parked: int = 0, dead: int = 0) -> BatchRouted:
             dead=dead,
             channels=("whatsapp",) * routed,
             ages=(0.01,) * routed,
-            reached=Cursor(at="now", id="00000000-0000-0000-0000-000000000000"),
+            reached=NOW,
             seconds=0.01,
         ),
     )

@@ -7,7 +7,7 @@ import pytest
 from consumer.domain.backoff import Backoff
 from consumer.domain.errors import TooSlow
 from consumer.domain.facts import BatchTooSlow, EventTooSlow, Fact, SweepFinished
-from consumer.domain.routing import Batch, Cursor, Path, Window
+from consumer.domain.routing import NOW, Batch, Path, Window
 from consumer.pipeline.pacing import Signal, Watermark
 from consumer.pipeline.reconciler import Reconciler, ReconcilerSettings
 from consumer.pipeline.single_sweep import SingleSweep
@@ -82,7 +82,7 @@ async def test_nothing_left_to_park() -> None:
 def reconciler(table: FakeStore, observer: Observer, *, interval: float) -> Reconciler:
     """A sweep of the table."""
     watermark = Watermark()
-    watermark.cursor = Cursor(at="now", id="")
+    watermark.cursor = NOW
     return Reconciler(
         store=table,
         wake=Signal(),

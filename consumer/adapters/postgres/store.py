@@ -2,26 +2,50 @@
 
 import time
 
+import psycopg
+from psycopg.adapt import Dumper
+from psycopg.pq import Format
 from psycopg.rows import TupleRow
 
 from consumer.adapters.postgres.connection import Session
-from consumer.domain.routing import Backlog, Batch, Bell, Cursor, Window
+from consumer.domain.routing import BEGINNING, END, Backlog, Batch, Bell, Cursor, Window
 
+# Names are qualified, in all statements of the service: the search_path of its role may begin with anything.
 BOUNDS = """
-    case when %(overlap)s > 0 then least(%(after_at)s::timestamptz, now()) - make_interval(secs => %(overlap)s)
-         else %(after_at)s::timestamptz end,
-    case when %(overlap)s > 0 then '00000000-0000-0000-0000-000000000000' else %(after_id)s::uuid end,
-    %(until_at)s::timestamptz - make_interval(secs => %(margin)s)
+    case when %(overlaps)s
+         then least(%(after_at)s, pg_catalog.now()) operator(pg_catalog.-) pg_catalog.make_interval(secs => %(overlap)s)
+         else coalesce(%(after_at)s, pg_catalog.now()) end,
+    %(after_id)s::pg_catalog.uuid,
+    coalesce(%(until_at)s, pg_catalog.now()) operator(pg_catalog.-) pg_catalog.make_interval(secs => %(margin)s)
 """
+# How a time looks as text depends on DateStyle and TimeZone, and not every text can be read again.
 COLUMNS = (
-    "claimed, inserted, parked, dead, channels, ages, reached_at::text, reached_id::text, seconds, held, held_reason"
+    "claimed, inserted, parked, dead, channels, ages, pg_catalog.timestamptz_send(reached_at), "
+    "reached_id::pg_catalog.text, seconds, held, held_reason"
 )
 ROUTE = f"select {COLUMNS} from router.route_batch(%(limit)s, {BOUNDS}, %(bell)s, %(lane)s, %(lanes)s)"  # noqa: S608 - constants only
 ROUTE_DUE = f"select {COLUMNS} from router.route_due(null, %(limit)s)"  # noqa: S608
-ROUTE_OLDEST = f"select {COLUMNS} from router.route_oldest(%(channel)s, %(limit)s, %(after_at)s, %(after_id)s::uuid)"  # noqa: S608
-ROUTE_ONE = f"select {COLUMNS} from router.route_one(%(event)s::uuid, %(untried)s)"  # noqa: S608
-NEXT_EVENT = f"select router.next_event(%(due)s, {BOUNDS}, %(lane)s, %(lanes)s)::text"
+ROUTE_OLDEST = (
+    f"select {COLUMNS} from router.route_oldest(%(channel)s, %(limit)s, %(after_at)s, %(after_id)s::pg_catalog.uuid)"  # noqa: S608
+)
+ROUTE_ONE = f"select {COLUMNS} from router.route_one(%(event)s::pg_catalog.uuid, %(untried)s)"  # noqa: S608
+NEXT_EVENT = f"select router.next_event(%(due)s, {BOUNDS}, %(lane)s, %(lanes)s)::pg_catalog.text"
 BACKLOG = "select ready, oldest_seconds, parked, dead, notification_queue from router.backlog()"
+
+
+class Moment(int):
+    """A time as a parameter: see `Cursor.at`."""
+
+
+class _MomentDumper(Dumper):
+    format = Format.BINARY
+    oid = psycopg.postgres.types["timestamptz"].oid
+
+    def dump(self, obj: Moment) -> bytes:
+        return obj.to_bytes(8, "big", signed=True)
+
+
+psycopg.adapters.register_dumper(Moment, _MomentDumper)
 
 
 class PostgresStore:
@@ -45,7 +69,7 @@ class PostgresStore:
     async def route_oldest(self, *, channel: str | None, limit: int, after: Cursor) -> Batch:
         """See `SweepStore.route_oldest`."""
         return await self._batch(
-            ROUTE_OLDEST, {"channel": channel, "limit": limit, "after_at": after.at, "after_id": after.id}
+            ROUTE_OLDEST, {"channel": channel, "limit": limit, "after_at": moment(after), "after_id": after.id}
         )
 
     async def next_event(self, *, window: Window | None) -> str | None:
@@ -66,7 +90,7 @@ class PostgresStore:
     async def backlog(self) -> Backlog:
         """See `Store.backlog`."""
         async with self._session.call() as connection:
-            row = await (await connection.execute(BACKLOG)).fetchone()
+            row = await (await connection.execute(BACKLOG, binary=True)).fetchone()
         assert row is not None
         ready, oldest, parked, dead, queue = row
         return Backlog(ready=ready, oldest_seconds=oldest, parked=parked, dead=dead, notification_queue=queue)
@@ -84,15 +108,22 @@ class PostgresStore:
 
 
 def _bounds(window: Window) -> dict[str, object]:
+    overlaps = window.overlap > 0
     return {
-        "after_at": window.after.at,
-        "after_id": window.after.id,
+        "after_at": moment(window.after),
+        "after_id": BEGINNING.id if overlaps else window.after.id,
+        "overlaps": overlaps,
         "overlap": window.overlap,
-        "until_at": window.until.at if window.until else "infinity",
+        "until_at": moment(window.until or END),
         "margin": window.margin,
         "lane": window.lane,
         "lanes": window.lanes,
     }
+
+
+def moment(place: Cursor) -> Moment | None:
+    """The time of a place as a parameter; null is the moment of the call."""
+    return None if place.at is None else Moment(place.at)
 
 
 def batch_of(row: TupleRow, seconds: float) -> Batch:
@@ -106,7 +137,7 @@ def batch_of(row: TupleRow, seconds: float) -> Batch:
         dead=dead,
         channels=tuple(channels or ()),
         ages=tuple(age + outside for age in ages or ()),
-        reached=Cursor(at=reached_at, id=reached_id),
+        reached=Cursor(at=int.from_bytes(reached_at, "big", signed=True), id=reached_id),
         seconds=seconds,
         held=held,
         held_reason=held_reason,

@@ -12,24 +12,28 @@ from psycopg.rows import class_row
 from consumer.adapters.postgres.operating.session import Connection
 
 _CONDITIONS: Final = """
-    p_ids => %(ids)s::uuid[], p_channel => %(channel)s::text, p_error_class => %(error_class)s::text,
-    p_older_than => %(older_than)s::interval, p_newer_than => %(newer_than)s::interval, p_state => %(state)s::text,
-    p_limit => %(limit)s::integer
+    p_ids => %(ids)s::pg_catalog.uuid[], p_channel => %(channel)s::pg_catalog.text,
+    p_error_class => %(error_class)s::pg_catalog.text,
+    p_older_than => %(older_than)s::interval, p_newer_than => %(newer_than)s::interval,
+    p_state => %(state)s::pg_catalog.text, p_limit => %(limit)s::integer
 """
 # As JSON: Postgres has times that Python lacks, and such a time may be why an event is parked.
 _FIND: Final = f"""
-    select row_to_json(l)
+    select pg_catalog.row_to_json(l)
     from (
         select d.id, d.state, d.channel, d.type, d.event_id, d.event_date, d.created_at, d.error_code, d.error_message,
-               d.attempts, d.first_parked_at, extract(epoch from now() - d.first_parked_at)::float as age_seconds,
-               d.last_parked_at, case when isfinite(d.next_attempt_at) then d.next_attempt_at end as next_attempt_at,
-               case when isfinite(d.next_attempt_at)
-                    then greatest(extract(epoch from d.next_attempt_at - now()), 0)::float end as due_in_seconds,
+               d.attempts, d.first_parked_at,
+               extract(epoch from pg_catalog.now() operator(pg_catalog.-) d.first_parked_at)::float as age_seconds,
+               d.last_parked_at,
+               case when pg_catalog.isfinite(d.next_attempt_at) then d.next_attempt_at end as next_attempt_at,
+               case when pg_catalog.isfinite(d.next_attempt_at)
+                    then greatest(extract(epoch from d.next_attempt_at operator(pg_catalog.-) pg_catalog.now()), 0)
+               end::float as due_in_seconds,
                d.discarded_at
         from router.parked({_CONDITIONS}) d
     ) l
 """  # noqa: S608 - constants only
-_CONTENTS: Final = "select row_to_json(c) from router.parked_contents(%s::uuid[]) c"
+_CONTENTS: Final = "select pg_catalog.row_to_json(c) from router.parked_contents(%s::pg_catalog.uuid[]) c"
 _RETRY: Final = f"select matched, changed, unknown from router.retry_parked({_CONDITIONS})"  # noqa: S608
 _DISCARD: Final = f"select matched, changed, unknown from router.discard_parked({_CONDITIONS})"  # noqa: S608
 

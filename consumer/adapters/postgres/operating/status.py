@@ -10,7 +10,8 @@ from consumer.adapters.postgres.operating.session import Connection
 _STATUS: Final = """
     select ready, oldest_seconds, parked, dead, discarded, per_second_in_minute, per_second_in_hour,
            case when last_routed_at is not null  -- it may be later than the moment at which this transaction began
-                then greatest(extract(epoch from now() - last_routed_at), 0)::float end as last_routed_seconds_ago,
+                then greatest(extract(epoch from pg_catalog.now() operator(pg_catalog.-) last_routed_at), 0)::float
+           end as last_routed_seconds_ago,
            sessions, awake, notification_queue
     from router.status()
 """
