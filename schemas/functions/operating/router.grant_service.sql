@@ -21,6 +21,7 @@ begin
         'router.route_one(uuid,boolean)',
         'router.ingest_and_route(text,text[],text[],boolean[],boolean)',
         'router.backlog()',
+        'router.recent_backlog(double precision)',
         'router.ingest_lines(text)',
         'router.parked(uuid[],text,text,interval,interval,text,integer)',
         'router.retry_parked(uuid[],text,text,interval,interval,text,integer)',

@@ -1,0 +1,124 @@
+"""What is waiting, as the database counts it: whatever times events carry, and routed ones cost nothing."""
+
+import math
+from collections.abc import Iterator
+from functools import partial
+from typing import Any
+
+import pytest
+
+from tests.sql.inbox import Inbox
+from tests.sql.test_plans import Meter, pages_of_claim
+
+ALL = "router.backlog()"
+RECENT = "router.recent_backlog(60)"
+INTO = """
+insert into webhook_events (channel, type, event_id, author_id, event_date, created_at)
+select 'instagram', 'message', '{0} ' || i, 'p' || i, now(), {1} from generate_series(1, {2}) i
+"""
+
+
+@pytest.fixture
+def table(any_database: str) -> Iterator[Inbox]:
+    """A database of its own that nobody vacuums, and whose events need no time of arrival."""
+    with Inbox(any_database) as inbox:
+        inbox.run("alter table webhook_events set (autovacuum_enabled = off), alter column created_at drop not null")
+        yield inbox
+
+
+def insert(inbox: Inbox, name: str, created_at: str, count: int = 1) -> None:
+    """Events of one time of arrival, an SQL expression."""
+    inbox.run(INTO.format(name, created_at, count))
+
+
+def counted(inbox: Inbox, call: str = ALL) -> tuple[int, float]:
+    """How many are ready, and the age of the oldest."""
+    row: dict[str, Any] = inbox.row(f"select ready, oldest_seconds from {call}")
+    assert math.isfinite(row["oldest_seconds"])
+    assert row["oldest_seconds"] >= 0
+    return row["ready"], row["oldest_seconds"]
+
+
+@pytest.mark.parametrize("created_at", ["null", "'-infinity'", "'infinity'", "now() + interval '1 year'"])
+def test_an_event_without_an_age(table: Inbox, created_at: str) -> None:
+    """It is counted, whether all are or recent ones alone, with an age of 0; beside others the age is theirs."""
+    insert(table, "odd", created_at, 3)
+    for call in (ALL, RECENT, "router.status()"):
+        assert counted(table, call) == (3, 0)
+    insert(table, "old", "now() - interval '10 seconds'")
+    for call in (ALL, RECENT, "router.status()"):
+        ready, age = counted(table, call)
+        assert ready == 4
+        assert 10 <= age < 60
+
+
+@pytest.mark.parametrize("created_at", ["'4713-01-01 BC'", "'1970-01-01'", "'294276-12-31'"])
+def test_an_event_of_another_age(table: Inbox, created_at: str) -> None:
+    """No time that can be stored is too long ago, or too far away."""
+    insert(table, "odd", created_at)
+    for call in (ALL, "router.status()", "router.recent_backlog(1e308)", "router.recent_backlog('infinity')"):
+        assert counted(table, call)[0] == 1
+
+
+def test_recent_events_alone(table: Inbox) -> None:
+    """Those that arrived within so many seconds; parked ones are counted whenever they arrived."""
+    insert(table, "old", "now() - interval '1 hour'", 5)
+    insert(table, "new", "now() - interval '10 seconds'", 2)
+    insert(table, "parked", "now() - interval '1 day'", 4)
+    table.run("update webhook_events set parked_until = 'infinity' where event_id like 'parked %'")
+    assert counted(table)[0] == 7
+    assert counted(table, RECENT)[0] == 2
+    assert counted(table, "router.recent_backlog(7200)")[0] == 7
+    assert counted(table, "router.recent_backlog(0)")[0] == 0
+    assert counted(table, "router.recent_backlog(-5)")[0] == 0
+    assert counted(table, "router.recent_backlog('nan')")[0] == 7
+    assert table.row(f"select dead from {RECENT}") == {"dead": 4}
+
+
+@pytest.mark.parametrize("known", ["never analysed", "analysed", "planned while empty"])
+def test_routed_events_cost_a_count_nothing(table: Inbox, known: str) -> None:
+    """Twenty thousand of them, not vacuumed: the count reads none of them, nor an index of the application."""
+    session = table.another()
+    if known == "planned while empty":
+        table.run("analyze webhook_events")
+        for call in (ALL, RECENT):
+            counted(session, call)
+    insert(table, "routed", "now() - interval '1 hour' + i * interval '1 ms'", 20_000)
+    table.run("update webhook_events set routed_at = now()")
+    insert(table, "waiting", "clock_timestamp()", 20)
+    if known == "analysed":
+        table.run("analyze webhook_events")
+    meter = Meter(table)
+    for call in (ALL, RECENT):
+        counted(session, call)  # the first one since then finds the entries dead, and says so to those after it
+        usage = meter.during(session, partial(counted, session, call))
+        assert not usage.scans_of_tables
+        assert set(usage.entries) <= {"router_ready_by_arrival", "router_parked_by_next_attempt"}, usage
+        assert usage.entries["router_ready_by_arrival"] == 20
+        assert usage.pages["webhook_events"] <= 25, usage
+    assert pages_of_claim(session, RECENT) <= 40
+
+
+def test_a_steady_flow_costs_a_count_nothing(table: Inbox) -> None:
+    """While events are routed as they come, their dead entries make room for those of the next ones."""
+    for number in range(100):
+        insert(table, f"flow {number}", "clock_timestamp()", 50)
+        while table.batch(1000).claimed:
+            pass
+    insert(table, "waiting", "clock_timestamp()", 20)
+    assert pages_of_claim(table, ALL) <= 40
+
+
+def test_a_snapshot_costs_a_count_of_recent_events_nothing(table: Inbox) -> None:
+    """While an old transaction keeps the dead entries alive, only a count of all events pays for them."""
+    insert(table, "waiting", "now()", 20)
+    before = pages_of_claim(table, RECENT)
+    reader = table.another()
+    with reader.transaction():
+        reader.run("set transaction isolation level repeatable read")
+        reader.count("messages")
+        insert(table, "routed", "now() - interval '1 hour' + i * interval '1 ms'", 10_000)
+        table.run("update webhook_events set routed_at = now() where event_id like 'routed %'")
+        recent, everything = (pages_of_claim(table, call) for call in (RECENT, ALL))
+    assert recent <= 1.2 * before + 10
+    assert everything > 5 * recent, "the snapshot has kept nothing alive: the test shows nothing"
