@@ -68,8 +68,13 @@ class Store(Protocol):
         """Parks the event without trying to route it, unless another session is working on it."""
         ...
 
-    async def backlog(self) -> Backlog:
-        """Counts what is waiting."""
+    async def backlog(self, *, within: float | None = None) -> Backlog:
+        """Counts what is waiting.
+
+        Args:
+            within: of what is ready, count only what arrived at most so many seconds ago, and what has no time of
+                arrival that is finite. What was routed before then costs nothing.
+        """
         ...
 
     async def close(self) -> None:

@@ -119,7 +119,7 @@ class FakeStore:
         self.parked.append(int(event))
         return batch(1, parked=1)
 
-    async def backlog(self) -> Backlog:
+    async def backlog(self, *, within: float | None = None) -> Backlog:
         return Backlog(ready=len(self.ready), oldest_seconds=0.0, parked=len(self.due), dead=0, notification_queue=0.0)
 
     async def close(self) -> None:

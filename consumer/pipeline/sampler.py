@@ -5,30 +5,57 @@ from typing import Final
 
 from consumer.domain.backoff import Backoff
 from consumer.domain.facts import BacklogSampled
+from consumer.domain.routing import Backlog
 from consumer.pipeline.pacing import keep_going, pause
 from consumer.ports import Clock, Observer, Store
 
 LOOP: Final = "sampler"
+REST: Final = 100
+"""Seconds of rest for each second of counting: it takes 1 % of the time at most."""
+REST_FROM_ALL: Final = 200
+"""The same for counts of the whole table: routed events may have left many dead entries there, and nothing else."""
+LATE: Final = 60.0
+"""Seconds that an event may commit late, or the database's clock be moved, and still be in the next count."""
 
 
 class Sampler:
-    """Samples the backlog every `interval` seconds, less often when counting it takes long: 1 % of the time at most."""
+    """Samples the backlog every `interval` seconds, less often when counting it takes long.
+
+    A count begins at the oldest event that the last one has found. Now and then all is counted: events arrive with
+    times long past, and routed ones are opened again. If that is cheap, it is done each time.
+    """
 
     def __init__(self, *, store: Store, observer: Observer, clock: Clock, interval: float) -> None:
         self._store = store
         self._observer = observer
         self._clock = clock
         self._interval = interval
+        self._oldest = 0.0
+        """When the oldest event of the last count arrived, by our clock; now, if it found none."""
+        self._all_again = float("-inf")
+        """When all may be counted again."""
 
     async def run(self, stop: asyncio.Event, backoff: Backoff) -> None:
         """Samples until told to stop."""
 
         async def step() -> float:
             started = self._clock.monotonic()
-            self._observer(BacklogSampled(backlog=await self._store.backlog()))
+            self._observer(BacklogSampled(backlog=await self.count()))
             return self._clock.monotonic() - started
 
         async def rest(taken: float) -> None:
-            await pause(stop, max(self._interval, 100 * taken))
+            await pause(stop, max(self._interval, REST * taken))
 
         await keep_going(LOOP, step, rest, stop=stop, observer=self._observer, clock=self._clock, backoff=backoff)
+
+    async def count(self) -> Backlog:
+        """Counts once: all, or from the oldest event of the last count."""
+        started = self._clock.monotonic()
+        if started < self._all_again:
+            backlog = await self._store.backlog(within=started - self._oldest + LATE)
+        else:
+            backlog = await self._store.backlog()
+            ended = self._clock.monotonic()
+            self._all_again = ended + REST_FROM_ALL * (ended - started)
+        self._oldest = started - backlog.oldest_seconds
+        return backlog

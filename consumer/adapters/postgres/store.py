@@ -30,7 +30,10 @@ ROUTE_OLDEST = (
 )
 ROUTE_ONE = f"select {COLUMNS} from router.route_one(%(event)s::pg_catalog.uuid, %(untried)s)"  # noqa: S608
 NEXT_EVENT = f"select router.next_event(%(due)s, {BOUNDS}, %(lane)s, %(lanes)s)::pg_catalog.text"
-BACKLOG = "select ready, oldest_seconds, parked, dead, notification_queue from router.backlog()"
+BACKLOG = """
+    select ready, oldest_seconds, parked, dead, notification_queue
+    from router.recent_backlog(%s::pg_catalog.float8)
+"""
 
 
 class Moment(int):
@@ -87,10 +90,10 @@ class PostgresStore:
         """See `Store.park_one`."""
         return await self._batch(ROUTE_ONE, {"event": event, "untried": True})
 
-    async def backlog(self) -> Backlog:
+    async def backlog(self, *, within: float | None = None) -> Backlog:
         """See `Store.backlog`."""
         async with self._session.call() as connection:
-            row = await (await connection.execute(BACKLOG, binary=True)).fetchone()
+            row = await (await connection.execute(BACKLOG, (within,), binary=True)).fetchone()
         assert row is not None
         ready, oldest, parked, dead, queue = row
         return Backlog(ready=ready, oldest_seconds=oldest, parked=parked, dead=dead, notification_queue=queue)
