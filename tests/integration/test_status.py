@@ -95,6 +95,13 @@ def test_services_show(database: str, connection: Connection) -> None:
         assert "services            2 sessions, draining just now\n" in run(database, "status").out
 
 
+def test_a_stranger_is_no_service(database: str, connection: Connection) -> None:
+    """Nothing drains while another program holds the lock that silences the doorbell."""
+    connection.execute(DRAINING)
+    now = run(database, "status", "--json").json
+    assert (now["sessions"], now["awake"]) == (0, False)
+
+
 def test_from_an_empty_database_to_a_ready_one(empty_database: str) -> None:
     """status and audit say what is missing, migrate --check lists it, migrate makes it, once."""
     nothing = command("status", dsn=empty_database)

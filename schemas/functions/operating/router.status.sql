@@ -57,7 +57,8 @@ begin
     awake := exists (select
                      from pg_locks l
                      join pg_database d on d.oid = l.database
-                     where l.locktype = 'advisory' and d.datname = current_database()
+                     join pg_stat_activity a on a.pid = l.pid
+                     where a.application_name = 'webhook-router' and l.locktype = 'advisory' and d.datname = current_database()
                        and l.classid = 1920298101 and l.objid = 0  -- lock: doorbell
                        and l.mode = 'ExclusiveLock' and l.granted);
 end
