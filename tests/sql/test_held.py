@@ -359,10 +359,12 @@ def test_hidden_rows(any_database: str) -> None:
                 """
             )
             inbox.insert_many(3)
-            for statement in ("select router.route_batch(10)", "select public.route_unrouted_events()"):
+            counts = "select ready from router.backlog()", "select ready from router.status()"
+            for statement in ("select router.route_batch(10)", "select public.route_unrouted_events()", *counts):
                 with pytest.raises(psycopg.errors.ObjectNotInPrerequisiteState, match=r"public\.webhook_events"):
                     inbox.run(statement)
             inbox.run(f"create policy owners on webhook_events to {owner} using (true) with check (true)")
+            assert [inbox.value(count) for count in counts] == [3, 3]
             assert inbox.batch().inserted == 3
             assert inbox.batch().claimed == 0
             inbox.run("create policy narrow on webhook_events as restrictive using (channel = 'x')")

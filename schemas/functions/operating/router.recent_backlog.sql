@@ -6,6 +6,7 @@
 --   notification_queue, the share of the server's queue that is in use; discarded (an operator has decided)
 -- reads: public.webhook_events through router_ready_by_arrival and router_parked_by_next_attempt, in their order: an index of
 --   the application on routed_at would do as well otherwise, and has a dead entry for each event that was ever routed
+-- raises: see router.refuse_hidden_rows
 create or replace function router.recent_backlog(
     p_seconds double precision,
     out ready bigint, out oldest_seconds double precision, out parked bigint, out dead bigint,
@@ -27,6 +28,7 @@ as $function$
 declare
     v_from timestamptz := case when p_seconds <= 1e10 then now() - make_interval(secs => p_seconds) else '-infinity' end;
 begin
+    perform router.refuse_hidden_rows();
     -- "offset 0" keeps the planner from dropping an order that counting does not need. "=" would have the primary key give
     -- the rest of it.
     select count(*), coalesce(extract(epoch from now() - min(w.created_at) filter (where isfinite(w.created_at))), 0)
