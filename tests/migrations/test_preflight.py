@@ -9,7 +9,9 @@ import psycopg
 import pytest
 
 from consumer.adapters.postgres.migrations import migrator
+from consumer.adapters.postgres.migrations.psql_script import script
 from consumer.adapters.postgres.migrations.sql_files import SHIPPED
+from consumer.domain.errors import Fatal
 from consumer.embedded_postgres.server import EmbeddedPostgres
 from tests.migrations.databases import Database, brownfield_on
 
@@ -380,6 +382,47 @@ def test_what_routing_lives_with_is_no_obstacle(undone: psycopg.Connection, name
     undone.execute(HARMLESS[name].encode())
     assert problems(undone) == []
     use(undone)
+
+
+def test_altered_tables_are_put_right_and_migrated(brownfield: Database) -> None:
+    """Before anything is changed the error names all of it; with the remedies run, the migration goes through."""
+    damages = {
+        "alter table contacts drop full_name;"
+        "alter table contacts add full_name text generated always as (first_name) stored": "full_name is generated",
+        "create rule log as on update to contacts do also notify renamed": "rule log on update",
+        "alter table messages add tenant text not null default 'x'; alter table messages alter tenant drop default": (
+            r"messages\.tenant is not null"
+        ),
+        "alter table webhook_events alter routed_at set default now()": "routed_at has a default",
+        "alter table webhook_events force row level security": "row security of public.webhook_events",
+        "create table router_ready_by_arrival (id uuid)": "public.router_ready_by_arrival has a name",
+        TRIGGER.format("begin return null; end")
+        + "create trigger webhook_router_doorbell after insert on webhook_events execute function f()": (
+            "trigger webhook_router_doorbell"
+        ),
+    }
+    brownfield.run(*damages, role=brownfield.owner)
+    brownfield.run("alter table contact_channels replica identity nothing", "create publication p for all tables")
+    expected = [*damages.values(), "publication p publishes updates of public.contact_channels"]
+    with pytest.raises(Fatal, match="nothing was changed") as error:
+        migrator.migrate(brownfield.owned)
+    assert brownfield.value("select to_regnamespace('router')") is None
+    lines = [line.strip(" -") for line in str(error.value).splitlines()[1:]]
+    assert len(lines) == 2 * len(expected)
+    for problem in expected:
+        assert any(re.search(problem, line) for line in lines[::2]), problem
+        assert any(re.search(problem, finding) for finding in migrator.check(brownfield.owned)), problem
+    block = script().partition("do $preflight$")
+    with brownfield.session(brownfield.owner) as connection, pytest.raises(psycopg.errors.RaiseException) as refusal:
+        connection.execute((block[1] + block[2].partition("$preflight$;")[0] + "$preflight$").encode())
+    assert [line for line in lines if line not in str(refusal.value)] == []
+    assert brownfield.value("select to_regnamespace('router')") is None
+    brownfield.run(*lines[1::2], role=brownfield.owner)
+    migrator.migrate(brownfield.owned)
+    assert migrator.check(brownfield.owned) == []
+    with rolled_back(brownfield) as connection:
+        connection.execute("update webhook_events set routed_at = coalesce(routed_at, now())")
+        use(connection)
 
 
 def test_a_remedy_keeps_what_is_stored(brownfield: Database) -> None:

@@ -361,7 +361,8 @@ def _truth(connection: Connection, statement: str) -> bool:
 
 
 def _problems(connection: Connection, files: SqlFiles) -> list[tuple[str, str]]:
-    rows = connection.execute(files.file("migrator", "preflight.sql").text.encode()).fetchall()
+    queries = [files.file("migrator", name).text for name in ("preflight.sql", "obstacles.sql")]
+    rows = [row for query in queries for row in connection.execute(query.encode()).fetchall()]
     return [(str(problem), str(remedy)) for problem, remedy in rows]
 
 

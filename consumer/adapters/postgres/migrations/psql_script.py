@@ -39,7 +39,11 @@ declare
 begin
     select string_agg(p.problem || E'\\n    ' || p.remedy, E'\\n  - ') into v_problems
     from (
+(
 {query}
+) union all (
+{obstacles}
+)
     ) p;
     if v_problems is not null then
         raise exception E'nothing was changed; first put right:\\n  - %', v_problems;
@@ -68,7 +72,9 @@ def script(files: SqlFiles = SHIPPED) -> str:
     """The script, ready for `psql -f`."""
     parts = [
         _HEAD,
-        _PREFLIGHT.format(query=files.file("migrator", "preflight.sql").text),
+        _PREFLIGHT.format(
+            query=files.file("migrator", "preflight.sql").text, obstacles=files.file("migrator", "obstacles.sql").text
+        ),
         _in_transaction(files.file("migrator", "bookkeeping.sql").text),
         *(_migration(migration, files) for migration in files.migrations()),
         _in_transaction(_functions(files)),
