@@ -15,6 +15,13 @@ HERE = Path(__file__).parent
 WILD = HERE.parent / "sql"
 OWNER = "app_owner"
 TABLES = ("contacts", "contact_channels", "conversations", "messages", "message_analysis", "webhook_events")
+NO_DOORBELL = (
+    "create table if not exists router.installation"
+    " (single boolean primary key default true check (single), doorbell boolean not null default true);"
+    "insert into router.installation default values on conflict do nothing;"
+    "update router.installation set doorbell = false"
+)
+"""Sets the choice of `migrate --no-doorbell`, also where the table that remembers it is not made yet."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -13,9 +13,11 @@ from consumer.adapters.postgres.migrations.psql_script import script
 from consumer.adapters.postgres.migrations.sql_files import SHIPPED
 from consumer.domain.errors import Fatal
 from consumer.embedded_postgres.server import EmbeddedPostgres
-from tests.migrations.databases import Database, brownfield_on
+from tests.conftest import StartPostgres
+from tests.migrations.databases import NO_DOORBELL, Database, brownfield_on
 
 OBSTACLES: Final = SHIPPED.file("migrator", "obstacles.sql").text.encode()
+NOTES: Final = SHIPPED.file("migrator", "notes.sql").text.encode()
 TRIGGER: Final = "create function public.f() returns trigger language plpgsql as $$ {} $$;"
 
 
@@ -439,7 +441,69 @@ def test_a_remedy_keeps_what_is_stored(brownfield: Database) -> None:
     assert brownfield.rows("select distinct parked_until = '2026-01-01 00:00+00' from webhook_events") == [(True,)]
 
 
+NOTED: Final = {
+    "alter table webhook_events disable trigger webhook_router_doorbell": "the doorbell is disabled",
+    "alter table webhook_events enable replica trigger webhook_router_doorbell": "enabled for replicas only",
+    "create publication p for all tables": "publication p publishes the tables of the private schema",
+    "create publication p for tables in schema router": "publication p publishes the tables of the private schema",
+    "alter table webhook_events alter created_at drop not null;"
+    "insert into webhook_events (channel, type, event_id, created_at) values ('tiktok', 'message', 'x', null)": (
+        "unrouted events have no created_at"
+    ),
+    "alter table contacts alter full_name set not null": "contacts.full_name is not null: an event of people without",
+    "alter table messages alter id drop default": "auto_reply_stub",
+    "create rule r as on insert to messages do also notify stored": "rule r on public.messages",
+    "create table old () inherits (messages)": "public.messages has child tables (old)",
+    "create table every (like webhook_events); alter table webhook_events inherit every": "is a child of every",
+    "alter role anon set session_replication_role = replica": "by default for anon",
+    "alter table message_analysis set unlogged": "message_analysis is unlogged",
+}
+
+
+@pytest.mark.parametrize("cause", NOTED)
+def test_what_is_better_known_is_noted(undone: psycopg.Connection, cause: str) -> None:
+    """One line each, and none without its cause."""
+    assert undone.execute(NOTES).fetchall() == []
+    undone.execute(cause.encode())
+    ((note,),) = undone.execute(NOTES)
+    assert NOTED[cause] in note
+
+
+def test_a_subscription_is_noted(ready: Database, undone: psycopg.Connection) -> None:
+    """Rows that replication writes do not ring."""
+    undone.execute("create subscription s connection 'dbname=nowhere' publication p with (connect = false)")
+    undone.execute(
+        "insert into pg_subscription_rel (srsubid, srrelid, srsubstate)"
+        " select oid, 'webhook_events'::regclass, 'r' from pg_subscription where subname = 's'"
+    )
+    with rolled_back(ready) as other:
+        assert other.execute(NOTES).fetchall() == []
+    ((note,),) = undone.execute(NOTES)
+    assert "filled by a subscription" in note
+
+
+def test_settings_of_the_server_are_noted(private_postgres: StartPostgres) -> None:
+    """Two-phase commit beside the doorbell, and a synchronous standby that is not there."""
+    server = private_postgres(
+        settings={
+            "max_prepared_transactions": "5",
+            "synchronous_standby_names": "elsewhere",
+            "synchronous_commit": "local",
+        }
+    )
+    migrator.migrate(server.dsn())
+    with psycopg.connect(server.dsn(), autocommit=True) as connection:
+        ((two_phases,),) = connection.execute(NOTES)
+        assert "migrate --no-doorbell" in two_phases
+        connection.execute(NO_DOORBELL.encode())
+        connection.execute("set synchronous_commit = on")
+        ((alone,),) = connection.execute(NOTES)
+        assert 'synchronous_standby_names is "elsewhere"' in alone
+        connection.execute("set synchronous_commit = local")
+
+
 def test_who_may_read_little_still_gets_an_answer(ready: Database) -> None:
-    """It only reads the catalogue."""
+    """Both only read the catalogue, or what they may read."""
     with ready.session("anon") as connection:
         assert connection.execute(OBSTACLES).fetchall() == []
+        assert connection.execute(NOTES).fetchall() == []

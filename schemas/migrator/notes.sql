@@ -1,0 +1,126 @@
+-- What prevents nothing, but is better known: settings, replication and columns of this database that change what the router
+-- can promise. It only reads.
+-- returns: note (one line)
+
+with wanted_tables (table_name) as (
+    values ('contacts'), ('contact_channels'), ('conversations'), ('messages'), ('message_analysis'), ('webhook_events')
+), tables as (
+    select w.table_name, c.oid, c.relpersistence, c.relispartition, w.table_name = 'webhook_events' as is_events
+    from wanted_tables w
+    join pg_class c on c.oid = to_regclass('public.' || w.table_name) and c.relkind = 'r'
+), queries as (
+    -- Tables that may be missing or closed to this role are named in texts, which ts_stat runs; what they find is its "word".
+    select case when exists (select from pg_class c
+                             where c.relnamespace = to_regnamespace('router') and c.relname = 'installation'
+                               and has_schema_privilege(c.relnamespace, 'usage') and has_table_privilege(c.oid, 'select'))
+                then 'select array_to_tsvector(array[i.doorbell::text]) from router.installation i'
+                else 'select ''''::tsvector' end as installation,
+           case when exists (select from pg_attribute a
+                             join pg_attribute r on r.attrelid = a.attrelid and r.attname = 'routed_at' and not r.attisdropped
+                             where a.attrelid = to_regclass('public.webhook_events') and a.attname = 'created_at'
+                               and not a.attisdropped and not a.attnotnull and has_table_privilege(a.attrelid, 'select'))
+                then 'select array_to_tsvector(array[''found'']) from (select from public.webhook_events w '
+                     || 'where w.routed_at is null and w.created_at is null limit 1) w'
+                else 'select ''''::tsvector' end as undated
+), state as (
+    select coalesce((select s.word from ts_stat(q.installation) s), 'true') = 'true' as wants_doorbell,
+           exists (select from ts_stat(q.undated)) as has_undated
+    from queries q
+), sometimes_null (table_name, column_name, whose) as (
+    values ('contacts', 'full_name', 'of people without a name'),
+           ('contact_channels', 'display_name', 'of people without a name'),
+           ('conversations', 'contact_id', 'without an author'), ('messages', 'contact_id', 'without an author'),
+           ('messages', 'content_text', 'without a text'), ('webhook_events', 'author_id', 'without an author'),
+           ('webhook_events', 'author_name', 'of people without a name'), ('webhook_events', 'content', 'without a text'),
+           ('webhook_events', 'post_id', 'without a post'), ('webhook_events', 'conversation_id', 'without a conversation')
+)
+
+select format('max_prepared_transactions is %s: PREPARE TRANSACTION fails in a transaction that has inserted into '
+              'webhook_events, since the doorbell notifies. An application that does so needs: webhook-router migrate '
+              '--no-doorbell',
+              current_setting('max_prepared_transactions')) as note
+from state s
+where s.wants_doorbell and current_setting('max_prepared_transactions')::integer > 0
+
+union all
+select format('publication %I publishes the tables of the private schema "router" too: a subscriber without them stops at '
+              'their first change. Before this database is migrated, run webhook-router migrate on each subscriber, or let the '
+              'publication name its own tables (from Postgres 15: for tables in schema public)', p.pubname)
+from pg_publication p
+where p.puballtables
+   or exists (select from pg_publication_tables l where l.pubname = p.pubname and l.schemaname = 'router')
+
+union all
+select 'public.webhook_events is filled by a subscription: rows that replication writes do not ring the doorbell, so the '
+       'service polls for them'
+where exists (select from pg_subscription_rel r where r.srrelid = to_regclass('public.webhook_events'))
+
+union all
+select format('the doorbell is %s, so the service polls. To enable it: alter table public.webhook_events enable trigger '
+              'webhook_router_doorbell;', case g.tgenabled when 'R' then 'enabled for replicas only' else 'disabled' end)
+from state s
+join pg_trigger g on g.tgrelid = to_regclass('public.webhook_events') and g.tgname = 'webhook_router_doorbell'
+where s.wants_doorbell and g.tgenabled in ('D', 'R')
+
+union all
+select format('session_replication_role is "replica" by default for %s: inserts do not ring the doorbell, and no trigger or '
+              'foreign key of the application takes effect',
+              string_agg(coalesce(r.rolname, 'every role'), ', ' order by r.rolname))
+from pg_db_role_setting d
+left join pg_roles r on r.oid = d.setrole
+where 'session_replication_role=replica' = any (d.setconfig)
+  and d.setdatabase in (0, (select b.oid from pg_database b where b.datname = current_database()))
+having count(*) > 0
+
+union all
+select format('synchronous_standby_names is "%s", and no standby is connected: every commit waits for one',
+              current_setting('synchronous_standby_names'))
+where current_setting('synchronous_standby_names') <> '' and current_setting('synchronous_commit') not in ('off', 'local')
+  and not pg_is_in_recovery()
+  and not exists (select from pg_stat_replication)
+
+union all
+select 'unrouted events have no created_at, the time of their arrival: they are routed, but their age is unknown. To prevent '
+       'it: alter table public.webhook_events alter column created_at set default now();'
+from state s
+where s.has_undated
+
+union all
+select format('column public.%s.%s is not null: an event %s cannot be %s, unless a trigger fills it', n.table_name,
+              n.column_name, n.whose, case when n.table_name = 'webhook_events' then 'stored' else 'routed' end)
+from sometimes_null n
+join tables t using (table_name)
+join pg_attribute a on a.attrelid = t.oid and a.attname = n.column_name and not a.attisdropped
+join pg_type y on y.oid = a.atttypid and (a.attnotnull or y.typnotnull)
+
+union all
+select 'column public.messages.id has no default, and auto_reply_stub does not fill it, unless a trigger does'
+from tables t
+join pg_attribute a on a.attrelid = t.oid and a.attname = 'id' and not a.attisdropped and not a.atthasdef
+where t.table_name = 'messages'
+
+union all
+select format('rule %I on public.%s works on what routing writes, and not on what triggers make of it', r.rulename,
+              t.table_name)
+from tables t
+join pg_rewrite r on r.ev_class = t.oid and r.ev_type in ('2', '3') and r.ev_enabled in ('O', 'A') and not r.is_instead
+where t.table_name in ('conversations', 'messages')
+
+union all
+select format('public.%s has child tables (%s): no key covers their rows, and their inserts do not ring the doorbell',
+              t.table_name, string_agg(i.inhrelid::regclass::text, ', '))
+from tables t
+join pg_inherits i on i.inhparent = t.oid
+group by t.table_name
+
+union all
+select format('public.webhook_events is a child of %s: what is inserted there does not ring the doorbell, so the service '
+              'polls for it', i.inhparent::regclass)
+from tables t
+join pg_inherits i on i.inhrelid = t.oid
+where t.is_events
+
+union all
+select format('public.%s is unlogged: a crash of the server empties it, and a standby does not have it', t.table_name)
+from tables t
+where t.relpersistence = 'u'
