@@ -34,5 +34,9 @@ def audit(*, database_url: DatabaseUrl = None, as_json: AsJson = False) -> None:
         show(["", "kind", "name", "", "detail"], rows)
     if missing:
         things = "1 required thing is" if len(missing) == 1 else f"{len(missing)} required things are"
-        typer.echo(f"webhook-router: {things} missing; webhook-router migrate makes them", err=True)
+        if any(row.kind == "obstacle" for row in missing):
+            advice = "not as needed; put the obstacles right as their details say, then run webhook-router migrate"
+        else:
+            advice = "missing; webhook-router migrate makes them"
+        typer.echo(f"webhook-router: {things} {advice}", err=True)
         raise typer.Exit(1)

@@ -26,12 +26,13 @@ with wanted_tables (name) as (
            ('auto_reply_stub', 'uuid', 'p_message_id', 'uuid', false)
 ), functions as (
     select w.name, w.arguments, w.names, w.required, w.result, p.oid, p.prosecdef, p.proconfig, p.proacl, p.proowner,
-           array_to_string(p.proargnames[1 : p.pronargs], ', ') as found_names, p.proretset,
-           format_type(p.prorettype, null) as found_result, pg_get_function_arguments(p.oid) as found_arguments
+           array_to_string(p.proargnames[1 : p.pronargs], ', ') as found_names,
+           format_type(p.prorettype, null) as found_result, pg_get_function_arguments(p.oid) as found_arguments,
+           p.prorettype = w.result::regtype and not p.proretset as returns_it
     from wanted_functions w
     left join pg_proc p on p.oid = to_regprocedure(format('public.%I(%s)', w.name, w.arguments))
 ), wanted_keys (table_name, columns, may_have) as (
-    -- may_have: a predicate that the key may have; it may do without.
+    -- may_have: a predicate that the key may have, without quotes; it may do without.
     values ('contact_channels', array['channel', 'external_id'], null),
            ('messages', array['channel', 'provider_message_id'], '(provider_message_id IS NOT NULL)'),
            ('message_analysis', array['message_id'], null),
@@ -45,7 +46,7 @@ with wanted_tables (name) as (
         from pg_index i
         join pg_class c on c.oid = i.indexrelid
         where i.indrelid = t.oid and i.indisunique and i.indisvalid and i.indimmediate and i.indexprs is null
-          and (i.indpred is null or pg_get_expr(i.indpred, i.indrelid) = w.may_have)
+          and (i.indpred is null or replace(pg_get_expr(i.indpred, i.indrelid), '"', '') = w.may_have)
           and i.indnkeyatts = cardinality(w.columns)
           and (select array_agg(a.attname::text order by a.attname)
                from unnest(i.indkey::smallint[]) with ordinality as k (attnum, position)
@@ -111,6 +112,31 @@ with wanted_tables (name) as (
     select 'router', f.oid, 'may be called by everybody (PUBLIC)'
     from private_functions f, lateral aclexplode(coalesce(f.proacl, acldefault('f', f.proowner))) a
     where a.grantee = 0
+), filling_triggers as (
+    -- Row triggers (bit 1) before (bit 2) an insert (bit 4): they may fill any column.
+    select distinct g.tgrelid
+    from pg_trigger g
+    where not g.tgisinternal and g.tgenabled in ('O', 'A') and g.tgtype & 7 = 7
+), policies as (
+    -- Those that hold for the role with whose rights routing writes.
+    select p.polrelid, p.polpermissive, p.polcmd,
+           coalesce(pg_get_expr(p.polqual, p.polrelid), 'true') = 'true'
+           and coalesce(pg_get_expr(p.polwithcheck, p.polrelid), 'true') = 'true' as is_open
+    from pg_policy p
+    join pg_class e on e.oid = to_regclass('public.webhook_events')
+    where 0 = any (p.polroles)
+       or exists (select from unnest(p.polroles) as r (role) where r.role <> 0 and pg_has_role(e.relowner, r.role, 'usage'))
+), installation as (
+    -- What the last migration was told. The table may be missing or closed to this role: see "events" below.
+    select coalesce(i.word, 'true') = 'true' as wants_doorbell
+    from (
+        select case when exists (select from pg_class c
+                                 where c.relnamespace = to_regnamespace('router') and c.relname = 'installation'
+                                   and has_schema_privilege(c.relnamespace, 'usage') and has_table_privilege(c.oid, 'select'))
+                    then 'select array_to_tsvector(array[i.doorbell::text]) from router.installation i'
+                    else 'select ''''::tsvector' end as query
+    ) q
+    left join lateral ts_stat(q.query) i on true
 ), report (position, kind, name, required, ok, detail) as (
     select 10, 'table', 'public.' || t.name, true, t.oid is not null,
            case when t.oid is null then 'missing' else 'owner ' || t.owner end
@@ -126,9 +152,9 @@ with wanted_tables (name) as (
     union all
     select 30, case when f.required then 'function' else 'optional function' end,
            format('public.%s(%s)', f.name, f.arguments), f.required,
-           coalesce(f.found_names = f.names and f.found_result = f.result and not f.proretset, false),
+           coalesce(f.found_names = f.names and f.returns_it, false),
            case when f.oid is null then 'missing'
-                when f.found_names = f.names and f.found_result = f.result and not f.proretset then f.found_arguments
+                when f.found_names = f.names and f.returns_it then f.found_arguments
                 else format('is (%s) returns %s; wanted (%s) returns %s', f.found_arguments, f.found_result, f.names,
                             f.result) end
     from functions f
@@ -170,11 +196,15 @@ with wanted_tables (name) as (
     from lookups l
 
     union all
-    select 60, 'doorbell', 'public.webhook_events', true, coalesce(t.tgenabled in ('O', 'A'), false),
-           case when t.oid is null then 'missing: the service only polls'
+    select 60, 'doorbell', 'public.webhook_events', true,
+           case when i.wants_doorbell then coalesce(t.tgenabled in ('O', 'A'), false) else t.oid is null end,
+           case when not i.wants_doorbell and t.oid is null then 'off by choice: the service polls'
+                when not i.wants_doorbell then 'off by choice, but the trigger is there'
+                when t.oid is null then 'missing: the service only polls'
                 when t.tgenabled in ('O', 'A') then 'wakes the service at each commit'
                 else 'disabled: the service only polls' end
     from (values ('webhook_router_doorbell')) as w (name)
+    cross join installation i
     left join pg_trigger t on t.tgrelid = to_regclass('public.webhook_events') and t.tgname = w.name
 
     union all
@@ -191,24 +221,48 @@ with wanted_tables (name) as (
     ) d on d.kind = g.kind
 
     union all
-    select 71, 'row security', 'public.' || t.name, false, not t.relforcerowsecurity,
-           case when t.relforcerowsecurity
-                then format('forced: routing writes as %s, which needs policies of its own', t.owner)
-                else 'on: the owner, as whom routing writes, is exempt' end
+    select 71, 'row security', 'public.' || t.name, t.relforcerowsecurity and not p.lets_through, p.lets_through,
+           case when not t.relforcerowsecurity then 'on: the owner, as whom routing writes, is exempt'
+                when p.lets_through then format('forced, with policies that let %s through, as whom routing writes', t.owner)
+                else format('forced: it hides rows from %s, as whom routing writes and who needs a policy for all of them',
+                            t.owner) end
     from tables t
+    cross join lateral (
+        select not t.relforcerowsecurity
+               or not exists (select from policies p where p.polrelid = t.oid and not p.polpermissive and not p.is_open)
+                  and not exists (
+                      select
+                      from unnest(array['r', 'a', 'w']) as c (command)
+                      where not exists (select from policies p
+                                        where p.polrelid = t.oid and p.polpermissive and p.is_open
+                                          and p.polcmd in ('*', c.command))
+                  ) as lets_through
+    ) p
     where t.relrowsecurity and not t.owner_is_free
 
     union all
-    select 80, 'mandatory column', format('public.%s.%s', t.name, a.attname), false, false,
-           'not null without a default: routing does not fill it, so a trigger must'
+    select 80, 'mandatory column', format('public.%s.%s', t.name, a.attname), f.tgrelid is null, false,
+           case when f.tgrelid is null then 'not null without a default: neither webhook-router fills it nor a trigger'
+                else 'not null without a default: webhook-router does not fill it, so a trigger must' end
     from tables t
     join pg_attribute a on a.attrelid = t.oid and a.attnum > 0 and not a.attisdropped and a.attnotnull
                        and not a.atthasdef and a.attidentity = ''
-    where t.name not in ('webhook_events', 'message_analysis')
-      and (t.name, a.attname) not in (('contacts', 'id'), ('contact_channels', 'contact_id'),
-                                      ('contact_channels', 'channel'), ('contact_channels', 'external_id'),
-                                      ('conversations', 'channel'), ('messages', 'conversation_id'),
-                                      ('messages', 'channel'), ('messages', 'direction'))
+    join pg_type y on y.oid = a.atttypid and y.typdefault is null
+    left join filling_triggers f on f.tgrelid = t.oid
+    where (t.name, a.attname) not in (
+        ('contacts', 'id'), ('contacts', 'full_name'), ('contact_channels', 'contact_id'), ('contact_channels', 'channel'),
+        ('contact_channels', 'external_id'), ('contact_channels', 'display_name'), ('contact_channels', 'is_primary'),
+        ('conversations', 'id'), ('conversations', 'contact_id'), ('conversations', 'channel'),
+        ('conversations', 'channel_conversation_id'), ('conversations', 'status'), ('conversations', 'last_message_at'),
+        ('messages', 'id'), ('messages', 'conversation_id'), ('messages', 'contact_id'), ('messages', 'channel'),
+        ('messages', 'direction'), ('messages', 'content_text'), ('messages', 'provider_message_id'),
+        ('messages', 'sent_at'), ('messages', 'metadata'), ('message_analysis', 'message_id'),
+        ('message_analysis', 'intent'), ('message_analysis', 'sentiment'), ('message_analysis', 'confidence'),
+        ('message_analysis', 'needs_escalation'), ('webhook_events', 'channel'), ('webhook_events', 'type'),
+        ('webhook_events', 'event_id'), ('webhook_events', 'author_id'), ('webhook_events', 'author_name'),
+        ('webhook_events', 'content'), ('webhook_events', 'event_date'), ('webhook_events', 'post_id'),
+        ('webhook_events', 'conversation_id'), ('webhook_events', 'raw_payload')
+    )
 
     union all
     select 90, 'application trigger', format('public.%s.%s', t.name, g.tgname), false, true,

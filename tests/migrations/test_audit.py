@@ -10,7 +10,8 @@ from consumer.adapters.postgres.migrations import migrator
 from consumer.adapters.postgres.migrations.sql_files import SHIPPED
 from consumer.adapters.postgres.operating.audit import Audit, AuditRow, audit
 from consumer.embedded_postgres.server import EmbeddedPostgres
-from tests.migrations.databases import TABLES, Database, brownfield_on
+from tests.cli import run
+from tests.migrations.databases import NO_DOORBELL, TABLES, Database, brownfield_on
 
 AUDIT = SHIPPED.file("audit", "audit_phase9_readiness.sql").text.encode()
 
@@ -22,11 +23,12 @@ def found(report: Audit, kind: str, part: str) -> AuditRow:
 
 
 def test_an_empty_database_lacks_everything(fresh: Database) -> None:
-    """Each thing is a row that is not ok, none is an error."""
+    """Each thing is a row that is not ok, none is an error, and nothing is in the way."""
     report = audit(fresh.admin)
     assert not report.ok
     assert {row.name for row in report.rows if row.kind == "table"} == {f"public.{table}" for table in TABLES}
     assert not any(row.ok for row in report.rows)
+    assert not any(row.kind == "obstacle" for row in report.rows)
     assert sum(row.kind == "function" for row in report.rows) == 4
     assert sum(row.kind == "optional function" for row in report.rows) == 4
     assert not found(report, "events", "unrouted").required
@@ -43,8 +45,10 @@ def test_a_database_of_the_wild_has_tables_and_functions(brownfield: Database) -
 
 
 def test_a_migrated_database_is_ready(brownfield: Database) -> None:
-    """Every row is ok, again and again."""
+    """Every row is ok, again and again, and whether names are printed in quotes or not."""
     migrator.migrate(brownfield.owned)
+    quoting = audit(f"{brownfield.owned}?options=-cquote_all_identifiers%3Don")
+    assert [row for row in quoting.rows if not row.ok] == []
     reports = [audit(brownfield.owned) for _ in range(2)]
     assert reports[0] == reports[1]
     assert all(row.ok for row in reports[0].rows), [row for row in reports[0].rows if not row.ok]
@@ -82,6 +86,14 @@ def test_a_migrated_database_is_ready(brownfield: Database) -> None:
         ("alter function auto_reply_stub(uuid) owner to app_owner", "rights", "public", "belongs to app_owner"),
         ("alter function auto_reply_stub(uuid) security invoker", "rights", "public", "no security definer"),
         ("grant execute on function router.reply(uuid) to public", "rights", "router", "everybody"),
+        ("alter table messages add column tenant text not null", "mandatory column", "messages.tenant", "neither"),
+        ("alter table webhook_events add tenant text not null", "mandatory column", "webhook_events.tenant", "neither"),
+        (
+            "alter table webhook_events force row level security",
+            "row security",
+            "webhook_events",
+            "hides rows from app_owner",
+        ),
     ],
 )
 def test_damage_is_found(damaged: psycopg.Connection, damage: str, kind: str, part: str, detail: str) -> None:
@@ -111,20 +123,21 @@ def damaged(ready: Database) -> Iterator[psycopg.Connection]:
 
 
 def test_what_only_informs_is_told(brownfield_newest: Database) -> None:
-    """Triggers of the application, columns that routing does not fill, row security that holds for the owner too."""
+    """Triggers of the application, columns that they must fill, row security that lets the owner through."""
     migrator.migrate(brownfield_newest.owned)
     brownfield_newest.run(
-        "create function noop() returns trigger language plpgsql as 'begin return null; end'",
-        "create trigger leads after insert on messages for each row execute function noop()",
+        "create function noop() returns trigger language plpgsql as 'begin return new; end'",
+        "create trigger leads before insert on messages for each row execute function noop()",
         "alter table messages add column tenant text not null",
         "alter table messages force row level security",
+        "create policy own on messages to app_owner using (true)",
         "create function route_unrouted_events(p_limit integer) returns integer language sql as 'select 0'",
         "drop index idx_conv_contact",
     )
     report = audit(brownfield_newest.owned)
     assert found(report, "application trigger", "messages.leads").detail.endswith("with the rights of whoever writes")
-    assert "not null without a default" in found(report, "mandatory column", "messages.tenant").detail
-    assert "forced" in found(report, "row security", "messages").detail
+    assert "so a trigger must" in found(report, "mandatory column", "messages.tenant").detail
+    assert "policies that let app_owner through" in found(report, "row security", "messages").detail
     assert not found(report, "look-up index", "conversations").ok
     assert found(report, "overload", "route_unrouted_events(integer)").detail.startswith("stands beside")
     assert report.ok
@@ -146,3 +159,38 @@ def test_the_audit_knows_all_indexes_of_the_migrations(fresh_newest: Database) -
         "select 'public.' || indexname from pg_indexes where indexname like 'router\\_%' order by 1"
     )
     assert [row.name for row in audit(fresh_newest.owned).rows if row.kind == "index"] == [name for (name,) in names]
+
+
+def test_the_audit_reports_obstacles_and_notes(brownfield: Database) -> None:
+    """An obstacle is required and not ok, with the remedy as its detail; a note is neither."""
+    migrator.migrate(brownfield.owned)
+    brownfield.run(
+        "alter table webhook_events alter parked_until set default now()", "create publication p for all tables"
+    )
+    report = audit(brownfield.owned)
+    (obstacle,) = [row for row in report.rows if row.kind == "obstacle"]
+    assert (obstacle.required, obstacle.ok, report.ok) == (True, False, False)
+    assert "webhook_events.parked_until" in obstacle.name
+    ran = run(brownfield.owned, "audit")
+    assert (ran.code, ran.err.count("\n")) == (1, 1)
+    assert "1 required thing is not as needed; put the obstacles right" in ran.err
+    (note,) = [row for row in report.rows if row.kind == "note"]
+    assert (note.required, note.ok) == (False, False)
+    brownfield.run(obstacle.detail)
+    assert audit(brownfield.owned).ok
+
+
+def test_no_doorbell_by_choice(damaged: psycopg.Connection) -> None:
+    """It is as it should be then, and nothing is noted of it."""
+
+    def doorbell() -> tuple[object, ...]:
+        (row,) = [row for row in damaged.execute(AUDIT) if row[0] == "doorbell"]
+        return row[3:]
+
+    assert doorbell() == (True, "wakes the service at each commit")
+    damaged.execute(NO_DOORBELL.encode())
+    assert doorbell() == (False, "off by choice, but the trigger is there")
+    damaged.execute("drop trigger webhook_router_doorbell on webhook_events")
+    assert doorbell() == (True, "off by choice: the service polls")
+    damaged.execute("update router.installation set doorbell = true")
+    assert doorbell() == (False, "missing: the service only polls")

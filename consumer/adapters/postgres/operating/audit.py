@@ -32,14 +32,29 @@ class Audit:
 
 
 def audit(conninfo: str) -> Audit:
-    """Runs `audit_phase9_readiness.sql`, which only reads. Blocks.
+    """The rows of `audit_phase9_readiness.sql`, then what the migrator would complain about and note. Blocks.
+
+    An obstacle's detail is the remedy, as a rule SQL. Everything here only reads.
 
     Raises:
         Fatal, Transient: the database cannot be queried.
     """
-    statement = SHIPPED.file("audit", "audit_phase9_readiness.sql").text.encode()
-    with (
-        session(conninfo, name="audit") as connection,
-        connection.cursor(row_factory=class_row(AuditRow)) as cursor,
-    ):
-        return Audit(rows=tuple(cursor.execute(statement)))
+    readiness, obstacles, notes = (
+        SHIPPED.file(*path).text.encode()
+        for path in (
+            ("audit", "audit_phase9_readiness.sql"),
+            ("migrator", "obstacles.sql"),
+            ("migrator", "notes.sql"),
+        )
+    )
+    with session(conninfo, name="audit") as connection:
+        rows = connection.cursor(row_factory=class_row(AuditRow)).execute(readiness).fetchall()
+        rows += [
+            AuditRow(kind="obstacle", name=problem, required=True, ok=False, detail=remedy)
+            for problem, remedy in connection.execute(obstacles)
+        ]
+        rows += [
+            AuditRow(kind="note", name="database", required=False, ok=False, detail=note)
+            for (note,) in connection.execute(notes)
+        ]
+    return Audit(rows=tuple(rows))
