@@ -55,6 +55,17 @@ def test_a_migrated_database_is_ready(brownfield: Database) -> None:
     assert reports[0].ok
 
 
+def test_an_operator_of_the_application_is_not_asked(brownfield_newest: Database) -> None:
+    """One whose argument types match better than the catalogue's; no name is looked up in the application's schemas."""
+    migrator.migrate(brownfield_newest.owned)
+    brownfield_newest.run(
+        "create function never(oid, regclass) returns boolean language sql as 'select false'",
+        "create operator public.= (leftarg = oid, rightarg = regclass, function = never)",
+        f"alter database {brownfield_newest.name} set default_transaction_isolation = serializable",
+    )
+    assert [row for row in audit(brownfield_newest.owned).rows if not row.ok] == []
+
+
 @pytest.mark.parametrize(
     ("damage", "kind", "part", "detail"),
     [

@@ -1,11 +1,20 @@
 """The readiness audit: what this program needs in a database, and which of it is there."""
 
 from dataclasses import dataclass
+from typing import Final
 
 from psycopg.rows import class_row
 
 from consumer.adapters.postgres.blocking import session
 from consumer.adapters.postgres.migrations.sql_files import SHIPPED
+
+# For the transaction alone, since the session may be one of a pool. With a search_path, a function or operator of the
+# application could take the place of the catalogue's; the catalogue is searched in any case.
+_TRANSACTION: Final = """
+    set transaction isolation level repeatable read, read only;
+    set local search_path = '';
+    set local quote_all_identifiers = off;
+"""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,7 +56,8 @@ def audit(conninfo: str) -> Audit:
             ("migrator", "notes.sql"),
         )
     )
-    with session(conninfo, name="audit") as connection:
+    with session(conninfo, name="audit") as connection, connection.transaction():
+        connection.execute(_TRANSACTION)
         rows = connection.cursor(row_factory=class_row(AuditRow)).execute(readiness).fetchall()
         rows += [
             AuditRow(kind="obstacle", name=problem, required=True, ok=False, detail=remedy)
