@@ -7,6 +7,7 @@ import time
 
 import psycopg
 import pytest
+from psycopg import pq
 
 from consumer.adapters.postgres.connection import Session, connect
 from consumer.domain.errors import TooSlow, Transient
@@ -109,3 +110,96 @@ async def test_a_server_that_does_not_even_cancel(private_postgres: StartPostgre
     session.call_timeout = 60
     assert await ask(session, "select 1") == 1
     await session.close()
+
+
+@pytest.mark.parametrize("default", ["read committed", "repeatable read", "serializable"])
+async def test_routes_at_read_committed_whatever_the_default_is(empty_database: str, default: str) -> None:
+    """Each call says so, where it has to; nothing is set that a pooler would hand on to the next client."""
+    with psycopg.connect(empty_database, autocommit=True) as owner:
+        owner.execute("create table t (level text)")
+        owner.execute(
+            f"alter role current_user in database {owner.info.dbname} set default_transaction_isolation = '{default}'"
+        )
+    session = Session(empty_database, call_timeout=60)
+    try:
+        assert await ask(
+            session, "insert into t values (current_setting('transaction_isolation')) returning level"
+        ) == ("read committed")
+        async with session.call() as connection:
+            raw = connection
+        assert raw.info.transaction_status == pq.TransactionStatus.IDLE
+        row = await (await raw.execute("show default_transaction_isolation")).fetchone()
+        assert row == (default,)
+    finally:
+        await session.close()
+    with psycopg.connect(empty_database) as reader:
+        assert reader.execute("select * from t").fetchall() == [("read committed",)]  # it was committed
+
+
+@pytest.mark.parametrize("code", ["25000", "40001"])
+async def test_a_call_that_fails_for_its_isolation(empty_database: str, code: str) -> None:
+    """A pooler may hand out a session with another default than the one before: from then on calls name theirs."""
+    session = Session(empty_database, call_timeout=60)
+    try:
+        with pytest.raises(Transient):
+            await ask(session, f"do $$ begin raise exception 'no' using errcode = '{code}'; end $$")
+        async with session.call() as connection:
+            assert connection.info.transaction_status == pq.TransactionStatus.INTRANS
+    finally:
+        await session.close()
+
+
+async def test_a_server_that_has_become_read_only(empty_database: str) -> None:
+    """The session is left: its address may lead to the new primary by now."""
+    session = Session(empty_database, call_timeout=60)
+    try:
+        before = await ask(session, "select pg_backend_pid()")
+        with pytest.raises(Transient, match="a standby, or read-only"):
+            await ask(session, "do $$ begin set transaction_read_only = on; create table t (); end $$")
+        assert await ask(session, "select pg_backend_pid()") != before
+    finally:
+        await session.close()
+
+
+async def test_a_session_that_the_server_has_ended_meanwhile(empty_database: str) -> None:
+    """For being idle too long, or in a restart: the next call has another one, and nobody hears of it."""
+    session = Session(empty_database, call_timeout=60)
+    try:
+        pid = await ask(session, "select pg_backend_pid()")
+        with psycopg.connect(empty_database, autocommit=True) as operator:
+            operator.execute("select pg_terminate_backend(%s, 60000)", [pid])
+        assert await ask(session, "select pg_backend_pid()") != pid
+    finally:
+        await session.close()
+
+
+async def test_no_synchronous_standby_confirms(private_postgres: StartPostgres) -> None:
+    """The commit is done here and nowhere else: no success, as a failover would take it back, and no event's fault."""
+    server = private_postgres(settings={"synchronous_standby_names": "nobody"})
+    with psycopg.connect(server.dsn(), autocommit=True) as owner:
+        owner.execute("set synchronous_commit = local")
+        owner.execute("create table t (n integer)")
+        session = Session(server.dsn(), call_timeout=0.3)
+        try:
+            with pytest.raises(Transient, match="no synchronous standby confirms") as caught:
+                await ask(session, "insert into t values (1) returning n")
+            assert not isinstance(caught.value, TooSlow)
+            assert await ask(session, "select n from t") == 1
+        finally:
+            await session.close()
+
+
+async def test_a_cancellation_in_another_language(empty_database: str) -> None:
+    """Its words are unknown, but it came long before the limit of the server, or there is none."""
+    session = Session(empty_database, call_timeout=60)
+    wait = "do $$ begin raise exception 'Anfrage abgebrochen' using errcode = '57014'; end $$"
+    try:
+        with pytest.raises(Transient) as caught:
+            await ask(session, wait)
+        assert not isinstance(caught.value, TooSlow)
+        async with session.call() as connection:
+            await connection.execute("set statement_timeout = 1")
+        with pytest.raises(TooSlow):
+            await ask(session, "select pg_sleep(60)")
+    finally:
+        await session.close()

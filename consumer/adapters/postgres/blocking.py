@@ -7,7 +7,7 @@ import psycopg
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 from psycopg.rows import TupleRow
 
-from consumer.adapters.postgres.connection import translated, with_defaults
+from consumer.adapters.postgres.connection import refusal, translated, with_defaults
 
 Connection = psycopg.Connection[TupleRow]
 
@@ -19,8 +19,10 @@ def connect(conninfo: str, *, name: str) -> Connection:
         Misconfigured, Transient: as `connection.connect`.
     """
     complete = of_command(conninfo, name=name)
-    with translated():
+    try:
         return psycopg.connect(complete, autocommit=True, prepare_threshold=None)
+    except psycopg.Error as error:
+        raise refusal(error, complete) from error
 
 
 def of_command(conninfo: str, *, name: str) -> str:

@@ -3,14 +3,17 @@
 import asyncio
 import contextlib
 import re
+import selectors
 import socket
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
+from typing import Final
 
 import psycopg
 from psycopg import errors, pq
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
+from consumer.adapters.postgres.refusals import SAID_BY_A_SERVER, sqlstate_of_refusal, will_go_on
 from consumer.domain.errors import ConsumerError, Fatal, Misconfigured, Rejected, TooSlow, Transient
 
 DEFAULTS = {
@@ -30,7 +33,8 @@ NAMED_BY = ("host", "hostaddr", "dbname", "service")
 ANSWER_WITHIN = 5.0
 """Seconds in which a server that can be reached cancels a call."""
 
-# libpq gives no SQLSTATE when the server refuses a connection, so its message has to do.
+# libpq gives no SQLSTATE when a connection is refused. That of a pooler may mean anything, but its language is English;
+# servers of another language are asked again, see `refusals`.
 HOPELESS = re.compile(
     r"password authentication failed|no password supplied|no pg_hba\.conf entry|database \".*\" does not exist"
     r"|role \".*\" does not exist|is not permitted to log in"
@@ -39,13 +43,31 @@ HOPELESS = re.compile(
 QUOTED = re.compile(r'".*"', re.DOTALL)
 # Its lines are sentences, not all of them with an end.
 LINE_END = re.compile(r"(?<=[^.:?])\n")
-# Its SQLSTATE is also that of the statement timeout. From a server of another language it counts as that one.
+# Its SQLSTATE is also that of the statement timeout. In another language the time that has passed tells, see `Session`.
 CANCELLED_BY_SOMEBODY = re.compile("user request")
+CANCELLED_BY_TIMEOUT = re.compile("statement timeout")
 # Routing looks again for rows that others have made while it waited for them; an older snapshot does not show them.
-READ_COMMITTED = """
-    select set_config('default_transaction_isolation', 'read committed', false)
-    where current_setting('default_transaction_isolation') <> 'read committed'
+# Not a setting of the session: behind a transaction pooler it would stay for the next client.
+BEGIN = "begin isolation level read committed"
+ISOLATION = "select pg_catalog.current_setting('default_transaction_isolation')"
+STATEMENT_TIMEOUT = """
+    select extract(epoch from pg_catalog.current_setting('statement_timeout')::interval)::double precision
 """
+WRONG_ISOLATION = {"25000", "40001"}
+READ_ONLY = "25006"
+OUT_OF_TIME = "25P04"  # transaction_timeout, of Postgres 17 and newer
+BY_STATE: dict[str, tuple[type[ConsumerError], str]] = {
+    READ_ONLY: (Transient, "; the server is a standby, or read-only by a setting"),
+    OUT_OF_TIME: (TooSlow, ""),
+}
+UNCONFIRMED = (
+    "database: a commit is done on this server, but no synchronous standby confirms it; "
+    "is synchronous_standby_names right, and does the standby run?"
+)
+LOOK: Final = getattr(selectors, "PollSelector", selectors.SelectSelector)
+"""What costs least for a single look."""
+MESSAGES = 8
+"""Pieces of what a server has sent to an idle session, of which the last is its end."""
 SCHEMA_IS_MISSING = (
     errors.UndefinedFunction,
     errors.InvalidSchemaName,
@@ -104,20 +126,36 @@ def _libpq_is_told_where() -> bool:
 async def connect(conninfo: str) -> psycopg.AsyncConnection:
     """A connection in autocommit, without prepared statements: behind a transaction pooler others would get them.
 
+    Of several hosts it is the one that can write, unless the URL or PGTARGETSESSIONATTRS says otherwise.
+
     Raises:
         Fatal: the server refuses, and will go on refusing.
         Transient: a later attempt may succeed.
     """
-    with translated():
-        connection = await psycopg.AsyncConnection.connect(
-            with_defaults(conninfo), autocommit=True, prepare_threshold=None
-        )
-        try:
-            await connection.execute(READ_COMMITTED)
-        except BaseException:
-            await connection.close()
-            raise
-        return connection
+    complete = with_defaults(conninfo)
+    if "target_session_attrs" not in conninfo_to_dict(complete) and not _libpq_is_told_which():
+        complete = make_conninfo(complete, target_session_attrs="primary")
+    try:
+        return await psycopg.AsyncConnection.connect(complete, autocommit=True, prepare_threshold=None)
+    except psycopg.Error as error:
+        raise await asyncio.to_thread(refusal, error, complete) from error
+
+
+def _libpq_is_told_which() -> bool:
+    """Whether PGTARGETSESSIONATTRS is set."""
+    wanted = {option.val for option in pq.Conninfo.get_defaults() if option.keyword == b"target_session_attrs"}
+    return not wanted <= {None, b"any"}
+
+
+def refusal(error: psycopg.Error, conninfo: str) -> ConsumerError:
+    """Which of our errors a failed attempt to connect is; blocks while the server is asked once more."""
+    found = translation(error)
+    if isinstance(found, Fatal) or error.sqlstate or not SAID_BY_A_SERVER.search(str(error)):
+        return found
+    state = sqlstate_of_refusal(conninfo)
+    if state is not None and will_go_on(state):
+        return Misconfigured(f"{found} [{state}]; check the database URL")
+    return found
 
 
 @contextmanager
@@ -127,6 +165,8 @@ def translated() -> Iterator[None]:
         yield
     except psycopg.Error as error:
         raise translation(error) from error
+    except UnicodeError as error:  # a lone surrogate, which no server ever sees
+        raise Rejected("database: a text is not Unicode") from error
 
 
 def translation(error: psycopg.Error) -> ConsumerError:
@@ -155,6 +195,8 @@ def _raised_by_the_application(about: errors.Diagnostic) -> bool:
 
 def _kind(error: psycopg.Error, state: str, said: str) -> tuple[type[ConsumerError], str]:
     lost = isinstance(error, (psycopg.OperationalError, psycopg.InterfaceError))
+    if state in BY_STATE:
+        return BY_STATE[state]
     if isinstance(error, errors.QueryCanceled):
         return (Transient if CANCELLED_BY_SOMEBODY.search(said) else TooSlow), ""
     if isinstance(error, SCHEMA_IS_MISSING):
@@ -166,10 +208,8 @@ def _kind(error: psycopg.Error, state: str, said: str) -> tuple[type[ConsumerErr
         )
     if lost and not state and HOPELESS.search(said):
         return Misconfigured, "; check the database URL"
-    if isinstance(error, psycopg.DataError):
-        return Rejected, ""
     # The rest are errors that pass, lost connections, and the unexpected: trying again is never wrong.
-    return Transient, ""
+    return Rejected if isinstance(error, psycopg.DataError) else Transient, ""
 
 
 Connect = Callable[[str], Awaitable[psycopg.AsyncConnection]]
@@ -190,6 +230,9 @@ class Session:
         self.keeps_statements = False
         """Whether statements stay prepared, which saves a small call half its time on the server. Only where this
         connection is a session of the server: behind a transaction pooler they would turn up in another client's."""
+        self._names_isolation = False
+        """Whether each call says at which isolation level it runs, which costs two more statements."""
+        self._unconfirmed = False
 
     @asynccontextmanager
     async def call(self) -> AsyncIterator[psycopg.AsyncConnection]:
@@ -201,7 +244,8 @@ class Session:
 
         Raises:
             TooSlow: the time was up, and the server has rolled the call back.
-            Transient: the time was up, and the server does not answer; otherwise see `translation`.
+            Transient: the time was up, and the server does not answer; or the call is committed, but a synchronous
+                standby does not confirm it; otherwise see `translation`.
             Fatal, Rejected: see `translation`.
         """
         connection = await self._connected()
@@ -212,17 +256,22 @@ class Session:
             nonlocal cancelling
             cancelling = asyncio.create_task(_cancelled(connection, answered))
 
-        timer = asyncio.get_running_loop().call_later(self.call_timeout, cancel)
+        loop = asyncio.get_running_loop()
+        started = loop.time()
+        timer = loop.call_later(self.call_timeout, cancel)
         try:
-            with translated():
+            async with self._transaction(connection):
                 yield connection
-        except (Transient, Fatal, Rejected) as error:
-            await self._drop_unless_idle()
+        except ConsumerError as error:
+            timer.cancel()
+            await self._drop_unless_usable(error)
             answered.set()
             if cancelling is not None and not await cancelling:
                 raise Transient(f"database: no answer within {self.call_timeout:g} s, nor when cancelled") from error
             if cancelling is not None and isinstance(error.__cause__, errors.QueryCanceled):
                 raise TooSlow(f"database: not done within {self.call_timeout:g} s, the call was cancelled") from error
+            if isinstance(error, TooSlow) and not await self._out_of_time(error, loop.time() - started):
+                raise Transient(str(error)) from error
             if self.keeps_statements:
                 await self.close()  # a migration may have changed what a kept statement returns; a new session knows
             raise
@@ -232,21 +281,65 @@ class Session:
             if cancelling is not None:
                 await cancelling  # so that it cannot hit the next call
 
+    @asynccontextmanager
+    async def _transaction(self, connection: psycopg.AsyncConnection) -> AsyncIterator[None]:
+        """What a call does becomes one transaction at the isolation level that routing needs."""
+        self._unconfirmed = False
+        with translated():
+            if self._names_isolation:
+                await connection.execute(BEGIN, prepare=False)
+            yield
+            if self._names_isolation:
+                await connection.execute("commit", prepare=False)
+        if self._unconfirmed:
+            raise Transient(UNCONFIRMED)
+
     async def _connected(self) -> psycopg.AsyncConnection:
         """The connection. The time that it takes to make one does not count: no event is to blame for it."""
-        if self._connection is None or self._connection.closed:
+        if self._connection is not None and (self._connection.closed or _ended_by_the_server(self._connection)):
+            await self.close()
+        if self._connection is None:
             try:
                 async with asyncio.timeout(self._connect_timeout):
-                    self._connection = await self._connect(self._conninfo)
+                    self._connection = await self._opened()
             except TimeoutError:
                 raise Transient(f"database: no connection within {self._connect_timeout:g} s") from None
         self._connection.prepare_threshold = 0 if self.keeps_statements else None
         return self._connection
 
-    async def _drop_unless_idle(self) -> None:
-        """Keeps the connection only where it is certain to be usable."""
+    async def _opened(self) -> psycopg.AsyncConnection:
+        """A new connection, and what has to be known about it."""
+        connection = await self._connect(self._conninfo)
+        try:
+            with translated():
+                row = await (await connection.execute(ISOLATION)).fetchone()
+        except BaseException:
+            await connection.close()
+            raise
+        self._names_isolation = row != ("read committed",)
+        connection.add_notice_handler(self._noticed)
+        return connection
+
+    def _noticed(self, notice: errors.Diagnostic) -> None:
+        """A wait for a synchronous standby that is cancelled ends in success, with a warning in some language."""
+        self._unconfirmed |= notice.source_function == "SyncRepWaitForLSN"
+
+    async def _out_of_time(self, error: TooSlow, seconds: float) -> bool:
+        """Whether a limit of the server ended a call after so many seconds; somebody's cancellation looks alike."""
+        cancelled = isinstance(error.__cause__, errors.QueryCanceled)
+        if not cancelled or CANCELLED_BY_TIMEOUT.search(str(error)) or self._connection is None:
+            return True
+        with translated():
+            row = await (await self._connection.execute(STATEMENT_TIMEOUT)).fetchone()
+        return row is not None and 0 < row[0] <= seconds * 1.05  # the two clocks are not the same
+
+    async def _drop_unless_usable(self, error: ConsumerError) -> None:
+        """Keeps the connection only where it is certain to be."""
+        state = getattr(error.__cause__, "sqlstate", None)
+        self._names_isolation |= state in WRONG_ISOLATION
         connection = self._connection
-        if connection is not None and connection.info.transaction_status != psycopg.pq.TransactionStatus.IDLE:
+        idle = connection is not None and connection.info.transaction_status == pq.TransactionStatus.IDLE
+        if not idle or state == READ_ONLY:  # its address may lead to another server by now
             await self.close()
 
     async def close(self) -> None:
@@ -254,6 +347,21 @@ class Session:
         connection, self._connection = self._connection, None
         if connection is not None:
             await connection.close()
+
+
+def _ended_by_the_server(connection: psycopg.AsyncConnection) -> bool:
+    """Whether an idle connection is closed at its other end: the server's limit for idle sessions, a restart."""
+    try:
+        with LOOK() as look:
+            look.register(connection.fileno(), selectors.EVENT_READ)
+            for _ in range(MESSAGES):
+                if not look.select(0):
+                    return False
+                connection.pgconn.consume_input()
+                connection.pgconn.is_busy()  # takes messages out of the buffer
+    except psycopg.OperationalError:
+        return True
+    return connection.pgconn.status == pq.ConnStatus.BAD
 
 
 async def _cancelled(connection: psycopg.AsyncConnection, answered: asyncio.Event) -> bool:

@@ -1,5 +1,6 @@
 """Sessions of an operator's calls."""
 
+import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
@@ -7,7 +8,7 @@ import psycopg
 from psycopg.rows import TupleRow
 
 from consumer.adapters.postgres.blocking import of_command
-from consumer.adapters.postgres.connection import translated
+from consumer.adapters.postgres.connection import refusal, translated
 
 Connection = psycopg.AsyncConnection[TupleRow]
 
@@ -20,8 +21,11 @@ async def session(conninfo: str, *, name: str) -> AsyncIterator[Connection]:
         Misconfigured, Fatal, Transient, Rejected: see `connection.translation`.
     """
     complete = of_command(conninfo, name=name)
-    with translated():
+    try:
         connection = await psycopg.AsyncConnection.connect(complete, autocommit=True, prepare_threshold=None)
+    except psycopg.Error as error:
+        raise await asyncio.to_thread(refusal, error, complete) from error
+    with translated():
         try:
             yield connection
         finally:
