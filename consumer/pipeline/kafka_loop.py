@@ -9,7 +9,7 @@ from typing import Final
 from zlib import crc32
 
 from consumer.domain.backoff import Backoff
-from consumer.domain.errors import Rejected, TooSlow, Transient
+from consumer.domain.errors import ConsumerError, Rejected, TooSlow
 from consumer.domain.facts import BatchRouted, BatchTooSlow, EventTooSlow
 from consumer.domain.kafka_facts import RecordDeadLettered, RecordsDone
 from consumer.domain.lag import Partition
@@ -89,7 +89,7 @@ class KafkaLoop:
             self._size.too_slow(len(records))
             self._observer(BatchTooSlow(path=Path.KAFKA, limit=self._size.limit))
             return
-        except Transient:
+        except ConsumerError:  # whatever it is: nothing of them is done
             self._source.rewind(_firsts(records))
             self._works = False
             raise
@@ -98,7 +98,7 @@ class KafkaLoop:
         if letters:
             try:
                 await self._source.dead_letter(letters)
-            except Transient:
+            except ConsumerError:
                 # Everything before the first record that is not safe yet is done; that record stays.
                 stuck = _firsts([letter.record for letter in letters])
                 self._source.rewind(stuck)

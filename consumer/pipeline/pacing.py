@@ -6,7 +6,7 @@ from collections.abc import Awaitable, Callable
 from typing import TypeVar
 
 from consumer.domain.backoff import Backoff
-from consumer.domain.errors import Fatal, Transient
+from consumer.domain.errors import ConsumerError, Fatal
 from consumer.domain.facts import LoopFailed, LoopRecovered, Progress
 from consumer.domain.routing import Cursor
 from consumer.ports import Clock, Observer
@@ -23,6 +23,10 @@ class Signal:
     def ring(self) -> None:
         """Ends the wait that is under way, or the next one."""
         self._event.set()
+
+    def forget(self) -> None:
+        """A ring from before counts no longer."""
+        self._event.clear()
 
     async def wait(self, timeout: float) -> bool:
         """Waits for a ring, `timeout` seconds at most; returns whether there was one."""
@@ -54,8 +58,11 @@ async def keep_going(
     observer: Observer,
     clock: Clock,
     backoff: Backoff,
+    again: Signal | None = None,
 ) -> None:
-    """Runs step, rest, step, rest, … until told to stop; a `Transient` error is reported and followed by a pause.
+    """Runs step, rest, step, rest, … until told to stop; an error of ours is reported and followed by a pause.
+
+    `again` ends the pause that is under way: whatever was at fault may be over.
 
     `Fatal` ends the loop, and with it the service, as long as no step has succeeded. What has worked once may work
     again: the schema is being migrated, or rights or a password are being changed. Programming errors always end it.
@@ -63,16 +70,18 @@ async def keep_going(
     failures = 0
     worked = False
     while not stop.is_set():
+        if again is not None:
+            again.forget()
         try:
             result = await step()
-        except (Transient, Fatal) as error:
+        except ConsumerError as error:
             if isinstance(error, Fatal) and not worked:
                 raise
             failures += 1
             delay = backoff.delay(failures, jitter=clock.jitter())
             observer(LoopFailed(loop=loop, reason=str(error), attempt=failures, delay=delay))
             observer(Progress(loop=loop, ok=False))
-            await pause(stop, delay)
+            await (pause(stop, delay) if again is None else _pause_until(again, stop, delay))
             continue
         worked = True
         if failures:
@@ -88,3 +97,14 @@ async def pause(stop: asyncio.Event, seconds: float) -> None:
     with contextlib.suppress(TimeoutError):
         async with asyncio.timeout(seconds):
             await stop.wait()
+
+
+async def _pause_until(again: Signal, stop: asyncio.Event, seconds: float) -> None:
+    """As `pause`; a ring ends it as well."""
+    waits = [asyncio.ensure_future(pause(stop, seconds)), asyncio.ensure_future(again.wait(seconds))]
+    try:
+        await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        for wait in waits:
+            wait.cancel()
+        await asyncio.gather(*waits, return_exceptions=True)

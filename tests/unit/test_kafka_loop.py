@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 import pytest
 
 from consumer.domain.backoff import Backoff
-from consumer.domain.errors import Rejected, TooSlow, Transient
+from consumer.domain.errors import ConsumerError, Fatal, Rejected, TooSlow, Transient
 from consumer.domain.facts import BatchTooSlow, EventTooSlow
 from consumer.domain.kafka_facts import RecordDeadLettered, RecordsDone
 from consumer.domain.lag import Partition
@@ -109,6 +109,20 @@ async def test_nothing_read_is_nothing_done() -> None:
     parts.told.clear()
     await parts.kafka_loop.step()
     assert parts.told == []
+
+
+@pytest.mark.parametrize("error", [Transient("away"), Fatal("no rights")])
+async def test_whatever_fails_nothing_of_the_poll_is_passed_over(error: ConsumerError) -> None:
+    """A right that is missing for a while, say: the records are read again, and no later offset is committed before."""
+    parts = Parts([record(A, 7), record(B, 1)])
+
+    def fails(intakes: Sequence[Intake]) -> Iterable[Refusal]:
+        raise error
+
+    parts.fails = fails
+    with pytest.raises(type(error)):
+        await parts.kafka_loop.step()
+    assert parts.told == [("store", ["0-7", "1-1"]), ("rewind", {A: 7, B: 1})]
 
 
 async def test_nothing_read_proves_nothing() -> None:
