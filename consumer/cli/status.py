@@ -9,6 +9,7 @@ from consumer.adapters.postgres.operating.status import Status
 from consumer.cli.options import AsJson, DatabaseUrl, database
 from consumer.cli.runtime import run_async
 from consumer.cli.tables import duration, pairs
+from consumer.domain.doorbell import RINGS, meaning
 
 
 def status(*, database_url: DatabaseUrl = None, as_json: AsJson = False) -> None:
@@ -41,5 +42,6 @@ def _in_words(now: Status) -> list[tuple[str, str]]:
         ),
         ("last routed", "never" if ago is None else f"{duration(ago)} ago"),
         ("services", services + (", draining just now" if now.awake else "")),
+        ("doorbell", "rings" if now.doorbell == RINGS else f"does not ring: {meaning(now.doorbell)}"),
         ("notification queue", f"{now.notification_queue:.1%} full"),
     ]

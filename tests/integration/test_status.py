@@ -32,7 +32,7 @@ def test_an_idle_router(database: str) -> None:
     assert 0 <= found.pop("notification_queue") < 0.01  # of the whole server, where other tests notify
     assert found == {
         "ready": 0, "oldest_seconds": 0.0, "parked": 0, "dead": 0, "discarded": 0, "per_second_in_minute": 0.0,
-        "per_second_in_hour": 0.0, "last_routed_seconds_ago": None, "sessions": 0, "awake": False,
+        "per_second_in_hour": 0.0, "last_routed_seconds_ago": None, "sessions": 0, "awake": False, "doorbell": "rings",
     }  # fmt: skip
     done = run(database, "status")
     assert done.code == 0

@@ -26,7 +26,8 @@ begin
         'router.parked(uuid[],text,text,interval,interval,text,integer)',
         'router.retry_parked(uuid[],text,text,interval,interval,text,integer)',
         'router.discard_parked(uuid[],text,text,interval,interval,text,integer)',
-        'router.status()'
+        'router.status()',
+        'router.doorbell()'
     ]::regprocedure[] loop
         execute format('grant execute on function %s to webhook_router_service', v_function);
     end loop;

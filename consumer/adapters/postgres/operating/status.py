@@ -12,7 +12,7 @@ _STATUS: Final = """
            case when last_routed_at is not null  -- it may be later than the moment at which this transaction began
                 then greatest(extract(epoch from pg_catalog.now() operator(pg_catalog.-) last_routed_at), 0)::float
            end as last_routed_seconds_ago,
-           sessions, awake, notification_queue
+           sessions, awake, notification_queue, router.doorbell() as doorbell
     from router.status()
 """
 
@@ -41,6 +41,8 @@ class Status:
     """Whether a service is draining just now."""
     notification_queue: float
     """Share of the server's notification queue in use, 0 to 1."""
+    doorbell: str
+    """Whether inserts wake the service, and what keeps them from it: see `consumer.domain.doorbell`."""
 
 
 async def status(connection: Connection) -> Status:
