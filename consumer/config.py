@@ -26,6 +26,8 @@ DATABASE = {"database_url", "database_url_file"}
 """Settings of which one says where the database is."""
 SERVER = re.compile(r"[^\s:/,]+:\d{1,5}|\[[0-9A-Fa-f:.]+\]:\d{1,5}")
 TOPIC = re.compile(r"[A-Za-z0-9._-]{1,249}")
+LONG_POLL = 1.0
+"""Seconds. A longer poll interval says that the database is to be left alone: some are paid for while awake."""
 Seconds = Annotated[float, Field(gt=0, le=86_400)]
 
 
@@ -85,7 +87,9 @@ class Settings(BaseSettings):
     batch_size: int = Field(default=1000, ge=1, le=10_000, description="Events that a routing call takes at most.")
     lanes: int = Field(default=2, ge=1, le=64, description="Routing calls side by side while there is a backlog.")
     poll_interval: Seconds = Field(
-        default=1.0, description="Seconds between looks at the table while nothing rings the doorbell."
+        default=1.0,
+        description="Seconds between looks at the table while nothing rings the doorbell; "
+        "above 1, nothing else is asked of an idle database more often.",
     )
     overlap: Seconds = Field(
         default=2.0, description="Seconds that a transaction may commit late without waiting for the sweep."
@@ -179,6 +183,11 @@ class Settings(BaseSettings):
         if not url:
             raise Misconfigured(f"no database given: {self.database_url_file}, which should hold its URL, is empty")
         return url
+
+    @property
+    def apart(self) -> float:
+        """Seconds that an idle database is left alone, at least; 0 where its peace does not matter."""
+        return self.poll_interval if self.poll_interval > LONG_POLL else 0.0
 
     def kafka(self) -> tuple[KafkaConnection, KafkaOptions]:
         """How to reach Kafka, and what to read there.

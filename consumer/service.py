@@ -35,6 +35,8 @@ from consumer.pipeline.sampler import Sampler
 from consumer.pipeline.watchdog import Watchdog
 from consumer.ports import Clock, Observer
 
+SHORT_POLL = 0.2
+"""Seconds between looks at the table while nothing can ring."""
 NO_ENVIRONMENT: Mapping[str, str] = MappingProxyType({})
 
 
@@ -180,6 +182,19 @@ class Assembly:
         self._watermark = Watermark()
         self._sweep_now = Signal()
         self._backoff = Backoff()
+        self._sweep_store = self._store()
+        # The sweep is up to a tenth early.
+        self._sweep_every = max(settings.reconcile_interval, settings.apart / 0.9)
+        self._sweeping = Reconciler(
+            store=self._sweep_store,
+            wake=self._sweep_now,
+            watermark=self._watermark,
+            observer=observer,
+            clock=clock,
+            settings=ReconcilerSettings(
+                interval=self._sweep_every, batch_size=settings.batch_size, margin=settings.overlap
+            ),
+        )
 
     def parts(self) -> list[Part]:
         """What brings events, then what works off the table."""
@@ -197,27 +212,34 @@ class Assembly:
             observer=self._observer,
             clock=self._clock,
             settings=HotPathSettings(
-                batch_size=settings.batch_size, overlap=settings.overlap, poll_interval=settings.poll_interval
+                batch_size=settings.batch_size,
+                overlap=settings.overlap,
+                poll_interval=settings.poll_interval,
+                poll_interval_without_doorbell=max(SHORT_POLL, settings.apart),
             ),
+            missed=self._sweeping.hint,
         )
 
-        def listening(*, works: bool) -> None:
+        def listening(*, works: bool, rings: bool) -> None:
             # A notification that gets through also shows that there is no transaction pooler in between.
             for store in stores:
                 store.keep_statements(keep=works)
-            hot.doorbell(works=works)
+            hot.doorbell(works=rings)
 
-        def on_up() -> None:
-            listening(works=True)
+        def on_up(rings: bool) -> None:  # noqa: FBT001 - as the listener calls it
+            listening(works=True, rings=rings)
             self._sweep_now.ring()  # for what came while notifications did not arrive
+            hot.again()
+            self._sweeping.again()
 
         listener = Listener(
             self._conninfo,
             ring=wake.ring,
             on_up=on_up,
-            on_down=lambda: listening(works=False),
+            on_down=lambda: listening(works=False, rings=False),
             observer=self._observer,
             clock=self._clock,
+            apart=settings.apart,
         )
         return [
             Part(loop=LISTENER, run=lambda stop: until_stopped(stop, listener.run(self._backoff))),
@@ -260,32 +282,20 @@ class Assembly:
         ]
 
     def _sweep(self) -> Part:
-        settings, store = self._settings, self._store()
-        sweeping = Reconciler(
-            store=store,
-            wake=self._sweep_now,
-            watermark=self._watermark,
-            observer=self._observer,
-            clock=self._clock,
-            settings=ReconcilerSettings(
-                interval=settings.reconcile_interval, batch_size=settings.batch_size, margin=settings.overlap
-            ),
-        )
         return Part(
             loop=reconciler.LOOP,
             path=Path.SWEEP,
-            longest_rest=settings.reconcile_interval * 1.1,
-            run=lambda stop: sweeping.run(stop, self._backoff),
+            longest_rest=self._sweep_every * 1.1,
+            needed=True,
+            run=lambda stop: self._sweeping.run(stop, self._backoff),
             wake=self._sweep_now.ring,
-            closing=[store],
+            closing=[self._sweep_store],
         )
 
     def _sample(self) -> Part:
         """Not watched: it rests for as long as a count takes, and routing does not depend on it."""
-        store = self._store()
-        sampling = Sampler(
-            store=store, observer=self._observer, clock=self._clock, interval=self._settings.sample_interval
-        )
+        store, interval = self._store(), max(self._settings.sample_interval, self._settings.apart)
+        sampling = Sampler(store=store, observer=self._observer, clock=self._clock, interval=interval)
         return Part(loop=sampler.LOOP, run=lambda stop: sampling.run(stop, self._backoff), closing=[store])
 
     def _store(self) -> PostgresStore:

@@ -30,6 +30,8 @@ class SweepFinished:
     """Events that the hot path had missed, re-opened ones among them; 0 on a healthy day."""
     due: int
     """Parked events that were due for another attempt."""
+    held: int = 0
+    """Those of both that it left as they were; see `Batch.held`."""
     seconds: float
 
 
@@ -98,6 +100,14 @@ class Notified:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class DoorbellChecked:
+    """Whether inserts ring: told at first, and when it has changed."""
+
+    state: str
+    """One of `consumer.domain.doorbell.MEANING`."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class BacklogSampled:
     """The backlog was counted."""
 
@@ -143,6 +153,7 @@ Fact = (
     | ListenerLost
     | ListenerUnavailable
     | Notified
+    | DoorbellChecked
     | BacklogSampled
     | Started
     | Stopping

@@ -39,6 +39,11 @@ class Doorbell:
         self._wish: Bell | None = None
 
     @property
+    def rung(self) -> bool:
+        """Whether a ring has ended the last sleep; before the first one nobody knows."""
+        return self._rung
+
+    @property
     def rings(self) -> bool:
         """Whether a writer can end a sleep: only then may sleeps be long."""
         return self.state in {State.ARMED, State.SILENT}
@@ -75,7 +80,7 @@ class Doorbell:
         """Notes what a call has found; returns whether the drain goes on with another call."""
         if self._wish is Bell.ARM:
             self.state = _RELEASED.get(self.state, self.state)
-        if batch.claimed:
+        if batch.claimed > batch.held:  # what is held would be held again
             self._wish = Bell.SILENCE
         elif self.state in _RELEASED:
             self._wish = Bell.ARM

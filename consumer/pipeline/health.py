@@ -2,7 +2,8 @@
 
 from collections.abc import Sequence
 
-from consumer.domain.facts import BatchRouted, BatchTooSlow, EventTooSlow, Fact, Progress
+from consumer.domain.facts import BatchRouted, BatchTooSlow, EventTooSlow, Fact, Progress, SweepFinished
+from consumer.domain.held import Holding
 from consumer.pipeline.parts import Part
 from consumer.ports import Clock
 
@@ -13,7 +14,8 @@ class Health:
     Alive: no watched part has gone without progress for `stall_after` seconds more than it may rest. This never depends
     on the database: a loop that cannot reach it goes round, failing, and a restart of the process would not help.
 
-    Ready: alive, and each part that brings events worked at its last round.
+    Ready: alive, each part that brings events worked at its last round, none that is needed failed at its own, and no
+    events are held for a fault of the schema.
     """
 
     def __init__(self, parts: Sequence[Part], *, clock: Clock, stall_after: float) -> None:
@@ -21,7 +23,8 @@ class Health:
         self._stall_after = stall_after
         self._loops = {part.path: part.loop for part in parts if part.path is not None}
         self._rests = {part.loop: part.longest_rest for part in parts if part.longest_rest is not None}
-        self._works = {part.loop: False for part in parts if part.brings_events}
+        self._works = {part.loop: not part.brings_events for part in parts if part.brings_events or part.needed}
+        self._holding = Holding()
         self._progress: dict[str, float] = {}
         self.forgive()
 
@@ -33,10 +36,13 @@ class Health:
         match fact:
             case Progress(loop=loop, ok=ok):
                 self._note(loop, ok=ok)
-            case BatchRouted(path=path):
+            case BatchRouted(path=path, batch=batch):
+                self._holding.called(held=batch.held, reason=batch.held_reason)
                 self._note(self._loops.get(path), ok=True)  # a loop goes round only at the end of a drain, however long
             case BatchTooSlow(path=path) | EventTooSlow(path=path):
                 self._note(self._loops.get(path), ok=False)  # finding the size that works may take long as well
+            case SweepFinished(held=held):
+                self._holding.swept(held=held)
             case _:
                 pass
 
@@ -54,4 +60,4 @@ class Health:
 
     def ready(self) -> bool:
         """Whether events are being routed as they come."""
-        return all(self._works.values()) and not self.stalled()
+        return all(self._works.values()) and self._holding.reason is None and not self.stalled()

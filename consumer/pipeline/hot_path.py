@@ -1,7 +1,7 @@
 """The hot path: wake → drain until nothing is pending."""
 
 import asyncio
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Final
 
@@ -47,7 +47,9 @@ class HotPath:
         observer: Observer,
         clock: Clock,
         settings: HotPathSettings,
+        missed: Callable[[], None] = lambda: None,
     ) -> None:
+        """`missed` is called when a ring led to nothing: what was inserted lies where only a sweep looks."""
         self._lanes = [
             SizedCalls(store=store, path=Path.HOT, batch_size=settings.batch_size, observer=observer)
             for store in stores
@@ -57,6 +59,8 @@ class HotPath:
         self._observer = observer
         self._clock = clock
         self._settings = settings
+        self._missed = missed
+        self._again = Signal()
         self._doorbell = Doorbell()
 
     def doorbell(self, *, works: bool) -> None:
@@ -66,6 +70,10 @@ class HotPath:
         else:
             self._doorbell.listener_is_down()
         self._wake.ring()
+
+    def again(self) -> None:
+        """Ends a pause after a failure: the database answers."""
+        self._again.ring()
 
     async def run(self, stop: asyncio.Event, backoff: Backoff) -> None:
         """Drains and sleeps until told to stop; the calls under way are finished first."""
@@ -87,19 +95,23 @@ class HotPath:
             observer=self._observer,
             clock=self._clock,
             backoff=backoff,
+            again=self._again,
         )
 
     async def drain(self, stop: asyncio.Event) -> int:
-        """Routes until nothing is pending, the doorbell silent meanwhile; returns the number of events."""
-        total, go_on = 0, True
+        """Routes until nothing is pending, the doorbell silent meanwhile; returns how many events are done with."""
+        total, found, go_on = 0, 0, True
         self._doorbell.before_drain()
         while go_on and not stop.is_set():
             batch, more = await self._lanes[0].route(self._window(), self._doorbell.before_call())
             go_on = self._doorbell.after_call(batch)
             self._watermark.cursor = batch.reached
-            total += batch.claimed
+            total += batch.claimed - batch.held
+            found += batch.claimed
             if more:
                 total += await self._drain_lanes(Window(after=batch.reached, lanes=len(self._lanes)), stop)
+        if not found and self._doorbell.rung:
+            self._missed()
         return total
 
     async def _drain_lanes(self, window: Window, stop: asyncio.Event) -> int:
@@ -111,7 +123,7 @@ class HotPath:
             while not stop.is_set():
                 # The bell is the first lane's: one session is enough to keep it silent.
                 batch, more = await calls.route(here, None if number else self._doorbell.before_call())
-                total += batch.claimed
+                total += batch.claimed - batch.held
                 if not more:
                     first_end.append(batch.reached)
                     break

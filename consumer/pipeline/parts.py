@@ -32,6 +32,8 @@ class Part:
     """Seconds that it may go without progress on purpose; None: it is not watched."""
     brings_events: bool = False
     """Whether events are routed by it as they arrive: the service is ready only while it works."""
+    needed: bool = False
+    """Whether events that are missed wait for it: the service is not ready while it fails."""
     run: Callable[[asyncio.Event], Coroutine[Any, Any, None]]
     """Runs until the event is set; what is under way is finished first."""
     wake: Callable[[], None] = _nothing

@@ -1,6 +1,7 @@
 """`webhook-router run` behind a pooler that gives each transaction another session."""
 
 import psycopg
+from psycopg import sql
 
 from tests.acceptance.test_service import assert_one_message_each, insert, unrouted, until_routed
 from tests.pgbouncer import pooled
@@ -34,4 +35,23 @@ def test_two_replicas_behind_a_transaction_pooler(database: str) -> None:
         insert(db, 10_000)
         with running(through), running(through):
             until_routed(db)
+        assert_one_message_each(db)
+
+
+def test_leaves_the_sessions_of_others_as_they_are(database: str) -> None:
+    """A client that shares the pool with the service keeps its isolation level, and hears no notification."""
+    with psycopg.connect(database, autocommit=True) as db:
+        name = sql.Identifier(db.info.dbname)
+        db.execute(sql.SQL("alter database {} set default_transaction_isolation = 'serializable'").format(name))
+        with pooled(database, size=2) as through, running(through, "--reconcile-interval", "0.1") as router:
+            router.until_ready()
+            levels = set()
+            for number in range(120):
+                insert(db, 1, f"p{number}-")
+                with psycopg.connect(through, prepare_threshold=None) as client:
+                    levels.add(client.execute("show transaction_isolation").fetchone())
+                    assert client.execute("select count(*) from pg_listening_channels()").fetchone() == (0,)
+            assert levels == {("serializable",)}
+            until_routed(db)
+            assert router.metric("webhook_router_loop_failures_total") == 0
         assert_one_message_each(db)

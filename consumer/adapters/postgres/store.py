@@ -1,6 +1,7 @@
 """Routing calls to Postgres: one statement a batch."""
 
 import time
+from math import isfinite
 
 import psycopg
 from psycopg.adapt import Dumper
@@ -139,7 +140,7 @@ def batch_of(row: TupleRow, seconds: float) -> Batch:
         parked=parked,
         dead=dead,
         channels=tuple(channels or ()),
-        ages=tuple(age + outside for age in ages or ()),
+        ages=tuple(max(age + outside, 0.0) for age in ages or () if age is not None and isfinite(age)),
         reached=Cursor(at=int.from_bytes(reached_at, "big", signed=True), id=reached_id),
         seconds=seconds,
         held=held,

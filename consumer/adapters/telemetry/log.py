@@ -14,11 +14,13 @@ from typing import Literal, assert_never
 import structlog
 
 from consumer.adapters.telemetry.kafka_log import KafkaLog
+from consumer.domain.doorbell import OFF, RINGS, meaning
 from consumer.domain.facts import (
     LISTENER,
     BacklogSampled,
     BatchRouted,
     BatchTooSlow,
+    DoorbellChecked,
     EventTooSlow,
     Fact,
     ListenerLost,
@@ -33,7 +35,9 @@ from consumer.domain.facts import (
     Stopping,
     SweepFinished,
 )
+from consumer.domain.held import Holding
 from consumer.domain.kafka_facts import KafkaFact
+from consumer.domain.routing import Batch
 
 DRIVERS = ("aiokafka", "psycopg")
 
@@ -134,8 +138,10 @@ class Log:
         self._parked_told = float("-inf")
         self._parked: Counter[str] = Counter()
         self._outages = _Outages()
+        self._holding = Holding()
+        self._doorbell = RINGS
 
-    def __call__(self, fact: Fact) -> None:  # noqa: C901, PLR0912 - one arm per fact is the point
+    def __call__(self, fact: Fact) -> None:  # noqa: C901, PLR0912, PLR0915 - one arm per fact is the point
         if isinstance(fact, KafkaFact):
             self._kafka(fact)
             return
@@ -143,11 +149,14 @@ class Log:
         match fact:
             case BatchRouted(batch=batch):
                 self._tally.update(routed=batch.routed, already=batch.already, parked=batch.parked, dead=batch.dead)
+                self._tell_held(batch)
                 self._slowest = max(self._slowest, *batch.ages, 0.0)
                 self._parked.update(parked=batch.parked, dead=batch.dead)
                 self._tell_parked()
                 self._summarise()
-            case SweepFinished(found=found, due=due, seconds=seconds):
+            case SweepFinished(found=found, due=due, seconds=seconds, held=held):
+                if self._holding.swept(held=held):
+                    log.info("no events are held any more")
                 if found or due:
                     log.info("sweep found events", missed=found, due=due, seconds=round(seconds, 3))
             case BacklogSampled(backlog=backlog):
@@ -181,6 +190,8 @@ class Log:
                     "notifications do not get through this connection (a transaction pooler?), polling instead; "
                     "a direct connection or a session pool makes routing immediate"
                 )
+            case DoorbellChecked(state=state):
+                self._tell_doorbell(state)
             case Started():
                 log.info(
                     "webhook-router is running",
@@ -200,6 +211,25 @@ class Log:
                 pass
             case _:
                 assert_never(fact)
+
+    def _tell_held(self, batch: Batch) -> None:
+        """Once for each reason: what is held is tried again and again."""
+        if self._holding.called(held=batch.held, reason=batch.held_reason):
+            self._log.warning(
+                "events are held: the schema is at fault, not they; they are tried again until it is mended",
+                events=batch.held,
+                reason=self._holding.reason,
+            )
+
+    def _tell_doorbell(self, state: str) -> None:
+        before, self._doorbell = self._doorbell, state
+        if state == RINGS:
+            if before != RINGS:
+                self._log.info("the doorbell rings again")
+        elif state == OFF:
+            self._log.info("polling: the doorbell is off", reason=meaning(state))
+        else:
+            self._log.warning("polling: the doorbell does not ring", state=state, reason=meaning(state))
 
     def _tell_parked(self, *, now: bool = False) -> None:
         """The first one at once, those that follow together."""

@@ -13,10 +13,12 @@ from prometheus_client.process_collector import ProcessCollector
 from prometheus_client.registry import Collector
 
 from consumer.adapters.telemetry.kafka_metrics import KafkaMetrics
+from consumer.domain.doorbell import RINGS
 from consumer.domain.facts import (
     BacklogSampled,
     BatchRouted,
     BatchTooSlow,
+    DoorbellChecked,
     EventTooSlow,
     Fact,
     ListenerLost,
@@ -109,6 +111,9 @@ class Metrics:
         self._already = counter("events_already_routed_total", "Events whose message existed: only marked.", "path")
         self._parked = counter("events_parked_total", "Events set aside with an error, each attempt counted.", "path")
         self._dead = counter("events_dead_total", "Events parked for the last time.", "path")
+        self._held = counter(
+            "events_held_total", "Events left as they were since the schema is at fault, each attempt counted.", "path"
+        )
         self._size = histogram("batch_size_events", "Events a routing call has claimed.", SIZE_BUCKETS, "path")
         self._duration = histogram("batch_duration_seconds", "Duration of a routing call.", CALL_BUCKETS, "path")
         self._too_slow = counter("batches_too_slow_total", "Routing calls that were cancelled for the time they took.")
@@ -120,6 +125,7 @@ class Metrics:
         )
         self._notified = counter("notifications_total", "Notifications received.")
         self._listener = gauge("listener_up", "1 while notifications arrive, 0 while the service polls.")
+        self._doorbell = gauge("doorbell_rings", "1 while inserts send notifications, 0 while something prevents it.")
         self._reconnects = counter("listener_lost_total", "LISTEN sessions lost.")
         self._failures = counter("loop_failures_total", "Failed rounds of a loop; it goes on after a pause.", "loop")
         self._missed = counter("sweep_found_events_total", "Events the sweep found that the hot path had missed.")
@@ -131,7 +137,7 @@ class Metrics:
         for part in parts:
             self._failures.labels(part.loop)
             if part.path is not None:
-                for by_path in (self._already, self._parked, self._dead):
+                for by_path in (self._already, self._parked, self._dead, self._held):
                     by_path.labels(part.path)
 
     def render(self) -> bytes:
@@ -164,6 +170,8 @@ class Metrics:
                 self._listener.set(0)
             case Notified():
                 self._notified.inc()
+            case DoorbellChecked(state=state):
+                self._doorbell.set(state == RINGS)
             case BacklogSampled(backlog=backlog):
                 self._ready.set(backlog.ready)
                 self._oldest.set(backlog.oldest_seconds)
@@ -184,6 +192,7 @@ class Metrics:
         self._already.labels(path).inc(batch.already)
         self._parked.labels(path).inc(batch.parked)
         self._dead.labels(path).inc(batch.dead)
+        self._held.labels(path).inc(batch.held)
         self._size.labels(path).observe(batch.claimed)
         self._duration.labels(path).observe(batch.seconds)
         self._latency.observe(path, batch.ages)
