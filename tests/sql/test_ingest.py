@@ -1,11 +1,13 @@
 """ingest_webhook_event: storing events, and what a redelivery may change."""
 
+import json
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 
 import psycopg
 import pytest
 
+from consumer.adapters.event_schema import event_schema
 from tests.sql.inbox import Inbox
 
 
@@ -71,6 +73,36 @@ def test_refused(inbox: Inbox) -> None:
     with pytest.raises(psycopg.errors.UntranslatableCharacter):
         inbox.ingest("e1", raw_payload={"text": "a\0b"})
     assert inbox.count("webhook_events") == 0
+
+
+LIMITS = {
+    field: of["maxLength"]
+    for field, of in event_schema().schema["properties"].items()
+    if "maxLength" in of and field not in {"channel", "event_date"}
+}
+
+
+@pytest.mark.parametrize("field", LIMITS)
+def test_longer_than_the_event_schema_allows(any_inbox: Inbox, field: str) -> None:
+    """The limits of the event's JSON schema hold for every caller, in characters; an error names field and limit."""
+    for letter in "xé":
+        any_inbox.ingest(**{"event_id": letter} | {field: letter * LIMITS[field]})
+        with pytest.raises(
+            psycopg.errors.StringDataRightTruncation, match=f"^{field} is longer than {LIMITS[field]} char"
+        ):
+            any_inbox.ingest(**{"event_id": letter} | {field: letter * (LIMITS[field] + 1)})
+    assert any_inbox.count("webhook_events") == 2
+
+
+def test_lines_longer_than_the_event_schema_allows(any_inbox: Inbox) -> None:
+    """Each such line is refused with the reason, whoever calls, and the others are stored."""
+    lines = [json.dumps({"channel": "instagram", "event_id": f"e{n}" * (300 if n % 7 == 0 else 1)}) for n in range(200)]
+    answer = any_inbox.row("select * from router.ingest_lines(%s)", "\n".join(lines))
+    assert answer["inserted"] == 200 - 29
+    assert answer["refused"] == [n + 1 for n in range(200) if n % 7 == 0]
+    assert set(zip(answer["codes"], answer["reasons"], strict=True)) == {
+        ("22001", "event_id is longer than 512 characters")
+    }
 
 
 def test_same_id_on_two_channels(inbox: Inbox) -> None:

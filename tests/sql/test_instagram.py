@@ -149,3 +149,21 @@ def test_same_message_twice_in_a_body(inbox: Inbox) -> None:
     """A message that stands twice in a body is one event."""
     take(inbox, {"object": "instagram", "entry": [change("m1"), change("m1"), messaging("m1")]})
     assert inbox.count("webhook_events") == 1
+
+
+def test_message_beyond_the_limits(any_inbox: Inbox) -> None:
+    """A message that no customer of Instagram can have sent is skipped with a warning: it must not cost the others."""
+    warnings: list[str] = []
+    any_inbox.connection.add_notice_handler(lambda notice: warnings.append(notice.message_primary or ""))
+    entries = [
+        change("m1"),
+        *(change(f"{number}" * 600) for number in range(5)),
+        change("m2", author="a" * 600),
+        messaging("m3"),
+    ]
+    assert take(any_inbox, {"object": "instagram", "entry": entries}) == 2
+    assert any_inbox.column("select event_id from webhook_events order by 1") == ["m1", "m3"]
+    assert warnings == [
+        f"a message of an Instagram webhook is skipped: {field} is longer than 512 characters"
+        for field in ["event_id"] * 5 + ["author_id"]
+    ]

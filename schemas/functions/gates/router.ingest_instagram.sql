@@ -1,7 +1,8 @@
 -- router.ingest_instagram: stores all text messages of one Instagram webhook body, from all of its entries, in both shapes
 -- that Instagram sends: changes[].value.messages[], with times in seconds, and messaging[], with times in milliseconds.
 -- returns: how many it took; 0 for a body of another object. Echoes of one's own messages, and messages without text or
---   sender, do not come from a customer and are skipped
+--   sender, do not come from a customer and are skipped. So are those beyond the limits of router.too_long, with a warning:
+--   Instagram sends none, and the others of the body must not be lost
 -- writes: webhook_events
 create or replace function router.ingest_instagram(p_body jsonb)
 returns integer
@@ -13,6 +14,7 @@ as $function$
 declare
     v_taken   integer := 0;
     v_message record;
+    v_reason  text;
 begin
     if not starts_with(lower(coalesce(p_body ->> 'object', '') collate "C"), 'instagram') then
         return 0;
@@ -39,6 +41,12 @@ begin
         from found f
         where nullif(f.event_id, '') is not null and nullif(f.author_id, '') is not null and nullif(f.content, '') is not null
     loop
+        v_reason := router.too_long(row('instagram', 'message', v_message.event_id, v_message.author_id, v_message.author_name,
+                                        v_message.content, null, null, null, null)::router.incoming);
+        if v_reason is not null then
+            raise warning 'a message of an Instagram webhook is skipped: %', v_reason;
+            continue;
+        end if;
         perform router.ingest_event('instagram', 'message', v_message.event_id, v_message.author_id, v_message.author_name,
                                     v_message.content, v_message.sent_at, null, null, v_message.payload);
         v_taken := v_taken + 1;

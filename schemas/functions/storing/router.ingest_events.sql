@@ -2,6 +2,7 @@
 -- come alone. A redelivery adds what is new in it and never takes anything away. The only implementation of storing.
 -- takes: the columns of webhook_events; channel in any case; type 'comment', or else 'message'; event_date: null for now
 -- returns: how many of them are new
+-- raises: string_data_right_truncation, with the field and its limit, see router.too_long
 -- writes: webhook_events; a redelivery that changes nothing writes nothing, one that does ends a wait for another attempt
 -- locks: new events by channel and event_id, then existing ones in the same order: batches that share events may wait for
 --   each other but do not deadlock
@@ -21,7 +22,14 @@ set jit = off
 as $function$
 declare
     v_new integer;
+    v_too_long constant text := (
+        select l.reason from (select router.too_long(g) as reason from unnest(p_events) g) l where l.reason is not null limit 1
+    );
 begin
+    if v_too_long is not null then
+        raise exception '%', v_too_long using errcode = 'string_data_right_truncation';
+    end if;
+
     insert into public.webhook_events (channel, type, event_id, author_id, author_name, content, event_date, post_id,
                                        conversation_id, raw_payload)
     select distinct on (router.channel_of(g.channel) collate "C", g.event_id collate "C")
