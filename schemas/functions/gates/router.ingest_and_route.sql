@@ -41,6 +41,7 @@ declare
     v_events    router.event[];
     v_channels  text[];  -- with v_event_ids: events that are named, but do not exist
     v_event_ids text[];
+    v_elsewhere boolean;  -- there are lines whose event is not where it was sent: refused, or stored under another key
 begin
     if true = any (p_keep) or array_position(v_lines, null) is not null then
         select array_agg(r.line order by r.place), array_agg(r.place::integer order by r.place) into v_store, v_places
@@ -88,8 +89,9 @@ begin
     select array_agg(router.as_event(c.event)) filter (where (c.event).id is not null and (c.event).routed_at is null
                                                          and (c.named or (c.event).parked_until is null)),
            array_agg(c.channel) filter (where c.named and (c.event).id is null),
-           array_agg(c.event_id) filter (where c.named and (c.event).id is null)
-    into v_events, v_channels, v_event_ids
+           array_agg(c.event_id) filter (where c.named and (c.event).id is null),
+           bool_or(not c.named and (c.event).id is null)
+    into v_events, v_channels, v_event_ids, v_elsewhere
     from (
         select t.channel, t.event_id, t.named, w.event
         from (
@@ -108,6 +110,9 @@ begin
             for no key update
         ) w on true
     ) c;
+    if v_elsewhere then
+        v_events := v_events || router.claim_rewritten(v_lines, refused, v_events);
+    end if;
 
     if v_event_ids is not null then
         select refused || array_agg(r.place::integer), codes || array_agg('P0002'::text),

@@ -1,5 +1,5 @@
 -- router.ingest_event: stores one event, see router.ingest_events.
--- returns: the row, without the router's own column
+-- returns: the row as it was stored, without the router's own column; null if a trigger of the application keeps it out
 create or replace function router.ingest_event(
     p_channel text, p_type text, p_event_id text, p_author_id text, p_author_name text, p_content text,
     p_event_date timestamptz, p_post_id text, p_conversation_id uuid, p_raw_payload jsonb
@@ -17,15 +17,26 @@ set jit = off
 as $function$
 declare
     v_channel constant text := router.channel_of(p_channel);
+    v_event   constant router.incoming := row(p_channel, p_type, p_event_id, p_author_id, p_author_name, p_content,
+                                              p_event_date, p_post_id, p_conversation_id, p_raw_payload);
+    v_id      uuid;
     v_row     public.webhook_events;
 begin
-    perform router.ingest_events(array[row(p_channel, p_type, p_event_id, p_author_id, p_author_name, p_content,
-                                           p_event_date, p_post_id, p_conversation_id, p_raw_payload)::router.incoming]);
+    perform router.ingest_events(array[v_event]);
     select w.* into v_row
     from public.webhook_events w
     where w.channel = v_channel and w.event_id >= p_event_id and w.event_id <= p_event_id
     order by w.event_id
     limit 1;
+    if not found then
+        v_id := router.find_event(v_event);
+        if v_id is null then
+            return null;
+        end if;
+        select w.* into v_row
+        from public.webhook_events w
+        where w.id = v_id;
+    end if;
     return to_jsonb(v_row) - 'parked_until';
 end
 $function$;

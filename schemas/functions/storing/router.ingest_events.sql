@@ -10,7 +10,7 @@ create or replace function router.ingest_events(p_events router.incoming[])
 returns integer
 language plpgsql
 volatile
-set search_path = pg_catalog, public, pg_temp  -- public: for the application's triggers
+set search_path = pg_catalog, public, extensions, pg_temp  -- for the application's triggers
 set plan_cache_mode = force_generic_plan
 set enable_seqscan = off
 set enable_bitmapscan = off
@@ -21,7 +21,7 @@ set enable_incremental_sort = off
 set jit = off
 as $function$
 declare
-    v_new integer;
+    v_new      integer;
     v_too_long constant text := (
         select l.reason from (select router.too_long(g) as reason from unnest(p_events) g) l where l.reason is not null limit 1
     );
@@ -48,7 +48,7 @@ begin
     -- The last occurrence that has a value decides, but for the conversation: there it is the first one. Events that were
     -- inserted just now have these values already and are not written again.
     with told as materialized (
-        select router.channel_of(g.channel) as channel, g.event_id,
+        select router.channel_of(g.channel) as channel, g.event_id, min(g.ordinality) as place,
                (array_agg(case when lower(btrim(g.type) collate "C") = 'comment' then 'comment' else 'message' end
                           order by g.ordinality desc))[1] as type,
                (array_agg(g.author_id order by g.ordinality desc) filter (where g.author_id is not null))[1] as author_id,
@@ -62,16 +62,18 @@ begin
         from unnest(p_events) with ordinality g
         group by router.channel_of(g.channel), g.event_id
     ), locked as materialized (
-        select w.id, t.*
+        select coalesce(w.id, r.id) as id, t.*
         from (select * from told order by channel collate "C", event_id collate "C") t
-        cross join lateral (
+        left join lateral (
             select w.id
             from public.webhook_events w
             where w.channel = t.channel and w.event_id >= t.event_id and w.event_id <= t.event_id
             order by w.event_id
             limit 1
             for no key update
-        ) w
+        ) w on true
+        -- A trigger of the application may have stored it under another key, or not at all.
+        left join lateral (select router.find_event(p_events[t.place]) as id where w.id is null) r on true
     )
     update public.webhook_events w
     set type = t.type,

@@ -23,11 +23,7 @@ begin
     reasons := '{}';
     begin
         inserted := router.ingest_events((
-            select array_agg(row(j.line ->> 'channel', j.line ->> 'type', j.line ->> 'event_id', j.line ->> 'author_id',
-                                 j.line ->> 'author_name', j.line ->> 'content', (j.line ->> 'event_date')::timestamptz,
-                                 j.line ->> 'post_id', (j.line ->> 'conversation_id')::uuid,
-                                 nullif(j.line -> 'raw_payload', 'null'))::router.incoming
-                             order by j.place)
+            select array_agg(router.incoming_of(j.line) order by j.place)
             from (
                 select l.line::jsonb as line, l.place
                 from unnest(p_lines) with ordinality as l (line, place)
