@@ -17,8 +17,11 @@ set enable_incremental_sort = off
 set jit = off
 as $function$
 declare
-    v_row    public.webhook_events;
-    v_result jsonb;
+    v_row      public.webhook_events;
+    -- Compared by the collation of the column beside them: the columns of two tables may have different ones.
+    v_channel  text;
+    v_event_id text;
+    v_result   jsonb;
 begin
     select w.* into v_row
     from public.webhook_events w
@@ -33,13 +36,15 @@ begin
     if v_row.routed_at is null then
         perform router.route_events(array[router.as_event(v_row)]);
     end if;
+    v_channel := v_row.channel;
+    v_event_id := v_row.event_id;
     select jsonb_build_object('conversation_id', w.conversation_id, 'message_id', m.id)
     into v_result
     from public.webhook_events w
     left join lateral (
         select m.id
         from public.messages m
-        where m.channel = w.channel and m.provider_message_id >= w.event_id and m.provider_message_id <= w.event_id
+        where m.channel = v_channel and m.provider_message_id >= v_event_id and m.provider_message_id <= v_event_id
         order by m.provider_message_id
         limit 1
     ) m on true

@@ -57,7 +57,7 @@ begin
             where w.routed_at is null and w.parked_until is null
               and (w.created_at, w.id) > (v_after_at, v_after_id) and w.created_at <= v_last
               and (p_lanes = 1
-                   or (hashtext(coalesce(w.author_id, w.post_id, w.event_id)) & 2147483647) % p_lanes = p_lane)
+                   or (hashtext(coalesce(w.author_id, w.post_id, w.event_id) collate "C") & 2147483647) % p_lanes = p_lane)
             order by w.created_at, w.id
             limit p_limit - coalesce(cardinality(v_events), 0)
             for no key update skip locked
