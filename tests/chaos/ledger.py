@@ -74,7 +74,7 @@ class Ledger:
     def enter(self, events: Iterable[Event]) -> None:
         """Before a delivery: whatever becomes of it, these events may be in the system from now on."""
         rows = [
-            (e.channel, e.event_id, e.type, e.author_id, e.content, _text(e), e.post_id, int(e.faulty)) for e in events
+            (e.channel, e.event_id, e.type, e.person, e.content, _text(e), e.post_id, int(e.faulty)) for e in events
         ]
         with self._lock, self._transaction():
             self._file.executemany(

@@ -25,6 +25,7 @@ SETTINGS = {
     "log_min_messages": "fatal",
     "shared_buffers": "256MB",
     "max_wal_size": "4GB",
+    "max_prepared_transactions": "10",
     "wal_recycle": "off",  # every segment is a new file, and a full disk is felt at once
 }
 

@@ -32,6 +32,8 @@ class Topic(Protocol):
         ...
 
 
+HELD = (psycopg.errors.UndefinedTable, psycopg.errors.ObjectNotInPrerequisiteState)
+"""The application itself has broken its schema: it has delivered, and leaves the rest to the service."""
 Way = Callable[[psycopg.Connection, Sequence[Event]], None]
 
 
@@ -49,13 +51,15 @@ def by_application(connection: psycopg.Connection, events: Sequence[Event]) -> N
     insert(connection, events)
     for e in events:
         if not e.faulty:
-            connection.execute("select public.route_webhook_event(%s, %s)", (e.channel, e.event_id))
+            with contextlib.suppress(*HELD):
+                connection.execute("select public.route_webhook_event(%s, %s)", (e.channel, e.event_id))
 
 
 def by_cron(connection: psycopg.Connection, events: Sequence[Event]) -> None:
     """Inserted; then everything that waits is routed, as a cron job does."""
     insert(connection, events)
-    connection.execute("select public.route_unrouted_events(null, 50)")
+    with contextlib.suppress(*HELD):
+        connection.execute("select public.route_unrouted_events(null, 50)")
 
 
 WAYS: tuple[tuple[Way, float, int], ...] = (
@@ -70,10 +74,12 @@ WAYS: tuple[tuple[Way, float, int], ...] = (
 class Plan:
     """What one producer does, from a seed alone: batches of events, each with its way."""
 
-    def __init__(self, seed: int | str, *, name: str, topic: float = 0.0, faulty: float = 0.0005) -> None:
-        """`topic` is the share of batches that go to a topic, some of them to the table as well."""
+    def __init__(
+        self, seed: int | str, *, name: str, topic: float = 0.0, faulty: float = 0.0005, raw: bool = False
+    ) -> None:
+        """`topic` is the share of batches that go to a topic, some of them to the table as well; see `made`."""
         self._chance = random.Random(f"{seed} {name} plan")
-        self._events = made(seed, prefix=name, faulty=faulty)
+        self._events = made(seed, prefix=name, faulty=faulty, authors=200 if raw else 2000, raw=raw)
         self._topic = topic
 
     def batches(self) -> Iterator[tuple[Way | None, bool, list[Event]]]:

@@ -1,6 +1,28 @@
 """All faults by name: how each begins and ends. Importing a module here registers its faults in FAULTS."""
 
-from tests.chaos.faults import brokers, disk, network, replicas, schema, server, sessions, statements
+from tests.chaos.faults import (
+    application,
+    brokers,
+    disk,
+    network,
+    replicas,
+    schema,
+    server,
+    sessions,
+    statements,
+)
 from tests.chaos.faults.fault import FAULTS, Fault
 
-__all__ = ["FAULTS", "Fault", "brokers", "disk", "network", "replicas", "schema", "server", "sessions", "statements"]
+__all__ = [
+    "FAULTS",
+    "Fault",
+    "application",
+    "brokers",
+    "disk",
+    "network",
+    "replicas",
+    "schema",
+    "server",
+    "sessions",
+    "statements",
+]
