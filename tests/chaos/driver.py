@@ -13,6 +13,7 @@ from tests.chaos.faults import FAULTS, Fault
 from tests.chaos.kafka import SETTINGS
 from tests.chaos.ledger import verdict
 from tests.chaos.link import Link
+from tests.chaos.pair import SETTINGS as PAIR
 from tests.chaos.possible import possible
 from tests.chaos.report import FaultReport, Report
 from tests.chaos.scene import Scene, scene_on
@@ -21,6 +22,7 @@ from tests.chaos.traffic import Plan, Producer
 from tests.chaos.watch import Watcher, until_caught_up
 from tests.kafka import broker
 from tests.kafka.broker import VERSION, KafkaUnavailable
+from tests.ports import free_port
 from tests.waiting import wait_for
 
 RECOVERY = 180.0
@@ -147,7 +149,8 @@ def drive(options: Options) -> Report:
         link: Link | None = None
         with contextlib.suppress(OSError):
             link = stack.enter_context(Link())
-        server = stack.enter_context(own_server(link))
+        spare = free_port() if possible("standby") is None else None
+        server = stack.enter_context(own_server(link, spare=spare, settings=PAIR if spare else None))
         report.postgres = server.major
         scene = stack.enter_context(scene_on(server, "chaos", link=link))
         scene.chance = random.Random(f"{options.seed} scene")
@@ -228,9 +231,12 @@ def _kafka(scene: Scene) -> str | None:
 
 
 def _replicas(scene: Scene) -> None:
-    """Two beside each other, one behind the link, one behind a pooler, two at the topic, as far as there are such."""
+    """Two beside each other, one behind the link, one behind a pooler, two at the topic, as far as there are such.
+
+    One of the two knows the addresses of both servers, the other one an address that moves.
+    """
     scene.start()
-    scene.start()
+    scene.start(scene.kind(moving=True))
     if scene.link is not None:
         scene.start(scene.kind(linked=True))
     if possible("pgbouncer") is None:

@@ -6,7 +6,9 @@ import tempfile
 from pathlib import Path
 
 from tests.chaos.link import Link
+from tests.chaos.pair import missing
 from tests.pgbouncer import installed, namespace
+from tests.servers import newest_binaries
 
 
 def possible(needs: str) -> str | None:
@@ -68,6 +70,11 @@ def _pgbouncer() -> str | None:
     return None
 
 
+def _standby() -> str | None:
+    lacking = missing(newest_binaries())
+    return f"this Postgres comes without {' and '.join(lacking)}" if lacking else None
+
+
 def _works(*command: str) -> bool:
     try:
         return subprocess.run(command, check=False, capture_output=True).returncode == 0
@@ -75,4 +82,10 @@ def _works(*command: str) -> bool:
         return False
 
 
-_CHECKS = {"link": _link, "small-disk": _small_disk, "faketime": _faketime, "pgbouncer": _pgbouncer}
+_CHECKS = {
+    "link": _link,
+    "small-disk": _small_disk,
+    "faketime": _faketime,
+    "pgbouncer": _pgbouncer,
+    "standby": _standby,
+}

@@ -19,6 +19,7 @@ from tests.chaos.events import Event
 from tests.chaos.kafka import Kafka
 from tests.chaos.ledger import Ledger, Verdict, verdict
 from tests.chaos.link import Link
+from tests.chaos.relay import Relay
 from tests.chaos.server import APPLICATION, SERVICE, Database, Server, prepare
 from tests.kafka.broker import Cluster
 from tests.pgbouncer import pooled
@@ -82,9 +83,11 @@ class Scene:
     def __init__(self, server: Server, database: str, folder: Path, *, link: Link | None = None) -> None:
         self.server = server
         self.link = link
+        self.relay: Relay | None = None
+        """An address that moves along with the primary, where the server has a spare one."""
         self.ledger = Ledger(folder)
         self.folder = folder
-        self.database = Database(server.dsn(database))
+        self.database = Database(server.anywhere(database))
         self.name = database
         self.replicas: list[Replica] = []
         self.chance = random.Random(0)
@@ -93,16 +96,30 @@ class Scene:
         self.pool: str | None = None
         """The DSN of a transaction pooler, once a replica is behind it."""
         self._closing = contextlib.ExitStack()
+        if server.spare is not None:
+            self.relay = self.enter(Relay(server.port))
 
     def service_dsn(self) -> str:
         """The DSN of the service."""
-        return self.server.dsn(self.name, SERVICE)
+        return self.server.anywhere(self.name, SERVICE)
 
     def application_dsn(self) -> str:
         """The DSN of edge functions."""
-        return self.server.dsn(self.name, APPLICATION)
+        return make_conninfo(self.server.anywhere(self.name, APPLICATION), target_session_attrs="primary")
 
-    def kind(self, *flags: str, behind_pooler: bool = False, linked: bool = False, kafka: bool = False) -> Kind:
+    def moving_dsn(self) -> str:
+        """The DSN of the service, at the address that moves along with the primary."""
+        dsn = self.server.dsn(self.name, SERVICE)
+        return dsn if self.relay is None else make_conninfo(dsn, port=self.relay.port)
+
+    def kind(
+        self,
+        *flags: str,
+        behind_pooler: bool = False,
+        linked: bool = False,
+        kafka: bool = False,
+        moving: bool = False,
+    ) -> Kind:
         """A new kind of replica, with a name of its own in the server's list of sessions.
 
         Args:
@@ -110,12 +127,14 @@ class Scene:
             behind_pooler: whether PgBouncer in transaction mode is in between.
             linked: whether it lives behind the link.
             kafka: whether it reads the topic.
+            moving: whether it knows one address, which moves along with the primary, and not those of both servers.
         """
         self._kinds += 1
         name = f"replica-{self._kinds}"
         if behind_pooler and self.pool is None:
-            self.pool = str(self.enter(pooled(self.service_dsn(), size=POOL_SIZE)))
-        dsn = make_conninfo(str(self.pool) if behind_pooler else self.service_dsn(), application_name=name)
+            self.pool = str(self.enter(pooled(self.moving_dsn(), size=POOL_SIZE)))
+        dsn = str(self.pool) if behind_pooler else self.moving_dsn() if moving else self.service_dsn()
+        dsn = make_conninfo(dsn, application_name=name)
         if kafka:
             assert self.kafka is not None
             return Kind(name=name, dsn=dsn, flags=flags, env=self.kafka.env)
@@ -124,7 +143,7 @@ class Scene:
         assert self.link is not None
         return Kind(
             name=name,
-            dsn=make_conninfo(dsn, host=self.link.address),
+            dsn=make_conninfo(dsn, host=",".join([self.link.address] * (1 if self.server.spare is None else 2))),
             flags=("--http-host", self.link.inside, *flags),
             prefix=self.link.prefix,
         )

@@ -1,8 +1,10 @@
 """A Postgres that faults may harm, with the roles of the service and of the application, and its operator."""
 
 import contextlib
+import os
+import signal
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,10 +13,13 @@ from psycopg import sql
 from psycopg.conninfo import make_conninfo
 
 from consumer.adapters.postgres.migrations import migrator
-from consumer.embedded_postgres.server import EmbeddedPostgres
+from consumer.embedded_postgres import process
+from consumer.embedded_postgres.cluster import SUPERUSER
+from consumer.embedded_postgres.server import HOST, EmbeddedPostgres
 from tests.chaos.ledger import WITNESSES
 from tests.chaos.link import Link
 from tests.servers import newest_binaries
+from tests.waiting import PATIENCE, wait_for
 
 ROOT = Path(__file__).parents[2]
 SERVICE, APPLICATION = "chaos_service", "chaos_application"
@@ -33,6 +38,15 @@ SETTINGS = {
 class Server(EmbeddedPostgres):
     """A Postgres that may also come up as a standby."""
 
+    spare: int | None = None
+    """The port of the server that may take over from it: see `pair`."""
+
+    def anywhere(self, dbname: str = "postgres", user: str = SUPERUSER) -> str:
+        """The DSN of a database on whichever of the pair has it; `dsn` is that of this server alone."""
+        if self.spare is None:
+            return self.dsn(dbname, user)
+        return make_conninfo(self.dsn(dbname, user), host=f"{HOST},{HOST}", port=f"{self.port},{self.spare}")
+
     def _attempt(self, wanted: tuple[str, ...] = ("ready", "standby")) -> None:
         super()._attempt(wanted)
 
@@ -41,9 +55,41 @@ class Server(EmbeddedPostgres):
         """The cluster's folder."""
         return self.folder / "data"
 
+    def restart_as_standby(self) -> None:
+        """It only reads from now on, and follows whom its settings name, if they name somebody."""
+        self._end("fast")
+        (self.data / "standby.signal").touch()
+        self.restart()
+
+    def promote(self) -> None:
+        """A standby takes writes from now on."""
+        with psycopg.connect(self.dsn(), autocommit=True, connect_timeout=int(PATIENCE)) as connection:
+            connection.execute("select pg_promote()")
+            wait_for(
+                lambda: connection.execute("select pg_is_in_recovery()").fetchone() == (False,), what="a promotion"
+            )
+
+    def freeze(self) -> list[int]:
+        """SIGSTOP of all its processes, which are returned for `thaw`."""
+        family = [self.pid, *process._children(self.pid)]
+        for pid in family:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGSTOP)
+        return family
+
+
+def thaw(family: Sequence[int]) -> None:
+    """What was frozen goes on."""
+    for pid in family:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGCONT)
+
 
 class Database:
-    """One database, asked by an operator: as a superuser, again and again until it answers."""
+    """One database, asked by an operator: as a superuser, again and again until it answers.
+
+    Of several servers, it is asked on the one that is no standby.
+    """
 
     def __init__(self, dsn: str) -> None:
         # Regardless of defaults that a fault has set.
@@ -52,6 +98,7 @@ class Database:
             dsn,
             connect_timeout=5,
             application_name="operator",
+            target_session_attrs="primary",
             options=f"{options} -c default_transaction_isolation=read\\ committed",
         )
 
@@ -88,9 +135,16 @@ class Database:
 
 @contextlib.contextmanager
 def own_server(
-    link: Link | None = None, *, data: Path | None = None, settings: Mapping[str, str] | None = None
+    link: Link | None = None,
+    *,
+    data: Path | None = None,
+    settings: Mapping[str, str] | None = None,
+    spare: int | None = None,
 ) -> Iterator[Server]:
-    """A server for faults, with the roles of the service and of the application, reachable through the link."""
+    """A server for faults, with the roles of the service and of the application, reachable through the link.
+
+    `spare` is the port of a server that may take over from it.
+    """
     addresses = "127.0.0.1" if link is None else f"127.0.0.1,{link.address}"
     server = Server.start(
         data,
@@ -102,6 +156,7 @@ def own_server(
             **(settings or {}),
         },
     )
+    server.spare = spare
     try:
         if link is not None:
             with (server.data / "pg_hba.conf").open("a") as rules:

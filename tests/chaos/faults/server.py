@@ -1,14 +1,10 @@
 """A server that goes away, freezes, or only reads."""
 
-import contextlib
-import os
-import signal
 from collections.abc import Iterator
 
-from consumer.embedded_postgres import process
 from tests.chaos.faults.fault import fault
 from tests.chaos.scene import Scene
-from tests.waiting import wait_for
+from tests.chaos.server import thaw
 
 
 @fault("postgres-restarted", "the server is stopped fast and started", stops_server=True)
@@ -42,24 +38,17 @@ def killed(scene: Scene) -> Iterator[None]:
     alone=True,
 )
 def frozen(scene: Scene) -> Iterator[None]:
-    family = [scene.server.pid, *process._children(scene.server.pid)]
-    for pid in family:
-        with contextlib.suppress(ProcessLookupError):
-            os.kill(pid, signal.SIGSTOP)
+    family = scene.server.freeze()
     yield
-    for pid in family:
-        with contextlib.suppress(ProcessLookupError):
-            os.kill(pid, signal.SIGCONT)
+    thaw(family)
 
 
 @fault("postgres-in-recovery", "the server comes back as a standby that only reads, and is promoted", stops_server=True)
 def in_recovery(scene: Scene) -> Iterator[None]:
     scene.server._end("fast")
-    (scene.server.data / "standby.signal").touch()
-    scene.server.restart()
+    scene.server.restart_as_standby()
     yield
-    scene.database.rows("select pg_promote()")
-    wait_for(lambda: not scene.database.value("select pg_is_in_recovery()"), what="the promotion")
+    scene.server.promote()
 
 
 @fault("postgres-read-only", "every transaction is read-only for a while", stops_server=True)
