@@ -4,7 +4,8 @@
 --   webhook_router_api     owns the public API, cannot log in, has no right on any table, may call the gates it wraps;
 --   owner of the tables    owns "router": its functions write with the owner's rights, as which the application's triggers
 --                          have always run.
--- Nothing is granted to PUBLIC. Rights on the public API that the application has given to other roles stay.
+-- Nothing of ours is granted to PUBLIC. Rights on the public API that the application has given to other roles stay, and
+-- what the application keeps in "router" is left alone: only what router.schema_functions lists is ours.
 
 do $rights$
 declare
@@ -60,16 +61,29 @@ begin
 
     -- The schema comes first: the new owner of what it contains needs the right to create there.
     execute format('alter schema router owner to %I', v_owner);
-    revoke all on schema router from public;
-    for v_relation in select c.oid from pg_class c where c.relnamespace = 'router'::regnamespace and c.relkind in ('r', 'v') loop
+    for v_relation in
+        select c.oid
+        from pg_class c
+        where c.relnamespace = 'router'::regnamespace
+          and c.relname in ('schema_migrations', 'schema_functions', 'function_fingerprints', 'parked_events', 'installation')
+    loop
         execute format('alter table %s owner to %I', v_relation, v_owner);
         execute format('revoke all on %s from public', v_relation);
     end loop;
-    for v_type in select t.oid from pg_type t join router.schema_functions s on s.signature = 'type ' || t.oid::regtype
-                  where t.typnamespace = 'router'::regnamespace loop
+    for v_type in
+        select t.oid
+        from pg_type t
+        join router.schema_functions s on replace(s.signature, '"', '') = 'type ' || t.oid::regtype::text
+        where t.typnamespace = 'router'::regnamespace
+    loop
         execute format('alter type %s owner to %I', v_type, v_owner);
     end loop;
-    for v_function in select p.oid from pg_proc p where p.pronamespace = 'router'::regnamespace loop
+    for v_function in
+        select p.oid
+        from pg_proc p
+        join router.schema_functions s on replace(s.signature, '"', '') = p.oid::regprocedure::text
+        where p.pronamespace = 'router'::regnamespace
+    loop
         execute format('alter function %s owner to %I', v_function, v_owner);
         execute format('revoke all on function %s from public, webhook_router_api', v_function);
         if v_serves then

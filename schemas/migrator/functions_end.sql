@@ -1,5 +1,6 @@
--- Closes the list of functions. Those that the transaction has created or replaced carry its id; any other function in
--- "router", which is private, has no file any more: it is left over from an earlier version.
+-- Closes the list of functions. Those that the transaction has created or replaced carry its id; any other function that the
+-- list of the run before names has no file any more: it is left over from an earlier version. What the list does not name is
+-- the application's, in "router" too.
 
 do $leftover$
 declare
@@ -8,6 +9,7 @@ begin
     for v_function in
         select p.oid::regprocedure as signature
         from pg_proc p
+        join router.schema_functions s on replace(s.signature, '"', '') = p.oid::regprocedure::text
         where p.pronamespace = 'router'::regnamespace and p.xmin <> pg_current_xact_id()::xid
     loop
         execute format('drop routine %s', v_function.signature);

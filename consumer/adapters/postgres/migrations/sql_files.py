@@ -56,6 +56,16 @@ class SqlFiles:
         """
         return SqlFile(name=path[-1], text=self._folder.joinpath(*path).read_text(encoding="utf-8"))
 
+    def preflight(self) -> list[SqlFile]:
+        """Queries for what stands in the way of migrating, as rows of problem and remedy."""
+        return [self.file("migrator", name) for name in ("preflight.sql", "taken_names.sql", "obstacles.sql")]
+
+    def taken_functions(self) -> SqlFile:
+        """A query as those of `preflight`, for databases that have the migrator's list of functions."""
+        query = self.file("migrator", "taken_functions.sql")
+        names = ", ".join(f"'{file.name}'" for file in [*self.types(), *self.functions()])
+        return SqlFile(name=query.name, text=query.text.replace("/* files */", names))
+
     def migrations(self) -> list[Migration]:
         """All migrations, oldest first."""
         found = [

@@ -35,7 +35,8 @@ begin
         select array_agg(distinct d.objid::regprocedure) into v_functions
         from pg_depend d
         join pg_proc p on p.oid = d.objid
-        join router.schema_functions s on s.file = 'router.' || p.proname || '.sql'  -- ours, and no others
+        -- Ours, and no others. An earlier run may have listed them with quotes, by quote_all_identifiers.
+        join router.schema_functions s on replace(s.signature, '"', '') = p.oid::regprocedure::text
         where d.classid = 'pg_proc'::regclass and p.pronamespace = 'router'::regnamespace
           and d.refclassid = 'pg_type'::regclass
           and d.refobjid in (v_old, (select t.typarray from pg_type t where t.oid = v_old));

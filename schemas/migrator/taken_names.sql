@@ -1,0 +1,85 @@
+-- What bears a name that is ours without being ours: it is neither replaced nor dropped. It only reads.
+-- returns: problem, remedy (SQL)
+
+with router as (
+    select n.oid,
+           -- The table that the first run makes: its shape tells it from somebody else's of that name.
+           (select array_agg(a.attname::text order by a.attname)
+            from pg_class c
+            join pg_attribute a on a.attrelid = c.oid and a.attnum > 0 and not a.attisdropped
+            where c.relnamespace = n.oid and c.relname = 'schema_migrations' and c.relkind = 'r')
+           is not distinct from array['applied_at', 'name', 'version'] as is_ours,
+           exists (select from pg_depend d
+                   where d.refclassid = 'pg_namespace'::regclass and d.refobjid = n.oid and d.deptype = 'n') as is_used
+    from pg_namespace n
+    where n.nspname = 'router'
+), wanted_relations (name, kind, columns) as (
+    values ('schema_functions', 'r', array['checksum', 'file', 'fingerprint', 'signature']),
+           ('function_fingerprints', 'v', array['file', 'fingerprint', 'made_now', 'signature']),
+           ('parked_events', 'r', array['attempts', 'channel', 'discarded_at', 'error_code', 'error_message', 'event_id',
+                                        'first_parked_at', 'last_parked_at', 'next_attempt_at']),
+           ('installation', 'r', array['doorbell', 'only']),
+           ('parked_events_by_time', 'i', array['last_parked_at']),
+           ('parked_events_discarded', 'i', array['discarded_at'])
+), wanted_indexes (name, table_name, columns, is_partial) as (
+    values ('router_ready_by_event_date', 'webhook_events', array['event_date', 'id', 'channel'], true),
+           ('router_ready_by_arrival', 'webhook_events', array['created_at', 'id'], true),
+           ('router_parked_by_next_attempt', 'webhook_events', array['parked_until'], true),
+           ('router_threads', 'conversations', array['channel_conversation_id'], true),
+           ('router_conversations_by_contact', 'conversations', array['contact_id'], false),
+           ('router_messages_by_conversation', 'messages', array['conversation_id', 'sent_at'], false),
+           ('router_channels_by_contact', 'contact_channels', array['contact_id'], false)
+), kinds (kind, word) as (
+    values ('r', 'table'), ('p', 'table'), ('v', 'view'), ('m', 'materialized view'), ('i', 'index'), ('I', 'index'),
+           ('S', 'sequence'), ('f', 'foreign table'), ('c', 'type')
+), relations as (
+    select c.oid, c.relnamespace, c.relname, c.relkind::text as kind, k.word,
+           (select coalesce(array_agg(a.attname::text order by a.attname), '{}')
+            from pg_attribute a
+            where a.attrelid = c.oid and a.attnum > 0 and not a.attisdropped) as columns
+    from pg_class c
+    join kinds k on k.kind = c.relkind::text
+    where c.relname in (select name from wanted_relations union all select name from wanted_indexes
+                        union all values ('event'), ('target'), ('incoming'), ('batch'))
+)
+
+select 'the schema "router" is there already, and webhook-router, which keeps its own things in a schema of that name, has '
+           || 'not made it' as problem,
+       case when r.is_used then 'alter schema router rename to router_of_the_application;' else 'drop schema router;' end
+           as remedy
+from router r
+where not r.is_ours
+
+union all
+select format('%s router.%I does not belong to webhook-router, which needs the name', f.word, f.relname),
+       format('alter %s router.%I rename to %I;', f.word, f.relname, f.relname || '_of_the_application')
+from router r
+join relations f on f.relnamespace = r.oid
+left join wanted_relations w on w.name = f.relname
+where r.is_ours
+  and case when w.name is not null then f.kind <> w.kind or not f.columns @> w.columns
+           else f.kind <> 'c' and not exists (select from wanted_indexes i where i.name = f.relname) end
+
+union all
+select format('%s public.%I does not belong to webhook-router, which needs the name', f.word, f.relname),
+       format('alter %s public.%I rename to %I;', f.word, f.relname, f.relname || '_of_the_application')
+from wanted_indexes w
+join relations f on f.relname = w.name and f.relnamespace = to_regnamespace('public')
+left join pg_index i on i.indexrelid = f.oid
+where i.indexrelid is null
+   or i.indrelid is distinct from to_regclass(format('public.%I', w.table_name))
+   or i.indexprs is not null
+   -- One that an interrupted build has left behind is built again in any case.
+   or i.indisvalid and (i.indpred is not null) <> w.is_partial
+   or (select array_agg(a.attname::text order by k.position)
+       from unnest(i.indkey::smallint[]) with ordinality as k (attnum, position)
+       join pg_attribute a on a.attrelid = i.indrelid and a.attnum = k.attnum) is distinct from w.columns
+
+union all
+select 'trigger "webhook_router_doorbell" on public.webhook_events does not belong to webhook-router, which needs the name',
+       'alter trigger webhook_router_doorbell on public.webhook_events rename to doorbell_of_the_application;'
+from pg_trigger t
+join pg_proc p on p.oid = t.tgfoid
+left join router r on r.oid = p.pronamespace and r.is_ours
+where t.tgrelid = to_regclass('public.webhook_events') and t.tgname = 'webhook_router_doorbell'
+  and (r.oid is null or p.proname <> 'ring_doorbell')
