@@ -22,6 +22,15 @@ def migrate(
         bool,
         typer.Option("--print-roles", help="Print the script that makes the service's role, for psql or `sql -`."),
     ] = False,
+    doorbell: Annotated[
+        bool | None,
+        typer.Option(
+            "--doorbell/--no-doorbell",
+            help="Whether inserting events wakes the service; without it the service polls, and the application can "
+            "prepare transactions (two-phase commit). Remembered; on at first.",
+            show_default=False,
+        ),
+    ] = None,
     database_url: DatabaseUrl = None,
 ) -> None:
     """Bring the database to this version.
@@ -30,22 +39,33 @@ def migrate(
     """
     if check + print_script + print_roles > 1:
         raise typer.BadParameter("--check, --print and --print-roles exclude each other")
+    if doorbell is not None and (check or print_roles):
+        raise typer.BadParameter("--doorbell and --no-doorbell are for migrating, or for --print")
     if print_roles:
         typer.echo(roles_script(), nl=False)
-        return
-    if print_script:
-        typer.echo(migration_script.script(), nl=False)
-        return
-    conninfo = database(database_url)
-    if check:
-        pending = migrator.check(conninfo)
-        for line in pending:
-            typer.echo(line)
-        if pending:
-            raise typer.Exit(1)
-        typer.echo("up to date")
-        return
-    report = migrator.migrate(conninfo, report=lambda line: typer.echo(line, err=True))
+    elif print_script:
+        typer.echo(migration_script.script(doorbell=doorbell), nl=False)
+    elif check:
+        _check(database(database_url))
+    else:
+        _migrate(database(database_url), doorbell=doorbell)
+
+
+def _check(conninfo: str) -> None:
+    pending = migrator.check(conninfo)
+    for line in pending:
+        typer.echo(line)
+    for note in migrator.notes(conninfo):
+        typer.echo(f"note: {note}")
+    if pending:
+        raise typer.Exit(1)
+    typer.echo("up to date")
+
+
+def _migrate(conninfo: str, *, doorbell: bool | None) -> None:
+    report = migrator.migrate(conninfo, report=lambda line: typer.echo(line, err=True), doorbell=doorbell)
+    for note in report.notes:
+        typer.echo(f"note: {note}", err=True)
     if not report.changed:
         typer.echo("up to date already")
         return

@@ -26,6 +26,7 @@ ROUTE = """
 """
 OF_ANOTHER_BUILD = """
     create schema router;
+    create table router.schema_migrations (version text primary key, name text, applied_at timestamptz default now());
     create type router.event as (id uuid, channel text, weight numeric);
     create type router.batch as (claimed bigint)
 """
@@ -51,6 +52,7 @@ def test_types_of_another_build_are_replaced(fresh: Database) -> None:
     """They were there before anything else; "create … if missing" would keep them, and no event could be routed."""
     fresh.run(OF_ANOTHER_BUILD, "alter schema router owner to app_owner")
     fresh.run(*(f"alter type router.{name} owner to app_owner" for name in ("event", "batch")))
+    fresh.run("alter table router.schema_migrations owner to app_owner")
     migrator.migrate(fresh.owned)
     assert migrator.check(fresh.owned) == []
     assert routes(fresh)

@@ -22,11 +22,18 @@ end
 $function$;
 
 do $trigger$
+declare
+    v_wanted constant boolean := coalesce((select i.doorbell from router.installation i), true);
+    v_exists constant boolean := exists (select from pg_trigger t
+                                         where t.tgrelid = 'public.webhook_events'::regclass
+                                           and t.tgname = 'webhook_router_doorbell'
+                                           and t.tgfoid = 'router.ring_doorbell()'::regprocedure);
 begin
-    if not exists (select from pg_trigger
-                   where tgrelid = 'public.webhook_events'::regclass and tgname = 'webhook_router_doorbell') then
+    if v_wanted and not v_exists then
         create trigger webhook_router_doorbell after insert on public.webhook_events
             for each statement execute function router.ring_doorbell();
+    elsif v_exists and not v_wanted then
+        drop trigger webhook_router_doorbell on public.webhook_events;
     end if;
 end
 $trigger$;

@@ -7,57 +7,37 @@ from a thread in asyncio code.
 
 import contextlib
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final, TypeVar
 
 import psycopg
 from psycopg import errors, sql
 
-from consumer.adapters.postgres.blocking import Connection, session
-from consumer.adapters.postgres.migrations import types
+from consumer.adapters.postgres.blocking import Connection
+from consumer.adapters.postgres.migrations import sessions, types
+from consumer.adapters.postgres.migrations.sessions import MIGRATION_LOCK, MINIMUM_MAJOR, Report
 from consumer.adapters.postgres.migrations.sql_files import SHIPPED, Migration, SqlFile, SqlFiles
 from consumer.adapters.postgres.scripts.statements import split_statements
 from consumer.domain.errors import Fatal, Transient
 
-MINIMUM_MAJOR: Final = 14
 LOCK_TIMEOUT: Final = 3.0
 """Seconds that a step waits for a lock before it steps back.
 
 An exclusive lock waits for every transaction that uses the table, and all traffic waits behind it: better to give up
 soon and come back later than to stop everything for as long as a long query runs.
 """
-MIGRATION_LOCK: Final = (1920298103, 0)
-"""Advisory lock of the one session of a database that migrates."""
 
-_PEER_SECONDS: Final = 3600.0
-_REPORT_EVERY_SECONDS: Final = 10.0
-_POLL_SECONDS: Final = 0.2
 _FIRST_PAUSE_SECONDS: Final = 0.5
 _LONGEST_PAUSE_SECONDS: Final = 30.0
 
-# Independent of the defaults of the role and the database. Names in our files are qualified: no search_path is needed.
-_SESSION: Final = """
-    select set_config(s.name, s.value, false)
-    from (values ('search_path', ''), ('statement_timeout', '0'), ('idle_in_transaction_session_timeout', '0'),
-                 ('lock_timeout', '0'), ('default_transaction_read_only', 'off'),
-                 ('default_transaction_isolation', 'read committed'), ('standard_conforming_strings', 'on')
-         ) as s (name, value)
-"""
-# The age is null without the right to see it.
-_BLOCKERS: Final = """
-    select string_agg(concat_ws(' ', 'process', a.pid, '(' || a.application_name || ')',
-                                round(extract(epoch from clock_timestamp() - a.xact_start)) || ' s old'),
-                      ', ' order by a.xact_start)
-    from pg_stat_activity a
-    where a.pid <> pg_backend_pid() and a.datname = current_database()
-      and a.pid in (select l.pid
-                    from pg_locks l
-                    join pg_class c on c.oid = l.relation
-                    where l.granted and c.relnamespace = 'public'::regnamespace and c.relkind = 'r')
+_REMEMBER_DOORBELL: Final = """
+    insert into router.installation (doorbell) values (%s)
+    on conflict ("only") do update set doorbell = excluded.doorbell
 """
 
-Report = Callable[[str], None]
+__all__ = ["LOCK_TIMEOUT", "MIGRATION_LOCK", "MINIMUM_MAJOR", "MigrationReport", "check", "migrate", "notes"]
+
 T = TypeVar("T")
 
 
@@ -75,6 +55,8 @@ class MigrationReport:
     """How many functions were put in force; either none or all."""
     repaired: tuple[str, ...] = ()
     """Invalid indexes, left by an interrupted build, that were dropped and built again."""
+    notes: tuple[str, ...] = ()
+    """What should be known about this database, and prevents nothing."""
 
     @property
     def changed(self) -> bool:
@@ -87,6 +69,7 @@ def migrate(
     *,
     report: Report = _silent,
     reapply: bool = False,
+    doorbell: bool | None = None,
     patience: float = 300.0,
     lock_timeout: float = LOCK_TIMEOUT,
     minimum_major: int = MINIMUM_MAJOR,
@@ -95,9 +78,11 @@ def migrate(
     """Brings a database to this version.
 
     Args:
-        conninfo: libpq URL or DSN of the owner of the tables, or of a superuser. Not through a transaction pooler.
+        conninfo: libpq URL or DSN of the owner of the tables, or of a superuser.
         report: called with one line for each thing that is done or waited for.
         reapply: apply types, functions and rights even if nothing shows that they differ.
+        doorbell: whether inserting events wakes the service, which a transaction that is to be prepared (two-phase
+            commit) must not; None: as it was decided before, at first yes.
         patience: seconds to go on trying while transactions of the application hold the locks that a step needs.
         lock_timeout: seconds that each of these attempts waits for a lock.
         minimum_major: the oldest version of Postgres that is accepted.
@@ -105,10 +90,14 @@ def migrate(
 
     Raises:
         Fatal: something must be fixed by hand first, the message says what; the step that failed is undone.
+        Misconfigured: the connection goes through a pooler that shares out sessions; nothing was changed.
         Transient: a connection broke, or patience ended; run it again.
     """
-    with _connected(conninfo, minimum_major) as connection, _alone(connection, report):
-        return _Run(connection, files, report, patience=patience, lock_timeout=lock_timeout).all(reapply=reapply)
+    with sessions.connected(conninfo, minimum_major) as connection:
+        sessions.refuse_pooler(connection, conninfo)
+        with sessions.alone(connection, report):
+            run = _Run(connection, files, report, patience=patience, lock_timeout=lock_timeout)
+            return run.all(reapply=reapply, doorbell=doorbell)
 
 
 def check(conninfo: str, *, files: SqlFiles = SHIPPED) -> list[str]:
@@ -117,15 +106,29 @@ def check(conninfo: str, *, files: SqlFiles = SHIPPED) -> list[str]:
     Raises:
         Fatal, Transient: as `migrate`.
     """
-    with _connected(conninfo, MINIMUM_MAJOR) as connection:
+    with sessions.connected(conninfo) as connection, sessions.reading(connection):
+        problems = _problems(connection, files)
+        found = [f"{problem}; run: {remedy}" for problem, remedy in problems]
+        if any('the schema "router" is there already' in problem for problem, _ in problems):
+            return found  # nothing in it is ours
         applied = _applied(connection)
         return [
-            *(f"{problem}; run: {remedy}" for problem, remedy in _problems(connection, files)),
+            *found,
             *(f"migration {file.name} is pending" for file in files.migrations() if file.version not in applied),
             *(f"migration {version} belongs to a newer release" for version in _newer(applied, files)),
             *_outdated_functions(connection, files),
             *(f"index {schema}.{index} is invalid" for schema, index in _invalid_indexes(connection, files)),
         ]
+
+
+def notes(conninfo: str, *, files: SqlFiles = SHIPPED) -> list[str]:
+    """What should be known about the database, a line each; nothing of it keeps the migrator from its work.
+
+    Raises:
+        Fatal, Transient: as `migrate`.
+    """
+    with sessions.connected(conninfo) as connection, sessions.reading(connection):
+        return _notes(connection, files)
 
 
 class _Run:
@@ -138,23 +141,25 @@ class _Run:
         self._files = files
         self._report = report
         self._patience = patience
-        self._lock_timeout = sql.SQL("set local lock_timeout = {}").format(sql.Literal(f"{lock_timeout * 1000:.0f}ms"))
+        self._lock_timeout = lock_timeout
         self._current: SqlFile | None = None  # what the server is running, for errors
         self._sent = ""  # the text of it that was sent
         self._line = 1  # the line of the file where that text begins
 
-    def all(self, *, reapply: bool) -> MigrationReport:
-        if problems := _problems(self._connection, self._files):
+    def all(self, *, reapply: bool, doorbell: bool | None) -> MigrationReport:
+        with sessions.reading(self._connection):
+            problems = _problems(self._connection, self._files)
+            applied = set() if problems else _applied(self._connection)
+        if problems:
             lines = "".join(f"\n  - {problem}\n    {remedy}" for problem, remedy in problems)
             raise Fatal(
                 "the database cannot be migrated yet, and nothing was changed. If this is not the URL of the tables' "
                 f"owner, use that one. Otherwise first put right:{lines}"
             )
-        applied = _applied(self._connection)
         if newer := _newer(applied, self._files):
             raise Fatal(f"a newer release has migrated this database ({', '.join(newer)}): use that release")
         self._patiently("bookkeeping", lambda: self._commit(self._files.file("migrator", "bookkeeping.sql")))
-        broken = _invalid_indexes(self._connection, self._files)
+        broken = self._broken()
         done = []
         for migration in self._files.migrations():
             if migration.version not in applied:
@@ -163,15 +168,27 @@ class _Run:
                 done.append(migration.name)
             elif broken and not migration.transactional:
                 self._apply(migration)  # it builds each index that does not exist, so it repairs them as well
+        with sessions.reading(self._connection):
+            outdated = _outdated_functions(self._connection, self._files)
+            changes = doorbell is not None and doorbell != _rings(self._connection)
         functions = 0
-        if reapply or done or _outdated_functions(self._connection, self._files):
-            functions = self._apply_functions()
+        if reapply or done or outdated or changes:
+            functions = self._apply_functions(doorbell=doorbell)
         else:
             begin = self._files.file("migrator", "functions_begin.sql")
             self._patiently("rights", lambda: self._commit(begin, self._files.rights()))
+        with sessions.reading(self._connection):
+            said = _notes(self._connection, self._files)
         return MigrationReport(
-            migrations=tuple(done), functions=functions, repaired=tuple(f"{s}.{index}" for s, index in broken)
+            migrations=tuple(done),
+            functions=functions,
+            repaired=tuple(f"{s}.{index}" for s, index in broken),
+            notes=tuple(said),
         )
+
+    def _broken(self) -> list[tuple[str, str]]:
+        with sessions.reading(self._connection):
+            return _invalid_indexes(self._connection, self._files)
 
     def _apply(self, migration: Migration) -> None:
         if migration.transactional:
@@ -194,23 +211,30 @@ class _Run:
 
     def _run_each_statement(self, migration: Migration) -> None:
         """In autocommit, without a lock timeout: a concurrent build waits long, but nothing waits for it."""
-        for name in _invalid_indexes(self._connection, self._files):
-            self._report(f"dropping index {'.'.join(name)}, which an interrupted build has left behind")
-            self._connection.execute(sql.SQL("drop index concurrently if exists {}").format(sql.Identifier(*name)))
-        for statement in split_statements(migration.text):
-            self._current, self._sent, self._line = migration, statement.text, statement.line
-            cursor = self._connection.execute(statement.text.encode())
-            for row in cursor.fetchall() if statement.generates else []:
-                self._connection.execute(row[0].encode())
-        self._record(migration)
+        if waiting := sessions.in_the_way_of_builds(self._connection):
+            raise errors.LockNotAvailable(f"an index build would wait for {waiting}")
+        broken = self._broken()
+        with sessions.building(self._connection):
+            for name in broken:
+                self._report(f"dropping index {'.'.join(name)}, which an interrupted build has left behind")
+                self._connection.execute(sql.SQL("drop index concurrently if exists {}").format(sql.Identifier(*name)))
+            for statement in split_statements(migration.text):
+                self._current, self._sent, self._line = migration, statement.text, statement.line
+                cursor = self._connection.execute(statement.text.encode())
+                for row in cursor.fetchall() if statement.generates else []:
+                    self._connection.execute(row[0].encode())
+        with self._transaction():
+            self._record(migration)
 
-    def _apply_functions(self) -> int:
+    def _apply_functions(self, *, doorbell: bool | None) -> int:
         self._report("applying types, functions and rights")
         files, used_types = self._files.functions(), self._files.types()
         drop_first: set[str] = set()
 
         def once() -> None:
             with self._transaction():
+                if doorbell is not None:
+                    self._connection.execute(_REMEMBER_DOORBELL, [doorbell])
                 self._send(self._files.file("migrator", "functions_begin.sql"))
                 for file in used_types:
                     self._send(types.in_force(file))
@@ -240,7 +264,12 @@ class _Run:
 
     def _drop_routines(self, file: SqlFile) -> None:
         rows = self._connection.execute(
-            "select format('drop routine %%s', signature) from router.function_fingerprints where file = %s",
+            """
+            select format('drop routine %%s', f.signature)
+            from router.function_fingerprints f
+            join router.schema_functions s on s.file = f.file and replace(s.signature, '"', '') = f.signature
+            where f.file = %s
+            """,
             [file.name],
         ).fetchall()
         for (statement,) in rows:
@@ -262,11 +291,8 @@ class _Run:
         ):
             raise Fatal(f"{name} does not define what it is named after")
 
-    @contextlib.contextmanager
-    def _transaction(self) -> Iterator[None]:
-        with self._connection.transaction():
-            self._connection.execute(self._lock_timeout)
-            yield
+    def _transaction(self) -> contextlib.AbstractContextManager[None]:
+        return sessions.writing(self._connection, lock_timeout=self._lock_timeout)
 
     def _send(self, file: SqlFile) -> None:
         self._current, self._sent, self._line = file, file.text, 1
@@ -284,16 +310,12 @@ class _Run:
                     raise Transient(f"{what}: the connection broke: {exc}") from exc
                 if not _passes(exc):
                     raise Fatal(self._located(exc)) from exc
-                blockers = self._blockers()
+                blockers = sessions.blockers(self._connection)
                 if time.monotonic() + pause > deadline:
                     raise Transient(f"{self._located(exc)}. In the way: {blockers}. Run it again later") from exc
                 self._report(f"{what}: waiting for a lock; in the way: {blockers}; next attempt in {pause:g} s")
-            time.sleep(pause)
+            sessions.pause(self._connection, pause)
             pause = min(pause * 2, _LONGEST_PAUSE_SECONDS)
-
-    def _blockers(self) -> str:
-        row = self._connection.execute(_BLOCKERS).fetchone()
-        return str(row[0]) if row and row[0] else "nobody any more"
 
     def _located(self, exc: psycopg.Error) -> str:
         """The server's message on one line, with file and line; without its detail, which quotes rows."""
@@ -318,61 +340,48 @@ def _passes(exc: psycopg.Error) -> bool:
     return isinstance(exc, errors.LockNotAvailable | errors.DeadlockDetected | errors.SerializationFailure)
 
 
-@contextlib.contextmanager
-def _connected(conninfo: str, minimum_major: int) -> Iterator[Connection]:
-    with session(conninfo, name="migrate") as connection:
-        if connection.info.server_version < minimum_major * 10_000:
-            raise Fatal(
-                f"the server is Postgres {connection.info.server_version // 10_000}; "
-                f"webhook-router needs {minimum_major} or newer"
-            )
-        connection.execute(_SESSION)
-        yield connection
-
-
-@contextlib.contextmanager
-def _alone(connection: Connection, report: Report) -> Iterator[None]:
-    """Holds the lock of migrations.
-
-    It is asked for again and again. Waiting in pg_advisory_lock would keep a snapshot all the while, and the session
-    that holds the lock may be in "create index concurrently", which waits for all old snapshots: both would wait
-    forever.
-    """
-    start = time.monotonic()
-    reported = float("-inf")
-    while not _truth(connection, "select pg_try_advisory_lock(%s, %s)"):
-        waited = time.monotonic() - start
-        if waited > _PEER_SECONDS:
-            raise Transient("another session has been migrating this database for an hour: look at pg_stat_activity")
-        if waited - reported >= _REPORT_EVERY_SECONDS:
-            report("waiting for another session that is migrating this database")
-            reported = waited
-        time.sleep(_POLL_SECONDS)
-    try:
-        yield
-    finally:
-        with contextlib.suppress(psycopg.Error):  # a lost session has lost its locks as well
-            _truth(connection, "select pg_advisory_unlock(%s, %s)")
-
-
-def _truth(connection: Connection, statement: str) -> bool:
-    row = connection.execute(statement.encode(), MIGRATION_LOCK).fetchone()
-    return bool(row and row[0])
-
-
 def _problems(connection: Connection, files: SqlFiles) -> list[tuple[str, str]]:
-    queries = [files.file("migrator", name).text for name in ("preflight.sql", "obstacles.sql")]
-    rows = [row for query in queries for row in connection.execute(query.encode()).fetchall()]
-    return [(str(problem), str(remedy)) for problem, remedy in rows]
+    problems = _found(connection, files.preflight())
+    if not problems and _readable(connection, "schema_functions"):
+        problems = _found(connection, [files.taken_functions()])
+    return problems
 
 
-def _exists(connection: Connection, name: str) -> bool:
-    row = connection.execute("select to_regclass(%s) is not null", [name]).fetchone()
+def _found(connection: Connection, queries: list[SqlFile]) -> list[tuple[str, str]]:
+    return [
+        (str(problem), str(remedy))
+        for query in queries
+        for problem, remedy in connection.execute(query.text.encode()).fetchall()
+    ]
+
+
+def _notes(connection: Connection, files: SqlFiles) -> list[str]:
+    rows = connection.execute(files.file("migrator", "notes.sql").text.encode()).fetchall()
+    return [str(note) for (note,) in rows]
+
+
+def _rings(connection: Connection) -> bool:
+    """What was decided about the doorbell."""
+    row = connection.execute("select doorbell from router.installation").fetchone()
+    return row is None or bool(row[0])
+
+
+def _readable(connection: Connection, name: str) -> bool:
+    """Whether the relation exists, and is no secret to this role; the look-ups by name fail if the schema is one."""
+    row = connection.execute(
+        """
+        select has_schema_privilege(n.oid, 'usage') and has_table_privilege(c.oid, 'select')
+        from pg_class c
+        join pg_namespace n on n.oid = c.relnamespace
+        where n.nspname = 'router' and c.relname = %s
+        """,
+        [name],
+    ).fetchone()
     return bool(row and row[0])
 
 
 def _applied(connection: Connection) -> set[str]:
-    if not _exists(connection, "router.schema_migrations"):
+    if not _readable(connection, "schema_migrations"):
         return set()
     return {version for (version,) in connection.execute("select version from router.schema_migrations")}
 
@@ -389,7 +398,7 @@ def _invalid_indexes(connection: Connection, files: SqlFiles) -> list[tuple[str,
 
 def _outdated_functions(connection: Connection, files: SqlFiles) -> list[str]:
     wanted = {file.name: file.checksum for file in [*files.types(), *files.functions(), files.rights()]}
-    if not _exists(connection, "router.schema_functions") or not _exists(connection, "router.function_fingerprints"):
+    if not _readable(connection, "schema_functions") or not _readable(connection, "function_fingerprints"):
         return [f"{len(wanted)} files of types, functions and rights are not applied"]
     rows = connection.execute(
         """

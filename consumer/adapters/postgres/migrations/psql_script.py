@@ -5,51 +5,61 @@ from typing import Final
 from psycopg import sql
 
 from consumer.adapters.postgres.migrations import types
-from consumer.adapters.postgres.migrations.migrator import LOCK_TIMEOUT, MIGRATION_LOCK, MINIMUM_MAJOR
+from consumer.adapters.postgres.migrations.migrator import LOCK_TIMEOUT
+from consumer.adapters.postgres.migrations.sessions import MIGRATION_LOCK, MINIMUM_MAJOR, SETTINGS
 from consumer.adapters.postgres.migrations.sql_files import SHIPPED, Migration, SqlFile, SqlFiles
 
-_LOCK: Final = "{}, {}".format(*MIGRATION_LOCK)
+# Nothing is set or locked for longer than a transaction, which is all that a pooler promises. Index builds run in none,
+# and so with the settings that psql was started with.
 _HEAD: Final = r"""-- webhook-router: everything that `webhook-router migrate` applies, for psql:
---   psql --no-psqlrc --file <this file> <connection string>
--- Run it as the owner of the tables or a superuser, without --single-transaction. It can be run again at any time, and
--- stops at the first error. A lock that is not available within three seconds is an error as well: run it again.
+--   PGOPTIONS='-c statement_timeout=0' psql --no-psqlrc --file <this file> <connection string>
+-- Run it as the owner of the tables or a superuser, without --single-transaction, and not through a pooler that gives
+-- each transaction another session. It can be run again at any time, and stops at the first error. A lock that is not
+-- available within three seconds is an error as well: run it again.
 \set ON_ERROR_STOP on
 \set AUTOCOMMIT on
-set search_path = '';
-set statement_timeout = 0;
-set idle_in_transaction_session_timeout = 0;
-set client_min_messages = warning;
-set client_encoding = 'utf8';
 
-do $version$
-begin
-    if current_setting('server_version_num')::integer < {minimum}0000 then
-        raise exception 'webhook-router needs Postgres {minimum} or newer';
-    end if;
-    -- Without waiting: a waiting session keeps a snapshot, and the index builds of the other session wait for that.
-    if not pg_try_advisory_lock({lock}) then
-        raise exception 'another session is migrating this database';
-    end if;
-end
-$version$;
-""".replace("{lock}", _LOCK).replace("{minimum}", str(MINIMUM_MAJOR))
+begin isolation level read committed read only;
+select pg_catalog.pg_backend_pid() as webhook_router_pid \gset
+commit;
+begin isolation level read committed read only;
+select pg_catalog.pg_backend_pid() = :webhook_router_pid as webhook_router_same \gset
+commit;
+"""
 _PREFLIGHT: Final = """do $preflight$
 declare
     v_problems text;
 begin
-    select string_agg(p.problem || E'\\n    ' || p.remedy, E'\\n  - ') into v_problems
+    if current_setting('server_version_num')::integer < {minimum}0000 then
+        raise exception 'webhook-router needs Postgres {minimum} or newer';
+    end if;
+    if not {same} then
+        raise exception 'a pooler gives every transaction of this connection another session; connect directly';
+    end if;
+    select string_agg(p.problem || chr(10) || '    ' || p.remedy, chr(10) || '  - ') into v_problems
     from (
-(
-{query}
-) union all (
-{obstacles}
-)
+{queries}
     ) p;
+    if v_problems is null and to_regclass('router.schema_functions') is not null then
+        select string_agg(p.problem || chr(10) || '    ' || p.remedy, chr(10) || '  - ') into v_problems
+        from (
+{taken}
+        ) p;
+    end if;
     if v_problems is not null then
-        raise exception E'nothing was changed; first put right:\\n  - %', v_problems;
+        raise exception '%', 'nothing was changed; first put right:' || chr(10) || '  - ' || v_problems;
     end if;
 end
 $preflight$;
+"""
+_TIMEOUT: Final = """do $timeout$
+begin
+    if {timeout} <> '0' then
+        raise warning 'statement_timeout is %: an index build that takes longer is cancelled; run this with '
+                      'PGOPTIONS=''-c statement_timeout=0'' then', {timeout};
+    end if;
+end
+$timeout$;
 """
 # The statements that the query returns are run: \\gexec.
 _DROP_INVALID: Final = """select format('drop index concurrently if exists %I.%I', b.nspname, b.relname)
@@ -65,26 +75,56 @@ _CHECKSUM: Final = sql.SQL(
     "insert into router.schema_functions (file, checksum) values ({name}, {checksum})\n"
     "    on conflict (file) do update set checksum = excluded.checksum;\n"
 )
-_TAIL: Final = f"select pg_advisory_unlock({_LOCK}) as done;\n"
+# Without waiting: a waiting session keeps a snapshot, and the index builds of the other session wait for that.
+_ALONE: Final = """do $alone$
+begin
+    if not pg_try_advisory_xact_lock({lock}) then
+        raise exception 'another session is migrating this database';
+    end if;
+end
+$alone$;
+""".replace("{lock}", "{}, {}".format(*MIGRATION_LOCK))
+_REMEMBER_DOORBELL: Final = sql.SQL(
+    "insert into router.installation (doorbell) values ({doorbell})\n"
+    '    on conflict ("only") do update set doorbell = excluded.doorbell;\n'
+)
 
 
-def script(files: SqlFiles = SHIPPED) -> str:
-    """The script, ready for `psql -f`."""
+def script(files: SqlFiles = SHIPPED, *, doorbell: bool | None = None) -> str:
+    """The script, ready for `psql -f`; `doorbell` as for `migrator.migrate`."""
+    functions = _functions(files)
+    if doorbell is not None:
+        functions = _REMEMBER_DOORBELL.format(doorbell=sql.Literal(doorbell)).as_string() + functions
     parts = [
         _HEAD,
-        _PREFLIGHT.format(
-            query=files.file("migrator", "preflight.sql").text, obstacles=files.file("migrator", "obstacles.sql").text
-        ),
+        _preflight(files),
         _in_transaction(files.file("migrator", "bookkeeping.sql").text),
         *(_migration(migration, files) for migration in files.migrations()),
-        _in_transaction(_functions(files)),
-        _TAIL,
+        _in_transaction(functions),
     ]
     return "\n".join(parts)
 
 
+def _preflight(files: SqlFiles) -> str:
+    queries = "\nunion all\n".join(f"({query.text}\n)" for query in files.preflight())
+    return (
+        "begin isolation level read committed read only;\n"
+        "select pg_catalog.current_setting('statement_timeout') as webhook_router_limit \\gset\n"
+        f"{SETTINGS}"
+        "select set_config('webhook_router.same', :'webhook_router_same', true) as webhook_router_same \\gset\n"
+        "select set_config('webhook_router.timeout', :'webhook_router_limit', true) as webhook_router_limit \\gset\n"
+        + _PREFLIGHT.replace("{minimum}", str(MINIMUM_MAJOR))
+        .replace("{same}", "current_setting('webhook_router.same')::boolean")
+        .replace("{queries}", queries)
+        .replace("{taken}", files.taken_functions().text)
+        + _TIMEOUT.replace("{timeout}", "current_setting('webhook_router.timeout')")
+        + "commit;\n"
+    )
+
+
 def _in_transaction(text: str) -> str:
-    return f"begin;\nset local lock_timeout = '{LOCK_TIMEOUT:g}s';\n{text}commit;\n"
+    begin = "begin isolation level read committed read write;\n"
+    return f"{begin}{SETTINGS}set local lock_timeout = '{LOCK_TIMEOUT:g}s';\n{_ALONE}{text}commit;\n"
 
 
 def _migration(migration: Migration, files: SqlFiles) -> str:
@@ -92,12 +132,13 @@ def _migration(migration: Migration, files: SqlFiles) -> str:
     pending = sql.SQL(
         "select not exists (select from router.schema_migrations where version = {version}) as pending \\gset\n"
     ).format(version=version)
-    record = _RECORD.format(version=version, name=sql.Literal(migration.name))
-    text = f"-- {migration.name}\n{migration.text}{record.as_string()}"
+    record = _RECORD.format(version=version, name=sql.Literal(migration.name)).as_string()
+    text = f"-- {migration.name}\n{migration.text}"
     if migration.transactional:
-        text = _in_transaction(text)
+        text = _in_transaction(text + record)
     else:
-        text = _DROP_INVALID.format(query=files.file("migrator", "invalid_indexes.sql").text) + text
+        drop = _DROP_INVALID.format(query=files.file("migrator", "invalid_indexes.sql").text)
+        text = f"{drop}{text}\n{_in_transaction(record)}"
     return f"{pending.as_string()}\\if :pending\n{text}\\endif\n"
 
 
