@@ -38,7 +38,9 @@ def find_pgbouncer() -> str:
 
 
 @contextlib.contextmanager
-def pooled(dsn: str, *, size: int = 20, mode: str = "transaction", round_robin: bool = False) -> Iterator[str]:
+def pooled(
+    dsn: str, *, size: int = 20, mode: str = "transaction", round_robin: bool = False, reset: str = "discard all"
+) -> Iterator[str]:
     """The DSN of the same database through a pool of up to `size` sessions, each used in turn if `round_robin`."""
     program = find_pgbouncer()
     target = conninfo_to_dict(dsn)
@@ -59,6 +61,7 @@ unix_socket_dir =
 auth_type = trust
 auth_file = {users}
 pool_mode = {mode}
+server_reset_query = {reset}
 server_round_robin = {int(round_robin)}
 default_pool_size = {size}
 ignore_startup_parameters = extra_float_digits

@@ -2,6 +2,7 @@
 
 import contextlib
 from collections.abc import Awaitable, Callable, Iterator
+from typing import Any
 
 import psycopg
 import pytest
@@ -12,7 +13,7 @@ from consumer.domain.errors import Transient
 from tests.migrations.databases import Database
 from tests.pgbouncer import pooled
 
-POOLERS = {
+POOLERS: dict[str, Any] = {
     "transaction": {"mode": "transaction"},
     "statement": {"mode": "statement"},
     "in turn": {"mode": "transaction", "round_robin": True},
@@ -78,7 +79,7 @@ async def asked_without_blocking(dsn: str) -> bool:
 @pytest.mark.parametrize("pooler", POOLERS)
 async def test_a_pooler_is_noticed(fresh_newest: Database, pooler: str) -> None:
     """In every mode that does not leave a client its session."""
-    with pooled(fresh_newest.owned, **POOLERS[pooler]) as dsn:  # type: ignore[arg-type]
+    with pooled(fresh_newest.owned, **POOLERS[pooler]) as dsn:
         with asked(dsn) as found:
             assert found
         assert await asked_without_blocking(dsn)

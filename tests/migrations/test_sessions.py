@@ -218,11 +218,11 @@ def test_a_prepared_transaction_in_the_way(two_phase: Database) -> None:
     migrator.migrate(two_phase.owned, doorbell=False)
 
     # An index build has no lock timeout: it is not begun while one that is no longer young holds the table.
+    two_phase.run("drop index router_threads, router_ready_by_arrival")
+    two_phase.run("delete from router.schema_migrations where name like '%router_indexes%'")
     with two_phase.session() as connection:
         connection.execute(f"begin; {EVENT.format('held')}")
         connection.execute("prepare transaction 'forgotten'")
-    two_phase.run("drop index router_threads, router_ready_by_arrival")
-    two_phase.run("delete from router.schema_migrations where name like '%router_indexes%'")
     with sessions.connected(two_phase.owned) as connection:
         assert sessions.in_the_way_of_builds(connection) == "", "it may be about to be committed"
         wait_for(lambda: sessions.in_the_way_of_builds(connection), what="the prepared transaction to be of some age")
