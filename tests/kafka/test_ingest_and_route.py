@@ -210,14 +210,10 @@ async def test_a_broken_trigger_is_nobodys_fault(store: PostgresRecordStore, db:
     assert (await store.ingest_and_route([told(event(1))])).batch.claimed == 1
 
 
-async def test_a_table_that_cannot_be_updated_is_nobodys_fault(
-    store: PostgresRecordStore, db: psycopg.Connection
-) -> None:
+async def test_a_mandatory_column_is_nobodys_fault(store: PostgresRecordStore, db: psycopg.Connection) -> None:
     """Nor are other faults of the schema: the object is named, and no record is refused for them."""
-    db.execute(
-        "alter table webhook_events add column tenant text not null default 'x', alter column tenant drop default"
-    )
-    with pytest.raises(Transient, match=r"no event can be stored: .* \(table public.webhook_events, column tenant\)"):
+    db.execute("alter table webhook_events add column tenant text not null")
+    with pytest.raises(Transient, match=r"no event can be stored: .* \(table public\.webhook_events, column tenant\)"):
         await store.ingest_and_route([told(event(1)), told(event(2))])
     db.execute("alter table webhook_events drop column tenant")
     assert (await store.ingest_and_route([told(event(1))])).batch.claimed == 1

@@ -15,7 +15,7 @@ from pydantic import SecretStr
 from consumer.adapters.postgres.migrations import migrator
 from consumer.adapters.postgres.operating.audit import audit
 from consumer.config import Settings
-from consumer.domain.facts import Fact, ListenerUp
+from consumer.domain.facts import Fact, ListenerUp, Notified
 from consumer.embedded_postgres.server import EmbeddedPostgres
 from consumer.service import build
 from tests.cli import run
@@ -39,8 +39,8 @@ INSERT = """
     insert into public.webhook_events (channel, type, event_id, author_id, author_name, content)
     values ('instagram', 'message', %s, %s, 'Ana', %s)
 """
-LONG = 600.0
-"""Seconds between polls: whatever is routed before was announced by the doorbell."""
+POLL = 5.0
+"""Seconds between polls, for the writer who commits between the last look of a drain and the end of its silence."""
 
 
 @contextlib.contextmanager
@@ -70,9 +70,9 @@ def database_of(case: Case, server: EmbeddedPostgres) -> Iterator[Database]:
 
 @contextlib.asynccontextmanager
 async def service_on(dsn: str, *, rings: bool) -> AsyncIterator[None]:
-    """The service runs meanwhile, and hears notifications from the beginning."""
+    """The service runs meanwhile, and hears notifications from the beginning; at least one, if there are any."""
     facts: list[Fact] = []
-    polls = {"poll_interval": LONG, "reconcile_interval": LONG} if rings else {"poll_interval": 0.1}
+    polls = {"poll_interval": POLL, "reconcile_interval": 600.0} if rings else {"poll_interval": 0.1}
     service = build(
         Settings(database_url=SecretStr(dsn), http_port=0, **polls),  # type: ignore[arg-type]
         observers=[facts.append],
@@ -85,6 +85,7 @@ async def service_on(dsn: str, *, rings: bool) -> AsyncIterator[None]:
 
         await await_for(listens, what="a listener")
         yield
+        assert any(isinstance(fact, Notified) for fact in facts) == rings
     finally:
         service.stop("the story is over")
         await running

@@ -134,8 +134,8 @@ def test_columns_that_routing_fills_are_the_events_affair(any_database: str) -> 
     [
         ("raise exception 'never: %', new.content;", "P0001 (function refuse())"),
         ("perform 1 / 0;", "22012 (function refuse())"),
-        ("new.parked_until := null;", "RW003: a trigger on webhook_events does not let the event be parked"),
-        ("return null;", "RW003: a trigger on webhook_events does not let the event be parked"),
+        ("new.parked_until := null;", "RW005: a trigger on webhook_events does not let the event be parked"),
+        ("return null;", "RW005: a trigger on webhook_events does not let the event be parked"),
     ],
 )
 @pytest.mark.parametrize("size", [1, 12])

@@ -1,7 +1,7 @@
 -- router.park_event: sets one event aside with its error and the time of its next attempt, see router.next_attempt.
 -- takes: the event, its row locked by the caller; SQLSTATE and message of the error
 -- returns: whether the event is dead now
--- raises: what triggers of the application on webhook_events raise; RW003: one of them has the event stay as it is
+-- raises: what triggers of the application on webhook_events raise; RW005: one of them has the event stay as it is
 -- writes: router.parked_events, webhook_events
 create or replace function router.park_event(p_event router.event, p_error_code text, p_error_message text)
 returns boolean
@@ -27,7 +27,7 @@ begin
     update router.parked_events set next_attempt_at = v_next where event_id = p_event.id;
     update public.webhook_events set parked_until = v_next where id = p_event.id returning parked_until into v_until;
     if v_until is null then
-        raise exception 'a trigger on webhook_events does not let the event be parked' using errcode = 'RW003';
+        raise exception 'a trigger on webhook_events does not let the event be parked' using errcode = 'RW005';
     end if;
     return v_next = 'infinity';
 end

@@ -47,7 +47,7 @@ begin
         if faults = 1 then
             reason := router.reason_of(v_error);
         else
-            if v_error.code <> 'RW003' then
+            if v_error.code <> 'RW005' then
                 v_error.message := '';  -- it may quote the event
             end if;
             reason := format('an event that fails with %s cannot be parked: %s', p_code, router.reason_of(v_error));

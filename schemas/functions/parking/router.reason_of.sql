@@ -12,7 +12,7 @@ declare
     v_newline  constant text := chr(10);
     v_first    constant text := split_part(p_error.context, v_newline, 1);
     -- The server translates contexts, except for these words.
-    v_quoted   constant boolean := (position('RAISE' in v_first) > 0 and p_error.code <> 'RW003') or position('ASSERT' in v_first) > 0
+    v_quoted   constant boolean := (position('RAISE' in v_first) > 0 and p_error.code <> 'RW005') or position('ASSERT' in v_first) > 0
                                    or (position('PL/' in v_first) > 0 and position('PL/pgSQL' in v_first) = 0)
                                    or (p_error.code = '42601' and position(' EXECUTE' in p_error.context) > 0)
                                    or p_error.message = '';

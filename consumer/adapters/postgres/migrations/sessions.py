@@ -28,7 +28,7 @@ begin
     perform set_config(s.name, s.value, true)
     from (values ('statement_timeout', '0'), ('lock_timeout', '0'), ('idle_in_transaction_session_timeout', '0'),
                  ('transaction_timeout', '0'), ('quote_all_identifiers', 'off'), ('standard_conforming_strings', 'on'),
-                 ('client_min_messages', 'warning')
+                 ('client_min_messages', 'warning'), ('jit', 'off')
          ) as s (name, value)
     where current_setting(s.name, true) is not null;  -- transaction_timeout came with 17
 end

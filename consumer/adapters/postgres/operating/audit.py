@@ -14,6 +14,7 @@ _TRANSACTION: Final = """
     set transaction isolation level repeatable read, read only;
     set local search_path = '';
     set local quote_all_identifiers = off;
+    set local jit = off;
 """
 
 
