@@ -9,7 +9,7 @@ create type router.event as (
     author_id             text,         -- null when blank
     author_name           text,         -- null when blank
     post_id               text,         -- null when blank
-    sent_at               timestamptz,  -- event_date, or the arrival where there is none
+    sent_at               timestamptz,  -- event_date; where there is none, the arrival, or now
     created_at            timestamptz,
     given_conversation_id uuid          -- the conversation that the row names already
 );
