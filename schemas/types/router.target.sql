@@ -7,5 +7,6 @@ create type router.target as (
     known_name      text,     -- the author's
     name_is_news    boolean,  -- the event's author name comes after the known one
     renames         boolean,  -- and it is another one
-    needs_making    boolean   -- router.make_targets has something to do for it
+    needs_making    boolean,  -- router.make_targets has something to do for it
+    message_id      uuid      -- of the message that exists already
 );

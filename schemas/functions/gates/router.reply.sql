@@ -8,7 +8,7 @@ returns uuid
 language plpgsql
 volatile
 security definer
-set search_path = pg_catalog, public, pg_temp  -- public: for the application's triggers
+set search_path = pg_catalog, public, extensions, pg_temp  -- for the application's triggers
 set plan_cache_mode = force_generic_plan
 set enable_seqscan = off
 set jit = off

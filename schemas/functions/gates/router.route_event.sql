@@ -17,11 +17,13 @@ set enable_incremental_sort = off
 set jit = off
 as $function$
 declare
-    v_row      public.webhook_events;
+    v_row          public.webhook_events;
+    v_conversation uuid;
+    v_message      uuid;
+    v_target       router.target;
     -- Compared by the collation of the column beside them: the columns of two tables may have different ones.
-    v_channel  text;
-    v_event_id text;
-    v_result   jsonb;
+    v_channel      text;
+    v_event_id     text;
 begin
     select w.* into v_row
     from public.webhook_events w
@@ -34,21 +36,28 @@ begin
             using hint = 'No row of webhook_events has this channel and event_id; ingest the event first.';
     end if;
     if v_row.routed_at is null then
-        perform router.route_events(array[router.as_event(v_row)]);
+        v_message := (router.route(array[router.as_event(v_row)])).message_id;
     end if;
-    v_channel := v_row.channel;
-    v_event_id := v_row.event_id;
-    select jsonb_build_object('conversation_id', w.conversation_id, 'message_id', m.id)
-    into v_result
+    select w.conversation_id into v_conversation
     from public.webhook_events w
-    left join lateral (
-        select m.id
+    where w.id = v_row.id;
+    if v_message is null then
+        v_channel := v_row.channel;
+        v_event_id := v_row.event_id;
+        select m.id into v_message
         from public.messages m
         where m.channel = v_channel and m.provider_message_id >= v_event_id and m.provider_message_id <= v_event_id
         order by m.provider_message_id
-        limit 1
-    ) m on true
-    where w.id = v_row.id;
-    return v_result;
+        limit 1;
+    end if;
+    if v_message is null and v_row.routed_at is not null and v_conversation is not null then
+        v_target.conversation_id := v_conversation;
+        v_target.contact_id := (select v.contact_id from public.conversations v where v.id = v_conversation);
+        v_message := (router.find_message(router.as_event(v_row), v_target)).message_id;
+    end if;
+    if v_conversation is null then  -- a trigger of the application has removed the event, or its conversation from it
+        v_conversation := (select m.conversation_id from public.messages m where m.id = v_message);
+    end if;
+    return jsonb_build_object('conversation_id', v_conversation, 'message_id', v_message);
 end
 $function$;

@@ -23,7 +23,8 @@ begin
                              f.name_is_news, f.renames,
                              not f.has_message and (f.conversation_id is null
                                                     or e.author_id is not null and f.contact_id is null
-                                                    or f.renames))::router.target)
+                                                    or f.renames),
+                             e.message_id)::router.target)
         from rows from (unnest(p_events), unnest(p_targets)) e
         left join lateral (
             -- Names are ordered by event time and then by themselves: every order of routing ends with the same one.

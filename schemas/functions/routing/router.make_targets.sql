@@ -1,16 +1,19 @@
 -- router.make_targets: makes the contacts and conversations that router.find_targets did not find, and locks the contacts
 -- that are about to be renamed. It is not called for a batch of known people.
--- takes: events; their targets as router.find_targets returned them
+-- takes: events; their targets as router.find_targets returned them; p_careful: one after the other, since a trigger of the
+--   application has changed what was inserted; p_names: contacts may be renamed
 -- returns: the targets, in the same order, each with its conversation, and with its contact where there is an author
 -- raises: a conversation has to be made and the transaction is not "read committed": it would not see what others made
--- raises: RW002 if events rename a contact only because of what another batch has done meanwhile: start again
+-- raises: RW002 if events rename a contact only because of what another batch has done meanwhile: start again; RW003 if what
+--   was inserted is not found: start again, and carefully
 -- writes: contacts, contact_channels, conversations
 -- locks: new channels in the order of their key, contacts by id, threads by their hash
-create or replace function router.make_targets(p_events router.event[], p_targets router.target[])
-returns router.target[]
+create or replace function router.make_targets(
+    p_events router.event[], p_targets router.target[], p_careful boolean default false, p_names boolean default true
+) returns router.target[]
 language plpgsql
 volatile
-set search_path = pg_catalog, public, pg_temp  -- public: for the application's triggers
+set search_path = pg_catalog, public, extensions, pg_temp  -- for the application's triggers
 set plan_cache_mode = force_generic_plan
 set enable_seqscan = off
 set enable_bitmapscan = off
@@ -24,6 +27,16 @@ declare
     v_locked  uuid[];
     v_threads integer[];
     v_seed    constant bytea := router.seed();
+    -- A trigger that runs before a row is inserted may change it, and expects what an application does: the contact comes
+    -- first, then its channel.
+    v_careful constant boolean := p_careful or exists (
+        select
+        from pg_trigger t
+        where t.tgrelid = any (array['public.contacts'::regclass, 'public.contact_channels'::regclass,
+                                     'public.conversations'::regclass]::oid[])
+          and t.tgtype::integer & 7 = 7  -- before insert, for each row
+          and not t.tgisinternal
+    );
 begin
     select array_agg(e.ordinality), array_agg(p_events[e.ordinality]), array_agg(p_targets[e.ordinality])
     into v_places, v_events, v_targets
@@ -34,28 +47,36 @@ begin
     -- (Foreign keys are checked at the end of the statement.)
     if exists (select from rows from (unnest(v_events), unnest(v_targets)) e
                where e.contact_id is null and e.author_id is not null) then
-        with newcomer as (
-            select distinct on (e.channel collate "C", e.author_id collate "C")
-                e.channel, e.author_id, e.author_name,
-                case when e.author_name is not null then e.sent_at end as named_at,
-                router.key_of(v_seed, row_number() over ()) as contact_id
-            from rows from (unnest(v_events), unnest(v_targets)) e
-            where e.contact_id is null and e.author_id is not null
-            order by e.channel collate "C", e.author_id collate "C", (e.author_name is null), e.sent_at desc,
-                     e.author_name collate "C" desc
-        ), won as (
-            insert into public.contact_channels (contact_id, channel, external_id, display_name, display_name_at, is_primary)
-            select n.contact_id, n.channel, n.author_id, n.author_name, n.named_at, true
-            from newcomer n
-            order by n.channel collate "C", n.author_id collate "C"
-            on conflict (channel, external_id) do nothing
-            returning contact_id, display_name
-        )
-        insert into public.contacts (id, full_name)
-        select w.contact_id, w.display_name
-        from won w
-        order by w.contact_id;
-        v_targets := router.find_targets(v_events, v_targets);
+        if v_careful then
+            v_targets := router.make_people(v_events, v_targets, v_seed);
+        else
+            with newcomer as (
+                select distinct on (e.channel collate "C", e.author_id collate "C")
+                    e.channel, e.author_id, e.author_name,
+                    case when e.author_name is not null then e.sent_at end as named_at,
+                    router.key_of(v_seed, row_number() over ()) as contact_id
+                from rows from (unnest(v_events), unnest(v_targets)) e
+                where e.contact_id is null and e.author_id is not null
+                order by e.channel collate "C", e.author_id collate "C", (e.author_name is null), e.sent_at desc,
+                         e.author_name collate "C" desc
+            ), won as (
+                insert into public.contact_channels (contact_id, channel, external_id, display_name, display_name_at, is_primary)
+                select n.contact_id, n.channel, n.author_id, n.author_name, n.named_at, true
+                from newcomer n
+                order by n.channel collate "C", n.author_id collate "C"
+                on conflict (channel, external_id) do nothing
+                returning contact_id, display_name
+            )
+            insert into public.contacts (id, full_name)
+            select w.contact_id, w.display_name
+            from won w
+            order by w.contact_id;
+            v_targets := router.find_targets(v_events, v_targets);
+            if exists (select from rows from (unnest(v_events), unnest(v_targets)) e
+                       where e.contact_id is null and e.author_id is not null) then
+                raise exception using errcode = 'RW003', message = 'a channel was stored with another id';
+            end if;
+        end if;
     end if;
 
     -- No key makes the open conversation unique, so the row of its contact serialises the making of one. Contacts that will
@@ -63,7 +84,7 @@ begin
     v_locked := array(
         select distinct t.contact_id
         from unnest(v_targets) t
-        where t.contact_id is not null and (t.conversation_id is null or t.renames)
+        where t.contact_id is not null and (t.conversation_id is null or t.renames and p_names)
         order by t.contact_id
     );
     perform
@@ -86,7 +107,7 @@ begin
 
     -- While this batch waited, another one may have made the conversations and changed the names.
     v_targets := router.find_targets(v_events, v_targets, p_again => true);
-    if exists (select from unnest(v_targets) t where t.contact_id <> all (v_locked) and t.renames) then
+    if p_names and exists (select from unnest(v_targets) t where t.contact_id <> all (v_locked) and t.renames) then
         raise exception using errcode = 'RW002', message = 'another batch was faster';
     end if;
     if exists (select from unnest(v_targets) t where t.conversation_id is null) then
@@ -95,18 +116,25 @@ begin
                 using errcode = 'invalid_transaction_state',
                       hint = 'Two of them could make the same one. Call this in a "read committed" transaction.';
         end if;
-        insert into public.conversations (id, contact_id, channel, channel_conversation_id, status, last_message_at)
-        select router.key_of(v_seed, -row_number() over ()),  -- negative numbers: contacts have the positive ones
-               n.contact_id, n.channel, n.thread, 'open', n.sent_at
-        from (
-            select e.contact_id, e.channel,
-                   case when e.author_id is null then router.thread_of(e.type, e.post_id, e.event_id) end as thread,
-                   max(e.sent_at) as sent_at
-            from rows from (unnest(v_events), unnest(v_targets)) e
-            where e.conversation_id is null
-            group by 1, 2, 3
-        ) n;
-        v_targets := router.find_targets(v_events, v_targets);
+        if v_careful then
+            v_targets := router.make_conversations(v_events, v_targets, v_seed);
+        else
+            insert into public.conversations (id, contact_id, channel, channel_conversation_id, status, last_message_at)
+            select router.key_of(v_seed, -row_number() over ()),  -- negative numbers: contacts have the positive ones
+                   n.contact_id, n.channel, n.thread, 'open', n.sent_at
+            from (
+                select e.contact_id, e.channel,
+                       case when e.author_id is null then router.thread_of(e.type, e.post_id, e.event_id) end as thread,
+                       max(e.sent_at) as sent_at
+                from rows from (unnest(v_events), unnest(v_targets)) e
+                where e.conversation_id is null
+                group by 1, 2, 3
+            ) n;
+            v_targets := router.find_targets(v_events, v_targets);
+            if exists (select from unnest(v_targets) t where t.conversation_id is null) then
+                raise exception using errcode = 'RW003', message = 'a conversation was stored in another state';
+            end if;
+        end if;
     end if;
     for v_number in 1..cardinality(v_places) loop
         p_targets[v_places[v_number]] := v_targets[v_number];

@@ -1,11 +1,12 @@
 -- router.mark_routed: sets conversation_id and routed_at of the events, which are no longer parked then.
 -- takes: events, their rows locked by the caller, and their targets
+-- raises: object_not_in_prerequisite_state if a trigger of the application refuses it: the event would be routed for ever
 -- writes: webhook_events, router.parked_events
 create or replace function router.mark_routed(p_events router.event[], p_targets router.target[])
 returns void
 language plpgsql
 volatile
-set search_path = pg_catalog, public, pg_temp  -- public: for the application's triggers
+set search_path = pg_catalog, public, extensions, pg_temp  -- for the application's triggers
 set plan_cache_mode = force_generic_plan
 set enable_seqscan = off
 set enable_bitmapscan = off
@@ -13,11 +14,24 @@ set enable_hashjoin = off
 set enable_mergejoin = off
 set jit = off
 as $function$
+declare
+    v_count integer;
 begin
     update public.webhook_events w
     set conversation_id = e.conversation_id, routed_at = clock_timestamp(), parked_until = null
     from rows from (unnest(p_events), unnest(p_targets)) e
     where w.id = any (array[e.id]);
+    get diagnostics v_count = row_count;
+    if v_count < cardinality(p_events)  -- or else a trigger has deleted them: they are out of the way
+       and exists (
+           select
+           from unnest(p_events) e
+           cross join lateral (select w.routed_at from public.webhook_events w where w.id = e.id limit 1) w
+           where w.routed_at is null
+       ) then
+        raise exception 'a trigger or rule on webhook_events keeps events from being marked as routed'
+            using errcode = 'object_not_in_prerequisite_state', table = 'webhook_events', column = 'routed_at';
+    end if;
 
     -- For all events, not only those claimed as parked: a redelivery or an operator may have ended the wait of others.
     if exists (select from router.parked_events) then

@@ -7,7 +7,7 @@ create or replace function router.touch_conversations(p_events router.event[], p
 returns void
 language plpgsql
 volatile
-set search_path = pg_catalog, public, pg_temp  -- public: for the application's triggers
+set search_path = pg_catalog, public, extensions, pg_temp  -- for the application's triggers
 set plan_cache_mode = force_generic_plan
 set enable_seqscan = off
 set enable_bitmapscan = off
@@ -16,7 +16,7 @@ set enable_mergejoin = off
 set jit = off
 as $function$
 begin
-    if exists (select from pg_trigger t where t.tgrelid = 'public.messages'::regclass and not t.tgisinternal) then
+    if exists (select from pg_trigger t where t.tgrelid = 'public.messages'::regclass::oid and not t.tgisinternal) then
         perform
         from (
             select distinct t.conversation_id

@@ -1,0 +1,45 @@
+-- router.make_conversations: makes the missing conversations one after the other, for applications whose triggers change what
+-- is inserted: each is taken as it was stored, whatever its status, channel and key are now.
+-- takes: events; their targets; the seed of the batch's keys
+-- returns: the targets, in the same order, each with a conversation
+-- raises: integrity_constraint_violation if a trigger keeps a conversation out
+-- writes: conversations
+create or replace function router.make_conversations(p_events router.event[], p_targets router.target[], p_seed bytea)
+returns router.target[]
+language plpgsql
+volatile
+set search_path = pg_catalog, public, extensions, pg_temp  -- for the application's triggers
+set plan_cache_mode = force_generic_plan
+set jit = off
+as $function$
+declare
+    v_event record;
+    v_id    uuid;
+begin
+    for v_event in
+        select e.place, e.contact_id, e.channel, e.thread,
+               row_number() over of_one = 1 as is_first, max(e.sent_at) over of_one as sent_at
+        from (
+            select e.ordinality as place, e.contact_id, e.channel, e.sent_at,
+                   case when e.author_id is null then router.thread_of(e.type, e.post_id, e.event_id) end as thread
+            from rows from (unnest(p_events), unnest(p_targets)) with ordinality e
+            where e.conversation_id is null
+        ) e
+        window of_one as (partition by e.contact_id, e.channel, e.thread order by e.sent_at desc, e.place)
+        order by e.contact_id, e.channel, e.thread, e.sent_at desc, e.place
+    loop
+        if v_event.is_first then
+            insert into public.conversations as v (id, contact_id, channel, channel_conversation_id, status, last_message_at)
+            values (router.key_of(p_seed, -v_event.place), v_event.contact_id, v_event.channel, v_event.thread, 'open',
+                    v_event.sent_at)
+            returning v.id into v_id;
+            if v_id is null then
+                raise exception 'a trigger or rule on conversations keeps out the conversation of an event'
+                    using errcode = 'integrity_constraint_violation';
+            end if;
+        end if;
+        p_targets[v_event.place].conversation_id := v_id;
+    end loop;
+    return p_targets;
+end
+$function$;

@@ -1,0 +1,10 @@
+-- router.metadata_of: metadata of the message of an event.
+-- returns: for a comment its type and post, {} otherwise
+create or replace function router.metadata_of(p_type text, p_post_id text)
+returns jsonb
+language sql
+stable
+as $function$
+    select case when p_type = 'comment' then jsonb_strip_nulls(jsonb_build_object('type', p_type, 'post_id', p_post_id))
+                else '{}' end
+$function$;

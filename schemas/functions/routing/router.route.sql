@@ -1,0 +1,93 @@
+-- router.route: makes what claimed events need (contact, conversation, message) and marks them routed.
+-- The only implementation of routing. It fails as a whole; router.route_or_park deals with that.
+-- takes: events whose rows the caller has locked
+-- returns: made: the number of messages made; the other events had a message already and were only marked; message_id, for a
+--   single event: its message, null if a trigger of the application keeps it out
+-- writes: contacts, contact_channels, conversations, messages, webhook_events, router.parked_events
+-- locks: in one order in every batch (new channels by key, contacts by id, threads, channels by key, conversations
+--   by id), and all of them before the application's triggers on messages run. Batches that share contacts may wait for
+--   each other but do not deadlock
+create or replace function router.route(p_events router.event[], out made integer, out message_id uuid)
+language plpgsql
+volatile
+set search_path = pg_catalog, pg_temp
+as $function$
+declare
+    v_targets   router.target[];
+    v_rounds    integer := 0;
+    v_stage     text;
+    v_look      boolean;
+    v_endless   boolean;
+    v_careful   boolean := false;  -- one row after the other, each taken as it was stored
+    v_names     text := 'together';
+    v_detail    text;
+    v_rewritten jsonb;
+begin
+    -- Looking for existing messages costs a look-up an event and hardly ever finds one, so it is done only if there is a
+    -- sign of them: a conversation that the event has already, or a key that is taken.
+    select bool_or(e.given_conversation_id is not null), bool_or(not isfinite(e.sent_at)) into v_look, v_endless
+    from unnest(p_events) e;
+    if v_endless then
+        raise exception 'event_date is not a finite time' using errcode = 'datetime_field_overflow';
+    end if;
+    loop
+        v_rounds := v_rounds + 1;
+        begin
+            v_stage := 'find';
+            v_targets := case when v_look then router.find_messages(p_events, v_rewritten) end;
+            v_targets := router.find_targets(p_events, v_targets);
+            v_stage := 'make';
+            if exists (select from unnest(v_targets) t where t.needs_making) then
+                v_targets := router.make_targets(p_events, v_targets, v_careful, v_names <> 'left out');
+            end if;
+            v_stage := 'names';
+            if v_names = 'together' and not router.note_names(p_events, v_targets)
+               or v_names = 'alone' and not router.note_names_alone(p_events, v_targets) then
+                raise exception using errcode = 'RW002', message = 'another batch was faster';
+            end if;
+            v_stage := 'messages';
+            perform router.touch_conversations(p_events, v_targets);
+            if cardinality(p_events) > 1 or v_targets[1].has_message or v_careful and v_look then
+                select m.made, m.message_id into made, message_id
+                from router.insert_messages(p_events, v_targets, v_careful and v_look) m;
+            else
+                message_id := router.insert_message(p_events[1], v_targets[1], router.key_of(router.seed(), 1));
+                made := (message_id is not null)::integer;
+            end if;
+            perform router.mark_routed(p_events, v_targets);
+            return;
+        exception  -- everything since the beginning of this round is undone
+            when sqlstate 'RW002' or sqlstate 'RW003' then
+                if v_rounds >= 9 then
+                    raise;  -- it is the application that raises it
+                elsif sqlstate = 'RW002' then
+                    -- The next round sees what the other batch did. Names are not worth more than a few rounds.
+                    v_names := case when v_rounds >= 5 then 'left out' else v_names end;
+                else
+                    -- A trigger of the application has changed what was inserted.
+                    v_careful := true;
+                    if v_stage = 'messages' then
+                        get stacked diagnostics v_detail = pg_exception_detail;
+                        v_rewritten := nullif(v_detail, '');
+                    end if;
+                end if;
+            when transaction_rollback or insufficient_resources or operator_intervention or system_error
+                 or lock_not_available or invalid_transaction_state then
+                raise;
+            when others or assert_failure then
+                if v_stage = 'names' and v_names = 'together' then
+                    v_names := 'alone';  -- the application refuses one of them
+                elsif v_stage = 'make' and not v_careful then
+                    v_careful := true;  -- the application may accept what comes in its own order
+                elsif sqlstate in ('23505', '23503')  -- unique, foreign key
+                      and v_rounds < 9 and (v_rounds < 3 or not (v_look and v_careful)) then
+                    -- A message exists already, or the application has deleted a target that was just looked up.
+                    v_careful := v_careful or v_look;
+                    v_look := true;
+                else
+                    raise;
+                end if;
+        end;
+    end loop;
+end
+$function$;
