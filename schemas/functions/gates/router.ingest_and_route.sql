@@ -10,7 +10,7 @@
 --   p_untried: park the events instead of routing them, see router.park_untried
 -- returns: batch: as router.route_claimed, for the events that were not routed yet; refused: the places (from 1) of the
 --   records refused, with SQLSTATE and message in codes and reasons; P0002: the record names an event that does not exist
--- writes: see router.ingest_events and router.route_events. A parked event waits for its next attempt, unless a record names
+-- writes: see router.ingest_events and router.route. A parked event waits for its next attempt, unless a record names
 --   it or adds something to it
 -- raises: a fault of the schema (see router.is_schema_fault) as an error to wait for: a broken trigger on webhook_events is
 --   not the fault of a record

@@ -1,5 +1,5 @@
 -- router.route: makes what claimed events need (contact, conversation, message) and marks them routed.
--- The only implementation of routing. It fails as a whole; router.route_or_park deals with that.
+-- The only implementation of routing. It fails as a whole; router.route_or_hold deals with that.
 -- takes: events whose rows the caller has locked
 -- returns: made: the number of messages made; the other events had a message already and were only marked; message_id, for a
 --   single event: its message, null if a trigger of the application keeps it out
