@@ -130,7 +130,7 @@ class Scene:
             moving: whether it knows one address, which moves along with the primary, and not those of both servers.
         """
         self._kinds += 1
-        name = f"replica-{self._kinds}"
+        name = f"webhook-router-{self._kinds}"  # anything else is taken for a stranger that silences the doorbell
         if behind_pooler and self.pool is None:
             self.pool = str(self.enter(pooled(self.moving_dsn(), size=POOL_SIZE)))
         dsn = str(self.pool) if behind_pooler else self.moving_dsn() if moving else self.service_dsn()

@@ -41,8 +41,8 @@ def test_the_server_freezes(scene: Scene) -> None:
 
 
 def test_the_server_is_a_standby_for_a_while(scene: Scene) -> None:
-    """A standby takes connections and refuses to write: nobody is parked for it, and the promotion is found."""
-    trial(scene, "postgres-in-recovery", during=lambda: until_said(scene, "[25006]"))
+    """A standby only reads, so nobody stays with it: nobody is parked for it, and the promotion is found."""
+    trial(scene, "postgres-in-recovery", during=lambda: until_said(scene, "standby mode"))
 
 
 def test_the_server_is_read_only_for_a_while(scene: Scene) -> None:

@@ -32,8 +32,13 @@ class Topic(Protocol):
         ...
 
 
-HELD = (psycopg.errors.UndefinedTable, psycopg.errors.ObjectNotInPrerequisiteState)
-"""The application itself has broken its schema: it has delivered, and leaves the rest to the service."""
+LEFT = (
+    psycopg.errors.UndefinedTable,
+    psycopg.errors.ObjectNotInPrerequisiteState,
+    psycopg.errors.QueryCanceled,
+)
+"""The application itself has broken its schema, or has waited too long: it has delivered, and leaves the rest to the
+service."""
 Way = Callable[[psycopg.Connection, Sequence[Event]], None]
 
 
@@ -51,14 +56,14 @@ def by_application(connection: psycopg.Connection, events: Sequence[Event]) -> N
     insert(connection, events)
     for e in events:
         if not e.faulty:
-            with contextlib.suppress(*HELD):
+            with contextlib.suppress(*LEFT):
                 connection.execute("select public.route_webhook_event(%s, %s)", (e.channel, e.event_id))
 
 
 def by_cron(connection: psycopg.Connection, events: Sequence[Event]) -> None:
     """Inserted; then everything that waits is routed, as a cron job does."""
     insert(connection, events)
-    with contextlib.suppress(*HELD):
+    with contextlib.suppress(*LEFT):
         connection.execute("select public.route_unrouted_events(null, 50)")
 
 

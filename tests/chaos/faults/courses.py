@@ -15,7 +15,7 @@ from tests.waiting import wait_for
 
 GATE = 4242
 """The advisory lock that the application's trigger on messages asks for: see ledger.WITNESSES."""
-REPLICAS = "application_name like 'replica-%'"
+REPLICAS = "application_name like 'webhook-router-%'"
 """The service's sessions, in pg_stat_activity."""
 
 
@@ -66,7 +66,7 @@ def routing(scene: Scene, condition: str) -> list[tuple[int, str]]:
     return scene.database.rows(
         rf"""select a.pid, a.application_name from pg_stat_activity a
             where a.datname = current_database() and a.query ~ 'router\.(route_|ingest_and_route)'
-              and a.application_name like 'replica-%' and {condition}"""
+              and a.application_name like 'webhook-router-%' and {condition}"""
     )
 
 
