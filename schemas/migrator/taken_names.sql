@@ -1,4 +1,5 @@
--- What bears a name that is ours without being ours: it is neither replaced nor dropped. It only reads.
+-- What bears a name that is ours in the schema "router" without being ours: it is neither replaced nor dropped. It only reads.
+-- Names of ours in the schema "public" are among the obstacles.
 -- returns: problem, remedy (SQL)
 
 with router as (
@@ -21,14 +22,6 @@ with router as (
            ('installation', 'r', array['doorbell', 'only']),
            ('parked_events_by_time', 'i', array['last_parked_at']),
            ('parked_events_discarded', 'i', array['discarded_at'])
-), wanted_indexes (name, table_name, columns, is_partial) as (
-    values ('router_ready_by_event_date', 'webhook_events', array['event_date', 'id', 'channel'], true),
-           ('router_ready_by_arrival', 'webhook_events', array['created_at', 'id'], true),
-           ('router_parked_by_next_attempt', 'webhook_events', array['parked_until'], true),
-           ('router_threads', 'conversations', array['channel_conversation_id'], true),
-           ('router_conversations_by_contact', 'conversations', array['contact_id'], false),
-           ('router_messages_by_conversation', 'messages', array['conversation_id', 'sent_at'], false),
-           ('router_channels_by_contact', 'contact_channels', array['contact_id'], false)
 ), kinds (kind, word) as (
     values ('r', 'table'), ('p', 'table'), ('v', 'view'), ('m', 'materialized view'), ('i', 'index'), ('I', 'index'),
            ('S', 'sequence'), ('f', 'foreign table'), ('c', 'type')
@@ -39,8 +32,8 @@ with router as (
             where a.attrelid = c.oid and a.attnum > 0 and not a.attisdropped) as columns
     from pg_class c
     join kinds k on k.kind = c.relkind::text
-    where c.relname in (select name from wanted_relations union all select name from wanted_indexes
-                        union all values ('event'), ('target'), ('incoming'), ('batch'))
+    where c.relname in (select name from wanted_relations
+                        union all values ('event'), ('target'), ('incoming'), ('batch'), ('fault'))
 )
 
 select 'the schema "router" is there already, and webhook-router, which keeps its own things in a schema of that name, has '
@@ -58,28 +51,4 @@ join relations f on f.relnamespace = r.oid
 left join wanted_relations w on w.name = f.relname
 where r.is_ours
   and case when w.name is not null then f.kind <> w.kind or not f.columns @> w.columns
-           else f.kind <> 'c' and not exists (select from wanted_indexes i where i.name = f.relname) end
-
-union all
-select format('%s public.%I does not belong to webhook-router, which needs the name', f.word, f.relname),
-       format('alter %s public.%I rename to %I;', f.word, f.relname, f.relname || '_of_the_application')
-from wanted_indexes w
-join relations f on f.relname = w.name and f.relnamespace = to_regnamespace('public')
-left join pg_index i on i.indexrelid = f.oid
-where i.indexrelid is null
-   or i.indrelid is distinct from to_regclass(format('public.%I', w.table_name))
-   or i.indexprs is not null
-   -- One that an interrupted build has left behind is built again in any case.
-   or i.indisvalid and (i.indpred is not null) <> w.is_partial
-   or (select array_agg(a.attname::text order by k.position)
-       from unnest(i.indkey::smallint[]) with ordinality as k (attnum, position)
-       join pg_attribute a on a.attrelid = i.indrelid and a.attnum = k.attnum) is distinct from w.columns
-
-union all
-select 'trigger "webhook_router_doorbell" on public.webhook_events does not belong to webhook-router, which needs the name',
-       'alter trigger webhook_router_doorbell on public.webhook_events rename to doorbell_of_the_application;'
-from pg_trigger t
-join pg_proc p on p.oid = t.tgfoid
-left join router r on r.oid = p.pronamespace and r.is_ours
-where t.tgrelid = to_regclass('public.webhook_events') and t.tgname = 'webhook_router_doorbell'
-  and (r.oid is null or p.proname <> 'ring_doorbell')
+           else f.kind <> 'c' end

@@ -14,7 +14,7 @@ from (
     where n.nspname in ('public', 'router') and p.prokind in ('f', 'p')
     offset 0
 ) f;
-drop type router.event, router.target cascade;
+drop type router.event, router.target, router.fault cascade;
 create type router.event as (
     id uuid, channel text, type text, event_id text, author_id text, author_name text, post_id text, sent_at timestamptz,
     created_at timestamptz, has_message boolean, conversation_id uuid, contact_id uuid, channel_id uuid, known_name text,

@@ -38,6 +38,8 @@ SERVICE = {
     "ingest_and_route",
     "ingest_lines",
     "backlog",
+    "doorbell",
+    "recent_backlog",
     "status",
 }
 SERVICE |= {"parked", "retry_parked", "discard_parked"}

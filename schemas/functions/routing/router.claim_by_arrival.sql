@@ -38,7 +38,7 @@ begin
                 from public.webhook_events w
                 where w.routed_at is null and w.parked_until is null and w.created_at is null and w.id > v_after_id
                   and (p_lanes = 1
-                       or (hashtext(coalesce(w.author_id, w.post_id, w.event_id)) & 2147483647) % p_lanes = p_lane)
+                       or (hashtext(coalesce(w.author_id, w.post_id, w.event_id) collate "C") & 2147483647) % p_lanes = p_lane)
                 order by w.created_at, w.id
                 limit p_limit
                 for no key update skip locked

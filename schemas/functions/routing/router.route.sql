@@ -77,8 +77,8 @@ begin
             when others or assert_failure then
                 if v_stage = 'names' and v_names = 'together' then
                     v_names := 'alone';  -- the application refuses one of them
-                elsif v_stage = 'make' and not v_careful then
-                    v_careful := true;  -- the application may accept what comes in its own order
+                elsif v_stage = 'make' and not v_careful and left(sqlstate, 2) <> '54' then
+                    v_careful := true;  -- the application may accept it in its own order; no order helps an id that is too long
                 elsif sqlstate in ('23505', '23503')  -- unique, foreign key
                       and v_rounds < 9 and (v_rounds < 3 or not (v_look and v_careful)) then
                     -- A message exists already, or the application has deleted a target that was just looked up.
