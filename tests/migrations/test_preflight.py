@@ -417,9 +417,10 @@ def test_altered_tables_are_put_right_and_migrated(brownfield: Database) -> None
         assert any(re.search(problem, line) for line in lines[::2]), problem
         assert any(re.search(problem, finding) for finding in migrator.check(brownfield.owned)), problem
     block = script().partition("do $preflight$")
-    with brownfield.session(brownfield.owner) as connection, pytest.raises(psycopg.errors.RaiseException) as refusal:
+    with brownfield.session(brownfield.owner) as connection:
         connection.execute("set webhook_router.same = true")  # what the script has found out about the connection
-        connection.execute((block[1] + block[2].partition("$preflight$;")[0] + "$preflight$").encode())
+        with pytest.raises(psycopg.errors.RaiseException) as refusal:
+            connection.execute((block[1] + block[2].partition("$preflight$;")[0] + "$preflight$").encode())
     assert [line for line in lines if line not in str(refusal.value)] == []
     assert brownfield.value("select to_regnamespace('router')") is None
     brownfield.run(*lines[1::2], role=brownfield.owner)
