@@ -24,7 +24,8 @@ begin
     if v_enabled not in ('O', 'A') then
         return 'disabled';
     end if;
-    -- Sessions of the service are known by their name. One that the URL gives another name is known to its like.
+    -- Sessions of the service are known by their name. One that the URL gives another name is known to its like, and by its
+    -- login, if that is a member of the service's role.
     if exists (select
                from pg_locks l
                join pg_database d on d.oid = l.database
@@ -34,7 +35,10 @@ begin
                  and l.mode = 'ExclusiveLock' and l.granted
                  and (l.pid is null  -- a prepared transaction
                       or (a.pid is not null and not starts_with(a.application_name, 'webhook-router')
-                          and a.application_name <> current_setting('application_name')))) then
+                          and a.application_name <> current_setting('application_name')
+                          and not exists (select from pg_auth_members m
+                                          where m.roleid = to_regrole('webhook_router_service')
+                                            and m.member = a.usesysid)))) then
         return 'silenced';
     end if;
     if exists (select from pg_subscription_rel r where r.srrelid = 'public.webhook_events'::regclass) then
