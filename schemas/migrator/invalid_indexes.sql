@@ -1,5 +1,5 @@
 -- Indexes of the router that an interrupted concurrent build has left behind: they slow down every write and are of no use.
--- One that is being built at this moment is not among them. Whether the names are ours is asked beforehand: taken_names.sql.
+-- One that is being built at this moment is not among them. Whether the names are ours is asked beforehand: obstacles.sql.
 select n.nspname, c.relname
 from pg_index i
 join pg_class c on c.oid = i.indexrelid

@@ -6,12 +6,14 @@ from collections.abc import Iterator
 import psycopg
 import pytest
 from psycopg import sql
+from psycopg.conninfo import make_conninfo
 
 from consumer.adapters.postgres.migrations import migrator
 from consumer.embedded_postgres.server import EmbeddedPostgres
 from tests.acceptance.test_service import insert, until_routed
 from tests.cli import run
 from tests.conftest import StartPostgres
+from tests.deploy import service_login
 from tests.processes import running
 from tests.servers import TEMPLATE, empty_database_on
 from tests.waiting import wait_for
@@ -89,6 +91,17 @@ def test_a_service_of_another_name(db: Connection) -> None:
     with another(db, "inbox") as one, another(db, "inbox") as other:
         one.execute(LOCK)
         assert state(other) == "rings"
+
+
+def test_a_service_of_another_name_and_login(db: Connection) -> None:
+    """Replicas with names of their own are known by the role of the service."""
+    owner = make_conninfo(db.info.dsn, password=db.info.password)
+    with (
+        service_login.made(owner) as (_, dsn),
+        psycopg.connect(dsn, application_name="pod-7", autocommit=True) as one,
+    ):
+        one.execute(LOCK)
+        assert state(db) == "rings"
 
 
 def test_a_prepared_transaction_holds_its_lock(private_postgres: StartPostgres) -> None:

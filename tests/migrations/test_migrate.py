@@ -152,6 +152,16 @@ ACCIDENTS = [
 ]
 
 
+def test_dropped_index(fresh: Database) -> None:
+    """The check names it, and the next run builds it again."""
+    migrator.migrate(fresh.owned)
+    fresh.run("drop index public.router_threads")
+    assert migrator.check(fresh.owned) == ["index public.router_threads is missing"]
+    assert migrator.migrate(fresh.owned).repaired == ("public.router_threads",)
+    assert migrator.check(fresh.owned) == []
+    assert not migrator.migrate(fresh.owned).changed
+
+
 def test_functions_are_put_in_force_again(fresh_newest: Database) -> None:
     """Whatever the catalogue has become, the files are what holds; private functions without a file go."""
     migrator.migrate(fresh_newest.owned)

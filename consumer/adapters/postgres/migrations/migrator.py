@@ -54,7 +54,7 @@ class MigrationReport:
     functions: int = 0
     """How many functions were put in force; either none or all."""
     repaired: tuple[str, ...] = ()
-    """Invalid indexes, left by an interrupted build, that were dropped and built again."""
+    """Indexes that were missing, or left invalid by an interrupted build, and were built again."""
     notes: tuple[str, ...] = ()
     """What should be known about this database, and prevents nothing."""
 
@@ -118,6 +118,7 @@ def check(conninfo: str, *, files: SqlFiles = SHIPPED) -> list[str]:
             *(f"migration {version} belongs to a newer release" for version in _newer(applied, files)),
             *_outdated_functions(connection, files),
             *(f"index {schema}.{index} is invalid" for schema, index in _invalid_indexes(connection, files)),
+            *(f"index {schema}.{index} is missing" for schema, index in _missing_indexes(connection, files, applied)),
         ]
 
 
@@ -159,7 +160,11 @@ class _Run:
         if newer := _newer(applied, self._files):
             raise Fatal(f"a newer release has migrated this database ({', '.join(newer)}): use that release")
         self._patiently("bookkeeping", lambda: self._commit(self._files.file("migrator", "bookkeeping.sql")))
-        broken = self._broken()
+        with sessions.reading(self._connection):
+            broken = [
+                *_invalid_indexes(self._connection, self._files),
+                *_missing_indexes(self._connection, self._files, applied),
+            ]
         done = []
         for migration in self._files.migrations():
             if migration.version not in applied:
@@ -393,6 +398,14 @@ def _newer(applied: set[str], files: SqlFiles) -> list[str]:
 
 def _invalid_indexes(connection: Connection, files: SqlFiles) -> list[tuple[str, str]]:
     rows = connection.execute(files.file("migrator", "invalid_indexes.sql").text.encode()).fetchall()
+    return [(str(schema), str(name)) for schema, name in rows]
+
+
+def _missing_indexes(connection: Connection, files: SqlFiles, applied: set[str]) -> list[tuple[str, str]]:
+    """Those that a migration has made which is not run again by itself."""
+    if not all(migration.transactional or migration.version in applied for migration in files.migrations()):
+        return []
+    rows = connection.execute(files.file("migrator", "missing_indexes.sql").text.encode()).fetchall()
     return [(str(schema), str(name)) for schema, name in rows]
 
 
