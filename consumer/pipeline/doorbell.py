@@ -36,6 +36,8 @@ class Doorbell:
     def __init__(self) -> None:
         self.state = State.DEAF
         self._rung = True
+        self.has_silenced = False
+        """Whether the last drain may have kept writers from ringing."""
         self._wish: Bell | None = None
 
     @property
@@ -63,6 +65,7 @@ class Doorbell:
     def before_drain(self) -> None:
         """A drain begins. A look that nobody rang for nearly always finds nothing, so it leaves the bell alone."""
         self._wish = Bell.SILENCE if self._rung else None
+        self.has_silenced = False
 
     def before_call(self) -> Bell | None:
         """What the next call asks of the bell.
@@ -73,7 +76,7 @@ class Doorbell:
         if self._wish is Bell.SILENCE:
             if not self.rings:
                 return None
-            self.state = State.SILENT
+            self.state, self.has_silenced = State.SILENT, True
         return self._wish
 
     def after_call(self, batch: Batch) -> bool:

@@ -82,7 +82,7 @@ class HotPath:
 
         async def rest(routed: int) -> None:
             nonlocal sleeps
-            if routed:
+            if routed or self._doorbell.has_silenced:
                 sleeps = iter(settings.after_drain)
             longest = settings.poll_interval if self._doorbell.rings else settings.poll_interval_without_doorbell
             self._doorbell.woken(rung=await self._wake.wait(next(sleeps, longest)))

@@ -13,6 +13,7 @@ from typing import Any
 
 import psycopg
 import pytest
+import structlog
 
 from consumer.adapters.telemetry import log as logs
 from consumer.domain.facts import (
@@ -163,6 +164,13 @@ def sampled() -> BacklogSampled:
 
 
 Written = Callable[..., list[dict[str, Any]]]
+
+
+@pytest.fixture(autouse=True)
+def _unconfigured() -> Iterator[None]:
+    """Other tests of this process find the log as it is at first."""
+    yield
+    structlog.reset_defaults()
 
 
 @pytest.fixture

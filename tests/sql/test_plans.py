@@ -288,7 +288,12 @@ def test_over_dead_entries(bare: Inbox) -> None:
         for _, call in calls(session, f"first {name}", 1, message).values():
             call()
         # While any session of the server has an old snapshot, entries cannot be told to be dead.
-        wait_for(lambda: pages_of_claim(bare, CLAIMS["by arrival"]) < 400, what="the dead entries to be known as such")
+        meter, claim = Meter(bare), CLAIMS["by arrival"]
+
+        def read(session: Inbox = session, meter: Meter = meter, claim: str = claim) -> int:
+            return meter.during(session, lambda: pages_of_claim(session, claim)).entries.get("router_ready_by_arrival", 0)
+
+        wait_for(lambda: read() < 2000, what="the dead entries to be known as such")
         check(bare, session, name, size=100, first=1000, dead=EVENTS // 9)
 
 

@@ -33,6 +33,8 @@ declare
     v_part        router.batch;
     v_events      router.event[];
     v_ready       integer;
+    v_next_at     timestamptz;
+    v_next_id     uuid;
     v_began       timestamptz;
     v_left        double precision;
 begin
@@ -56,11 +58,30 @@ begin
         v_began := clock_timestamp();
         v_events := router.claim_by_event_date(v_channel, v_size, p_after_at, p_after_id);
         v_ready := coalesce(cardinality(v_events), 0);
+        -- Where the next step begins. It is asked now: triggers of the application may change or delete what is routed.
+        v_next_at := 'infinity';
+        v_next_id := 'ffffffff-ffff-ffff-ffff-ffffffffffff';
+        if v_ready = v_size then
+            select coalesce(w.event_date, 'infinity'), w.id into v_next_at, v_next_id
+            from public.webhook_events w
+            where w.id = (v_events[v_ready]).id;
+        end if;
         if v_ready < v_size then
             v_events := v_events || router.claim_due(v_channel, v_size - v_ready);
         end if;
         if v_batch.claimed is null then
-            v_part := router.route_claimed(v_events, v_size, v_constraints);
+            for v_attempt in 1..3 loop
+                begin
+                    v_part := router.route_claimed(v_events, v_size, v_constraints);
+                    exit;
+                exception
+                    -- With a further step of another call, which was about to give way. All is undone but the claim.
+                    when deadlock_detected then
+                        if v_attempt = 3 then
+                            raise;
+                        end if;
+                end;
+            end loop;
             v_batch := v_part;
         else
             v_part := router.route_further(v_events, v_size, v_constraints);
@@ -75,14 +96,8 @@ begin
             v_batch.held := v_batch.held + v_part.held;
             v_batch.held_reason := coalesce(v_batch.held_reason, v_part.held_reason);
         end if;
-        if v_ready < v_size then
-            p_after_at := 'infinity';
-            p_after_id := 'ffffffff-ffff-ffff-ffff-ffffffffffff';
-        else
-            select coalesce(w.event_date, 'infinity'), w.id into p_after_at, p_after_id
-            from public.webhook_events w
-            where w.id = (v_events[v_ready]).id;
-        end if;
+        p_after_at := v_next_at;
+        p_after_id := v_next_id;
         exit when v_part.claimed < v_size or v_batch.claimed >= v_limit;
         -- Four times as many, as far as the last step tells what they cost, with room for errors that have a batch split.
         v_left := extract(epoch from v_until - clock_timestamp()) / 2;

@@ -6,7 +6,7 @@ returns router.batch
 language plpgsql
 volatile
 set search_path = pg_catalog, pg_temp
-set lock_timeout = '200ms'
+set lock_timeout = '10ms'
 as $function$
 begin
     return router.route_claimed(p_events, p_limit, p_constraints);

@@ -33,6 +33,9 @@ begin
     if current_setting('server_version_num')::integer < {minimum}0000 then
         raise exception 'webhook-router needs Postgres {minimum} or newer';
     end if;
+    if current_setting('webhook_router.reads')::boolean then
+        raise exception 'transactions only read by default here: use PGOPTIONS=''-c default_transaction_read_only=off''';
+    end if;
     if not {same} then
         raise exception 'a pooler gives every transaction of this connection another session; connect directly';
     end if;
@@ -110,7 +113,9 @@ def _preflight(files: SqlFiles) -> str:
     return (
         "begin isolation level read committed read only;\n"
         "select pg_catalog.current_setting('statement_timeout') as webhook_router_limit \\gset\n"
+        "select pg_catalog.current_setting('default_transaction_read_only') as webhook_router_reads \\gset\n"
         f"{SETTINGS}"
+        "select set_config('webhook_router.reads', :'webhook_router_reads', true) as webhook_router_reads \\gset\n"
         "select set_config('webhook_router.same', :'webhook_router_same', true) as webhook_router_same \\gset\n"
         "select set_config('webhook_router.timeout', :'webhook_router_limit', true) as webhook_router_limit \\gset\n"
         + _PREFLIGHT.replace("{minimum}", str(MINIMUM_MAJOR))
