@@ -388,6 +388,29 @@ def test_the_timeout_of_the_caller(any_inbox: Inbox, timeout: str) -> None:
     assert any_inbox.route_unrouted(limit=10_000) == 0
 
 
+def test_the_timeout_strikes_in_a_later_step(any_inbox: Inbox) -> None:
+    """Slow events behind many quick ones do not undo them; then their own turn comes."""
+    judge(any_inbox, "if new.content_text like 'bad%' then perform pg_sleep(0.45); end if;")
+    any_inbox.insert_many(103)
+    any_inbox.run("update webhook_events set content = 'bad' where event_id in ('e50', 'e51', 'e52')")
+    any_inbox.run("set statement_timeout = '1s'")
+    done: list[int] = []
+    while sum(done) < 103:
+        done.append(any_inbox.route_unrouted(limit=10_000))
+        assert done[-1] > 0, done
+    assert done[0] < 60, done
+
+
+def test_a_call_that_somebody_cancels(any_inbox: Inbox) -> None:
+    """It fails: only the timeout of its own ends with what is done."""
+    judge(any_inbox, "if new.content_text like 'bad%' then raise query_canceled; end if;")
+    any_inbox.insert_many(10)
+    any_inbox.run("update webhook_events set content = 'bad' where event_id = 'e5'")
+    any_inbox.run("set statement_timeout = '60s'")
+    with pytest.raises(psycopg.errors.QueryCanceled):
+        any_inbox.route_unrouted()
+
+
 def test_a_timeout_costs_little(any_inbox: Inbox) -> None:
     """Where events are quick, one call does as many as are asked for, in few steps."""
     any_inbox.insert_many(3000, authors=200)

@@ -1,5 +1,6 @@
 -- router.route_further: router.route_claimed for a further batch of the same transaction, which holds locks of the batches
--- before: waiting for others could be a deadlock with them. It gives up quickly instead, and leaves these events for later.
+-- before: waiting for others could be a deadlock with them. It gives up quickly instead, and leaves these events for later. So
+-- it does when statement_timeout strikes, which no forecast from quick events can rule out: the batches before still commit.
 -- returns: as router.route_claimed; null if it has given up
 create or replace function router.route_further(p_events router.event[], p_limit integer, p_constraints text)
 returns router.batch
@@ -12,6 +13,12 @@ begin
     return router.route_claimed(p_events, p_limit, p_constraints);
 exception
     when lock_not_available or deadlock_detected then
+        return null;
+    when query_canceled then
+        if clock_timestamp() < statement_timestamp()
+                               + extract(epoch from current_setting('statement_timeout')::interval) * interval '1 second' then
+            raise;  -- somebody has cancelled it
+        end if;
         return null;
 end
 $function$;
