@@ -295,7 +295,13 @@ class Assembly:
     def _sample(self) -> Part:
         """Not watched: it rests for as long as a count takes, and routing does not depend on it."""
         store, interval = self._store(), max(self._settings.sample_interval, self._settings.apart)
-        sampling = Sampler(store=store, observer=self._observer, clock=self._clock, interval=interval)
+        sampling = Sampler(
+            store=store,
+            observer=self._observer,
+            clock=self._clock,
+            interval=interval,
+            waiting=self._sweeping.hint,
+        )
         return Part(loop=sampler.LOOP, run=lambda stop: sampling.run(stop, self._backoff), closing=[store])
 
     def _store(self) -> PostgresStore:

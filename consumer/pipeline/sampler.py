@@ -1,6 +1,7 @@
 """Counts the backlog now and then, for gauges and the summary line."""
 
 import asyncio
+from collections.abc import Callable
 from typing import Final
 
 from consumer.domain.backoff import Backoff
@@ -25,11 +26,21 @@ class Sampler:
     times long past, and routed ones are opened again. If that is cheap, it is done each time.
     """
 
-    def __init__(self, *, store: Store, observer: Observer, clock: Clock, interval: float) -> None:
+    def __init__(
+        self,
+        *,
+        store: Store,
+        observer: Observer,
+        clock: Clock,
+        interval: float,
+        waiting: Callable[[], None] = lambda: None,
+    ) -> None:
+        """`waiting` is called when there is a backlog: it may lie where only a sweep looks."""
         self._store = store
         self._observer = observer
         self._clock = clock
         self._interval = interval
+        self._waiting = waiting
         self._oldest = 0.0
         """When the oldest event of the last count arrived, by our clock; now, if it found none."""
         self._all_again = float("-inf")
@@ -40,7 +51,10 @@ class Sampler:
 
         async def step() -> float:
             started = self._clock.monotonic()
-            self._observer(BacklogSampled(backlog=await self.count()))
+            backlog = await self.count()
+            self._observer(BacklogSampled(backlog=backlog))
+            if backlog.ready:
+                self._waiting()
             return self._clock.monotonic() - started
 
         async def rest(taken: float) -> None:

@@ -395,7 +395,7 @@ select format('row security of public.%s is forced: it hides rows from "%s", wit
 from hidden h
 
 union all
-select format('rule %I on %s of public.%s: Postgres refuses our statements on a table with it', r.rulename, r.event,
+select format('rule %I on %s of public.%s: what routing writes there is refused, or lost', r.rulename, r.event,
               r.table_name),
        format('drop rule %I on public.%I; -- a trigger can do the same', r.rulename, r.table_name)
 from rules r

@@ -157,6 +157,17 @@ def test_a_timeout_that_the_script_cannot_change_is_told(fresh_newest: Database)
     assert (done.returncode, done.stderr) == (0, "")
 
 
+def test_the_script_does_not_begin_where_transactions_only_read(fresh_newest: Database) -> None:
+    """Index builds would be refused half-way: nothing is changed, and the advice is enough."""
+    fresh_newest.run(f'alter database "{fresh_newest.name}" set default_transaction_read_only = on')
+    done = psql(fresh_newest, script())
+    assert done.returncode != 0
+    assert "PGOPTIONS='-c default_transaction_read_only=off'" in done.stderr
+    assert fresh_newest.value("select to_regnamespace('router')") is None
+    done = psql(fresh_newest, script(), env={"PGOPTIONS": "-c default_transaction_read_only=off"})
+    assert (done.returncode, done.stderr) == (0, "")
+
+
 DOORBELL = "select count(*) from pg_trigger where tgname = 'webhook_router_doorbell'"
 EVENT = "insert into webhook_events (channel, type, event_id, author_id) values ('tiktok', 'message', '{0}', 'a1')"
 

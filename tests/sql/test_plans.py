@@ -8,6 +8,7 @@ whatever it is called.
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 from uuid import UUID
 
@@ -271,6 +272,20 @@ def test_planned_while_empty(bare: Inbox) -> None:
     assert not greedy, greedy
 
 
+def until_known_as_dead(inbox: Inbox, session: Inbox) -> None:
+    """Waits while some session of the server has an old snapshot: until then entries cannot be told to be dead."""
+    meter = Meter(inbox)
+
+    def read() -> int:
+        entries = 0
+        for claim in ("by arrival", "by event_date"):
+            usage = meter.during(session, partial(pages_of_claim, session, CLAIMS[claim]))
+            entries += sum(usage.entries.values())
+        return entries
+
+    wait_for(lambda: read() < 3000, what="the dead entries to be known as such")
+
+
 def test_over_dead_entries(bare: Inbox) -> None:
     """Routed events that nobody has vacuumed cost no call anything once it has found them dead."""
     early = bare.another()
@@ -287,13 +302,7 @@ def test_over_dead_entries(bare: Inbox) -> None:
         message = a_message(bare, f"first {name}")
         for _, call in calls(session, f"first {name}", 1, message).values():
             call()
-        # While any session of the server has an old snapshot, entries cannot be told to be dead.
-        meter, claim = Meter(bare), CLAIMS["by arrival"]
-
-        def read(session: Inbox = session, meter: Meter = meter, claim: str = claim) -> int:
-            return meter.during(session, lambda: pages_of_claim(session, claim)).entries.get("router_ready_by_arrival", 0)
-
-        wait_for(lambda: read() < 2000, what="the dead entries to be known as such")
+        until_known_as_dead(bare, session)
         check(bare, session, name, size=100, first=1000, dead=EVENTS // 9)
 
 

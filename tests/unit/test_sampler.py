@@ -1,11 +1,15 @@
 """What the sampler counts: all where that is cheap, otherwise from the oldest event that it knows of."""
 
+import asyncio
+
 import pytest
 
+from consumer.domain.backoff import Backoff
 from consumer.domain.errors import Transient
 from consumer.domain.routing import Backlog
 from consumer.pipeline.sampler import LATE, REST_FROM_ALL, Sampler
 from tests.fakes import Facts, FakeStore, HandClock
+from tests.waiting import PATIENCE
 
 
 class Table(FakeStore):
@@ -72,3 +76,12 @@ async def test_a_count_that_fails_takes_nothing_as_known() -> None:
         await table.sampled()
     table.backlog = counting  # type: ignore[method-assign]
     assert await table.sampled() == [None]
+
+
+async def test_a_backlog_is_passed_on() -> None:
+    """What waits may lie where only a sweep looks, behind others for which the bell has rung."""
+    table, stop = Table(cost=0.0), asyncio.Event()
+    sampler = Sampler(store=table, observer=Facts(), clock=table.clock, interval=10.0, waiting=stop.set)
+    async with asyncio.timeout(PATIENCE):
+        await sampler.run(stop, Backoff())
+    assert table.counts == [None]

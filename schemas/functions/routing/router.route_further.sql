@@ -15,8 +15,8 @@ exception
     when lock_not_available or deadlock_detected then
         return null;
     when query_canceled then
-        if clock_timestamp() < statement_timestamp()
-                               + extract(epoch from current_setting('statement_timeout')::interval) * interval '1 second' then
+        -- The server's clock for it starts a little earlier, with the parsing.
+        if clock_timestamp() < statement_timestamp() + 0.95 * current_setting('statement_timeout')::interval then
             raise;  -- somebody has cancelled it
         end if;
         return null;

@@ -34,7 +34,7 @@ begin
         raise exception 'webhook-router needs Postgres {minimum} or newer';
     end if;
     if current_setting('webhook_router.reads')::boolean then
-        raise exception 'transactions only read by default here: use PGOPTIONS=''-c default_transaction_read_only=off''';
+        raise exception 'transactions only read by default: use PGOPTIONS=''-c default_transaction_read_only=off''';
     end if;
     if not {same} then
         raise exception 'a pooler gives every transaction of this connection another session; connect directly';
