@@ -147,6 +147,8 @@ def test_a_database_that_is_left_alone(private_postgres: StartPostgres) -> None:
         server.dsn(), "--poll-interval", str(every), "--reconcile-interval", "0.1", "--sample-interval", "0.1"
     ) as router:
         router.until_listening()
+        # The looks that follow the first drain closely are over by then.
+        wait_for(lambda: len([a for a in asked(server) if "route_due" in a[1]]) >= 3, what="the first sweeps")
         mark = len(asked(server))
         wait_for(lambda: len([a for a in asked(server)[mark:] if "route_due" in a[1]]) >= 5, what="some sweeps")
         statements = asked(server)[mark:]

@@ -226,7 +226,7 @@ def test_a_thousand_that_are_unfit(any_inbox: Inbox, column: str, value: str, co
         batch = any_inbox.batch(2000) if attempt == 1 else any_inbox.retry(limit=2000)
         spent = any_inbox.value("select pg_current_xact_id()::text::bigint") - before
         assert (batch.inserted, batch.parked) == (50 if attempt == 1 else 0, 1000)
-        assert spent < 300, "others on this server spend some too, but not thousands"
+        assert spent < 2000, "others on this server spend some too, but one by one it would be thousands"
         assert any_inbox.row("select min(attempts) as a, max(attempts) as z from router.parked_events") == {
             "a": attempt,
             "z": attempt,
