@@ -15,7 +15,8 @@ import psycopg
 from psycopg import errors, sql
 
 from consumer.adapters.postgres.blocking import Connection
-from consumer.adapters.postgres.migrations import sessions, types
+from consumer.adapters.postgres.migrations import checks, sessions, types
+from consumer.adapters.postgres.migrations.checks import check, notes
 from consumer.adapters.postgres.migrations.sessions import MIGRATION_LOCK, MINIMUM_MAJOR, Report
 from consumer.adapters.postgres.migrations.sql_files import SHIPPED, Migration, SqlFile, SqlFiles
 from consumer.adapters.postgres.scripts.statements import split_statements
@@ -100,38 +101,6 @@ def migrate(
             return run.all(reapply=reapply, doorbell=doorbell)
 
 
-def check(conninfo: str, *, files: SqlFiles = SHIPPED) -> list[str]:
-    """What `migrate` would do, and what prevents it, a line each; empty if the database is up to date.
-
-    Raises:
-        Fatal, Transient: as `migrate`.
-    """
-    with sessions.connected(conninfo) as connection, sessions.reading(connection):
-        problems = _problems(connection, files)
-        found = [f"{problem}; run: {remedy}" for problem, remedy in problems]
-        if any('the schema "router" is there already' in problem for problem, _ in problems):
-            return found  # nothing in it is ours
-        applied = _applied(connection)
-        return [
-            *found,
-            *(f"migration {file.name} is pending" for file in files.migrations() if file.version not in applied),
-            *(f"migration {version} belongs to a newer release" for version in _newer(applied, files)),
-            *_outdated_functions(connection, files),
-            *(f"index {schema}.{index} is invalid" for schema, index in _invalid_indexes(connection, files)),
-            *(f"index {schema}.{index} is missing" for schema, index in _missing_indexes(connection, files, applied)),
-        ]
-
-
-def notes(conninfo: str, *, files: SqlFiles = SHIPPED) -> list[str]:
-    """What should be known about the database, a line each; nothing of it keeps the migrator from its work.
-
-    Raises:
-        Fatal, Transient: as `migrate`.
-    """
-    with sessions.connected(conninfo) as connection, sessions.reading(connection):
-        return _notes(connection, files)
-
-
 class _Run:
     """One run of `migrate`, on a connection in autocommit that holds the lock."""
 
@@ -149,21 +118,21 @@ class _Run:
 
     def all(self, *, reapply: bool, doorbell: bool | None) -> MigrationReport:
         with sessions.reading(self._connection):
-            problems = _problems(self._connection, self._files)
-            applied = set() if problems else _applied(self._connection)
+            problems = checks.problems(self._connection, self._files)
+            applied = set() if problems else checks.applied_versions(self._connection)
         if problems:
             lines = "".join(f"\n  - {problem}\n    {remedy}" for problem, remedy in problems)
             raise Fatal(
                 "the database cannot be migrated yet, and nothing was changed. If this is not the URL of the tables' "
                 f"owner, use that one. Otherwise first put right:{lines}"
             )
-        if newer := _newer(applied, self._files):
+        if newer := checks.newer_versions(applied, self._files):
             raise Fatal(f"a newer release has migrated this database ({', '.join(newer)}): use that release")
         self._patiently("bookkeeping", lambda: self._commit(self._files.file("migrator", "bookkeeping.sql")))
         with sessions.reading(self._connection):
             broken = [
-                *_invalid_indexes(self._connection, self._files),
-                *_missing_indexes(self._connection, self._files, applied),
+                *checks.invalid_indexes(self._connection, self._files),
+                *checks.missing_indexes(self._connection, self._files, applied),
             ]
         done = []
         for migration in self._files.migrations():
@@ -174,8 +143,8 @@ class _Run:
             elif broken and not migration.transactional:
                 self._apply(migration)  # it builds each index that does not exist, so it repairs them as well
         with sessions.reading(self._connection):
-            outdated = _outdated_functions(self._connection, self._files)
-            changes = doorbell is not None and doorbell != _rings(self._connection)
+            outdated = checks.outdated_functions(self._connection, self._files)
+            changes = doorbell is not None and doorbell != checks.rings(self._connection)
         functions = 0
         if reapply or done or outdated or changes:
             functions = self._apply_functions(doorbell=doorbell)
@@ -183,7 +152,7 @@ class _Run:
             begin = self._files.file("migrator", "functions_begin.sql")
             self._patiently("rights", lambda: self._commit(begin, self._files.rights()))
         with sessions.reading(self._connection):
-            said = _notes(self._connection, self._files)
+            said = checks.notes_on(self._connection, self._files)
         return MigrationReport(
             migrations=tuple(done),
             functions=functions,
@@ -193,7 +162,7 @@ class _Run:
 
     def _broken(self) -> list[tuple[str, str]]:
         with sessions.reading(self._connection):
-            return _invalid_indexes(self._connection, self._files)
+            return checks.invalid_indexes(self._connection, self._files)
 
     def _apply(self, migration: Migration) -> None:
         if migration.transactional:
@@ -343,89 +312,3 @@ def _passes(exc: psycopg.Error) -> bool:
     if isinstance(exc, errors.InternalError_):
         return "concurrently updated" in str(exc)
     return isinstance(exc, errors.LockNotAvailable | errors.DeadlockDetected | errors.SerializationFailure)
-
-
-def _problems(connection: Connection, files: SqlFiles) -> list[tuple[str, str]]:
-    problems = _found(connection, files.preflight())
-    if not problems and _readable(connection, "schema_functions"):
-        problems = _found(connection, [files.taken_functions()])
-    return problems
-
-
-def _found(connection: Connection, queries: list[SqlFile]) -> list[tuple[str, str]]:
-    return [
-        (str(problem), str(remedy))
-        for query in queries
-        for problem, remedy in connection.execute(query.text.encode()).fetchall()
-    ]
-
-
-def _notes(connection: Connection, files: SqlFiles) -> list[str]:
-    rows = connection.execute(files.file("migrator", "notes.sql").text.encode()).fetchall()
-    return [str(note) for (note,) in rows]
-
-
-def _rings(connection: Connection) -> bool:
-    """What was decided about the doorbell."""
-    row = connection.execute("select doorbell from router.installation").fetchone()
-    return row is None or bool(row[0])
-
-
-def _readable(connection: Connection, name: str) -> bool:
-    """Whether the relation exists, and is no secret to this role; the look-ups by name fail if the schema is one."""
-    row = connection.execute(
-        """
-        select has_schema_privilege(n.oid, 'usage') and has_table_privilege(c.oid, 'select')
-        from pg_class c
-        join pg_namespace n on n.oid = c.relnamespace
-        where n.nspname = 'router' and c.relname = %s
-        """,
-        [name],
-    ).fetchone()
-    return bool(row and row[0])
-
-
-def _applied(connection: Connection) -> set[str]:
-    if not _readable(connection, "schema_migrations"):
-        return set()
-    return {version for (version,) in connection.execute("select version from router.schema_migrations")}
-
-
-def _newer(applied: set[str], files: SqlFiles) -> list[str]:
-    newest = max(migration.version for migration in files.migrations())
-    return sorted(version for version in applied if version > newest)
-
-
-def _invalid_indexes(connection: Connection, files: SqlFiles) -> list[tuple[str, str]]:
-    rows = connection.execute(files.file("migrator", "invalid_indexes.sql").text.encode()).fetchall()
-    return [(str(schema), str(name)) for schema, name in rows]
-
-
-def _missing_indexes(connection: Connection, files: SqlFiles, applied: set[str]) -> list[tuple[str, str]]:
-    """Those that a migration has made which is not run again by itself."""
-    if not all(migration.transactional or migration.version in applied for migration in files.migrations()):
-        return []
-    rows = connection.execute(files.file("migrator", "missing_indexes.sql").text.encode()).fetchall()
-    return [(str(schema), str(name)) for schema, name in rows]
-
-
-def _outdated_functions(connection: Connection, files: SqlFiles) -> list[str]:
-    wanted = {file.name: file.checksum for file in [*files.types(), *files.functions(), files.rights()]}
-    if not _readable(connection, "schema_functions") or not _readable(connection, "function_fingerprints"):
-        return [f"{len(wanted)} files of types, functions and rights are not applied"]
-    rows = connection.execute(
-        """
-        select s.file, s.checksum, s.signature is null or s.fingerprint is not distinct from f.fingerprint
-        from router.schema_functions s
-        left join router.function_fingerprints f using (file, signature)
-        """
-    ).fetchall()
-    known = {file: (checksum, intact) for file, checksum, intact in rows}
-    findings = []
-    for name, checksum in wanted.items():
-        applied, intact = known.get(name, (None, True))
-        if applied != checksum:
-            findings.append(f"{name} differs from what is applied" if applied else f"{name} is not applied")
-        elif not intact:
-            findings.append(f"{name} is applied, but was changed or dropped in the database")
-    return findings + [f"{name} is left over from another release" for name in known if name not in wanted]
