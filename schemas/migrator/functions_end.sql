@@ -1,6 +1,6 @@
 -- Closes the list of functions. Those that the transaction has created or replaced carry its id; any other function that the
 -- list of the run before names has no file any more: it is left over from an earlier version. What the list does not name is
--- the application's, in "router" too.
+-- the application's, in "router" too. The migrator puts fingerprints.sql in place of the comment below.
 
 do $leftover$
 declare
@@ -20,5 +20,7 @@ $leftover$;
 delete from router.schema_functions where signature is null or not starts_with(signature, 'type ');  -- types: see types.py
 insert into router.schema_functions (file, signature, fingerprint)
 select f.file, f.signature, f.fingerprint
-from router.function_fingerprints f
+from (
+/* fingerprints */
+) f
 where f.made_now;

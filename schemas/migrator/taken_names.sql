@@ -16,7 +16,6 @@ with router as (
     where n.nspname = 'router'
 ), wanted_relations (name, kind, columns) as (
     values ('schema_functions', 'r', array['checksum', 'file', 'fingerprint', 'signature']),
-           ('function_fingerprints', 'v', array['file', 'fingerprint', 'made_now', 'signature']),
            ('parked_events', 'r', array['attempts', 'channel', 'discarded_at', 'error_code', 'error_message', 'event_id',
                                         'first_parked_at', 'last_parked_at', 'next_attempt_at']),
            ('installation', 'r', array['doorbell', 'only']),

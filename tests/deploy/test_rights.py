@@ -108,8 +108,8 @@ class TestService:
 class TestLimits:
     def test_touches_no_table(self, logins: Logins) -> None:
         """Neither reads nor writes any table, view or sequence, ours or the application's."""
-        assert "router.function_fingerprints" in (views := logins.column(RELATIONS.format(kinds="'v', 'm', 'S'")))
-        assert all(logins.refused(f"select * from {view}") for view in views)
+        for view in logins.column(RELATIONS.format(kinds="'v', 'm', 'S'")):
+            assert logins.refused(f"select * from {view}")
         tables = logins.column(RELATIONS.format(kinds="'r', 'p'"))
         assert {"public.contacts", "public.messages", "public.webhook_events", "router.parked_events"} <= set(tables)
         for relation in tables:

@@ -1,6 +1,6 @@
 -- Turns a database of this release into one of the release before types had files, as far as the migrator can tell: one
 -- type for an event and its target, functions that take it, a list that knows functions only, a view of them alone.
-drop view router.function_fingerprints;
+drop view if exists router.function_fingerprints;
 create view router.function_fingerprints as
 select f.file, f.signature, f.made_now,
        md5(pg_get_functiondef(f.oid)

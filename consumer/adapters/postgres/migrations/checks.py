@@ -1,8 +1,20 @@
 """What a database lacks of this version, and what stands in the way: queries that only read."""
 
+from typing import Final
+
+from psycopg import sql
+
 from consumer.adapters.postgres.blocking import Connection
 from consumer.adapters.postgres.migrations import sessions
 from consumer.adapters.postgres.migrations.sql_files import SHIPPED, SqlFile, SqlFiles
+
+_FINGERPRINTS: Final = """
+    select s.file, s.checksum, s.signature is null or s.fingerprint is not distinct from f.fingerprint
+    from router.schema_functions s
+    left join (
+    {fingerprints}
+    ) f using (file, signature)
+"""
 
 
 def check(conninfo: str, *, files: SqlFiles = SHIPPED) -> list[str]:
@@ -109,15 +121,10 @@ def missing_indexes(connection: Connection, files: SqlFiles, applied: set[str]) 
 def outdated_functions(connection: Connection, files: SqlFiles) -> list[str]:
     """Types, functions and rights that are not what their files say, a line each."""
     wanted = {file.name: file.checksum for file in [*files.types(), *files.functions(), files.rights()]}
-    if not _readable(connection, "schema_functions") or not _readable(connection, "function_fingerprints"):
+    if not _readable(connection, "schema_functions"):
         return [f"{len(wanted)} files of types, functions and rights are not applied"]
-    rows = connection.execute(
-        """
-        select s.file, s.checksum, s.signature is null or s.fingerprint is not distinct from f.fingerprint
-        from router.schema_functions s
-        left join router.function_fingerprints f using (file, signature)
-        """
-    ).fetchall()
+    found = sql.SQL(_FINGERPRINTS).format(fingerprints=sql.SQL(files.fingerprints().text))
+    rows = connection.execute(found).fetchall()
     known = {file: (checksum, intact) for file, checksum, intact in rows}
     findings = []
     for name, checksum in wanted.items():

@@ -216,7 +216,7 @@ class _Run:
                     if file.name in drop_first:
                         self._drop_routines(file)
                     self._send(file)
-                self._send(self._files.file("migrator", "functions_end.sql"))
+                self._send(self._files.functions_end())
                 self._send(types.noted(used_types))
                 self._send(self._files.rights())
                 self._note_checksums([*files, *used_types, self._files.rights()])
@@ -239,10 +239,10 @@ class _Run:
     def _drop_routines(self, file: SqlFile) -> None:
         rows = self._connection.execute(
             """
-            select format('drop routine %%s', f.signature)
-            from router.function_fingerprints f
-            join router.schema_functions s on s.file = f.file and replace(s.signature, '"', '') = f.signature
-            where f.file = %s
+            select format('drop routine %%s', p.oid::regprocedure)
+            from pg_proc p
+            join router.schema_functions s on replace(s.signature, '"', '') = p.oid::regprocedure::text
+            where p.pronamespace = to_regnamespace('router') and s.file = %s
             """,
             [file.name],
         ).fetchall()

@@ -154,7 +154,7 @@ def _functions(files: SqlFiles) -> str:
             files.file("migrator", "functions_begin.sql").text,
             *(types.in_force(file).text for file in used_types),
             *(file.text for file in files.functions()),
-            files.file("migrator", "functions_end.sql").text,
+            files.functions_end().text,
             types.noted(used_types).text,
             files.rights().text,
             *(_checksum(file) for file in [*used_types, *files.functions(), files.rights()]),

@@ -66,6 +66,15 @@ class SqlFiles:
         names = ", ".join(f"'{file.name}'" for file in [*self.types(), *self.functions()])
         return SqlFile(name=query.name, text=query.text.replace("/* files */", names))
 
+    def fingerprints(self) -> SqlFile:
+        """A query for what the catalogue has made of types and functions, to be put in the place of a table."""
+        return self.file("migrator", "fingerprints.sql")
+
+    def functions_end(self) -> SqlFile:
+        """What closes the list of functions, in the transaction that has made them."""
+        end = self.file("migrator", "functions_end.sql")
+        return SqlFile(name=end.name, text=end.text.replace("/* fingerprints */", self.fingerprints().text))
+
     def migrations(self) -> list[Migration]:
         """All migrations, oldest first."""
         found = [

@@ -10,7 +10,7 @@ from typing import Final
 
 from psycopg import sql
 
-from consumer.adapters.postgres.migrations.sql_files import SqlFile
+from consumer.adapters.postgres.migrations.sql_files import SHIPPED, SqlFile
 
 _KEEP_OR_REPLACE: Final = sql.SQL("""
 do $type$
@@ -82,7 +82,9 @@ end
 $types$;
 insert into router.schema_functions (file, signature, fingerprint)
 select f.file, f.signature, f.fingerprint
-from router.function_fingerprints f
+from (
+{fingerprints}
+) f
 where starts_with(f.signature, 'type ') and f.file = any ({files})
 on conflict (file) do update set signature = excluded.signature, fingerprint = excluded.fingerprint;
 """)
@@ -113,4 +115,5 @@ def in_force(file: SqlFile) -> SqlFile:
 def noted(files: Sequence[SqlFile]) -> SqlFile:
     """SQL that records what these types are in the catalogue, and drops those of earlier versions."""
     names = sql.SQL("array[{}]::text[]").format(sql.SQL(", ").join(sql.Literal(file.name) for file in files))
-    return SqlFile(name="types", text=_NOTE.format(files=names).as_string())
+    note = _NOTE.format(files=names, fingerprints=sql.SQL(SHIPPED.fingerprints().text))
+    return SqlFile(name="types", text=note.as_string())
