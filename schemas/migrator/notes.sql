@@ -8,18 +8,40 @@ with wanted_tables (table_name) as (
     select w.table_name, c.oid, c.relpersistence, c.relispartition, w.table_name = 'webhook_events' as is_events
     from wanted_tables w
     join pg_class c on c.oid = to_regclass('public.' || w.table_name) and c.relkind = 'r'
+), readable as (
+    -- Plain tables that this role may read. Even a query that is only planned computes what is constant in predicates of
+    -- indexes, in statistics and in constraints: to a superuser those are closed that call what is not of the catalogue.
+    select n.nspname, c.relname, c.oid
+    from pg_class c
+    join pg_namespace n on n.oid = c.relnamespace
+    where c.relkind = 'r'
+      and (n.nspname = 'router' and c.relname = 'installation' or n.nspname = 'public' and c.relname = 'webhook_events')
+      and has_schema_privilege(n.oid, 'usage') and has_table_privilege(c.oid, 'select')
+      and not (exists (select from pg_roles r where r.rolname = current_user and r.rolsuper)
+               and exists (
+                   select
+                   from pg_depend part
+                   left join pg_attrdef f on part.classid = 'pg_attrdef'::regclass and f.oid = part.objid
+                   left join pg_attribute a on a.attrelid = f.adrelid and a.attnum = f.adnum
+                   join pg_depend d on d.classid = part.classid and d.objid = part.objid
+                   where part.refclassid = 'pg_class'::regclass and part.refobjid = c.oid
+                     and (part.classid in ('pg_class'::regclass, 'pg_constraint'::regclass, 'pg_statistic_ext'::regclass)
+                          or a.attgenerated = 'v')
+                     and d.refclassid in ('pg_proc'::regclass, 'pg_operator'::regclass, 'pg_type'::regclass)))
 ), queries as (
     -- Tables that may be missing or closed to this role are named in texts, which ts_stat runs; what they find is its "word".
-    select case when exists (select from pg_class c
-                             where c.relnamespace = to_regnamespace('router') and c.relname = 'installation'
-                               and has_schema_privilege(c.relnamespace, 'usage') and has_table_privilege(c.oid, 'select'))
-                then 'select array_to_tsvector(array[i.doorbell::text]) from router.installation i'
+    select case when exists (select
+                             from readable t
+                             join pg_attribute a on a.attrelid = t.oid and a.attname = 'doorbell' and not a.attisdropped
+                             where t.nspname = 'router' and a.atttypid = 'boolean'::regtype)
+                then 'select array_to_tsvector(array[i.doorbell::text]) from only router.installation i'
                 else 'select ''''::tsvector' end as installation,
            case when exists (select from pg_attribute a
                              join pg_attribute r on r.attrelid = a.attrelid and r.attname = 'routed_at' and not r.attisdropped
-                             where a.attrelid = to_regclass('public.webhook_events') and a.attname = 'created_at'
-                               and not a.attisdropped and not a.attnotnull and has_table_privilege(a.attrelid, 'select'))
-                then 'select array_to_tsvector(array[''found'']) from (select from public.webhook_events w '
+                             join readable t on t.oid = a.attrelid
+                             where t.nspname = 'public' and a.attname = 'created_at'
+                               and not a.attisdropped and not a.attnotnull)
+                then 'select array_to_tsvector(array[''found'']) from (select from only public.webhook_events w '
                      || 'where w.routed_at is null and w.created_at is null limit 1) w'
                 else 'select ''''::tsvector' end as undated
 ), state as (
@@ -61,6 +83,36 @@ select format('the doorbell is %s, so the service polls. To enable it: alter tab
 from state s
 join pg_trigger g on g.tgrelid = to_regclass('public.webhook_events') and g.tgname = 'webhook_router_doorbell'
 where s.wants_doorbell and g.tgenabled in ('D', 'R')
+
+union all
+-- What is inserted there is not seen by the router.
+select format('role "%s" finds %I.webhook_events before public.webhook_events: what it writes without naming the schema is '
+              'never routed. To change it: alter role %I%s set search_path = public, %I;', r.rolname, n.nspname, r.rolname,
+              case when p.is_here then format(' in database %I', current_database()) else '' end, n.nspname)
+from pg_roles r
+cross join lateral (
+    -- The setting that holds: of the role here, of the role, of the database, of the server.
+    select x.path, x.is_here
+    from (select substr(s.setting, 13) as path, d.setrole <> 0 and d.setdatabase <> 0 as is_here,
+                 case when d.setrole <> 0 and d.setdatabase <> 0 then 1 when d.setrole <> 0 then 2 else 3 end as rank
+          from pg_db_role_setting d
+          cross join lateral unnest(d.setconfig) as s (setting)
+          where starts_with(s.setting, 'search_path=') and d.setrole in (0, r.oid)
+            and d.setdatabase in (0, (select b.oid from pg_database b where b.datname = current_database()))
+          union all
+          select c.boot_val, false, 4 from pg_settings c where c.name = 'search_path') x
+    order by x.rank
+    limit 1
+) p
+cross join lateral regexp_split_to_table(p.path, '[[:space:]]*,[[:space:]]*') with ordinality as e (element, place)
+join pg_namespace n on n.nspname = case trim(both '"' from e.element) when '$user' then r.rolname
+                                        else trim(both '"' from e.element) end
+join pg_class c on c.relnamespace = n.oid and c.relname = 'webhook_events' and c.relkind in ('r', 'p', 'v', 'm', 'f')
+where r.rolcanlogin and n.nspname <> 'public' and to_regclass('public.webhook_events') is not null
+  and not exists (
+      select
+      from regexp_split_to_table(p.path, '[[:space:]]*,[[:space:]]*') with ordinality as o (element, place)
+      where trim(both '"' from o.element) = 'public' and o.place < e.place)
 
 union all
 select format('session_replication_role is "replica" by default for %s: inserts do not ring the doorbell, and no trigger or '

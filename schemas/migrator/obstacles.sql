@@ -226,6 +226,50 @@ with wanted_columns (table_name, column_name, kind, written, lacks) as (
                       join pg_namespace s on s.oid = r.namespace
                       where r.kind = w.kind and r.name = w.name and s.nspname in ('pg_catalog', 'public', 'extensions'))
     group by 1, 2, 3, 4, 5
+), wanted_names (table_name, name) as (
+    -- Of keys and indexes of the tables that are made where they are missing.
+    values ('contacts', 'contacts_whatsapp_phone_key'), ('contacts', 'contacts_email_key'),
+           ('contact_channels', 'contact_channels_channel_external_id_key'),
+           ('contact_channels', 'contact_channels_contact_id_idx'),
+           ('conversations', 'conversations_contact_id_idx'), ('conversations', 'conversations_channel_status_idx'),
+           ('conversations', 'conversations_last_message_at_idx'),
+           ('messages', 'messages_channel_provider_message_id_key'), ('messages', 'messages_conversation_id_sent_at_idx'),
+           ('messages', 'messages_channel_sent_at_idx'), ('message_analysis', 'message_analysis_message_id_key'),
+           ('webhook_events', 'webhook_events_channel_event_id_key'),
+           ('webhook_events', 'webhook_events_channel_event_date_idx'), ('webhook_events', 'webhook_events_routed_at_idx')
+), wanted_references (table_name, column_name, target) as (
+    values ('contact_channels', 'contact_id', 'contacts'), ('conversations', 'contact_id', 'contacts'),
+           ('messages', 'conversation_id', 'conversations'), ('messages', 'contact_id', 'contacts'),
+           ('message_analysis', 'message_id', 'messages'), ('webhook_events', 'conversation_id', 'conversations')
+), strayed as (
+    -- Tables with the columns of one that "public" lacks: it was renamed, or the application keeps it in another schema.
+    select w.table_name, c.oid, n.nspname, c.relname
+    from (select distinct table_name from wanted_columns) w
+    join pg_class c on c.relkind in ('r', 'p')
+    join pg_namespace n on n.oid = c.relnamespace and n.nspname not in ('router', 'information_schema')
+                       and not starts_with(n.nspname, 'pg_')
+    where to_regclass('public.' || w.table_name) is null
+      and not (n.nspname = 'public' and c.relname in (select table_name from wanted_columns))
+      and not exists (
+          select
+          from (select x.table_name, x.column_name from wanted_columns x
+                except select o.table_name, o.column_name from own_columns o
+                -- By the few columns that routing needs, somebody's address book would be taken for it.
+                union select 'contacts', 'whatsapp_phone') x
+          where x.table_name = w.table_name
+            and not exists (select from pg_attribute a
+                            where a.attrelid = c.oid and a.attname = x.column_name and not a.attisdropped))
+      and (n.nspname <> 'public' and c.relname = w.table_name
+           -- Copies have the columns too, but no foreign keys, and not the doorbell.
+           or c.relkind = 'r'
+              and (exists (select
+                           from pg_constraint k
+                           join present p on p.oid = k.conrelid and k.confrelid = c.oid
+                                          or p.oid = k.confrelid and k.conrelid = c.oid
+                           where k.contype = 'f')
+                   or exists (select from pg_trigger g
+                              join pg_proc f on f.oid = g.tgfoid and f.pronamespace = to_regnamespace('router')
+                              where g.tgrelid = c.oid and g.tgname = 'webhook_router_doorbell')))
 ), out_of_reach_by_function as (
     select r.oid, r.signature, r.first_trigger,
            string_agg(format('%s %I.%I', r.kind, r.schema, r.name), ', ' order by r.schema, r.name) as what,
@@ -234,10 +278,50 @@ with wanted_columns (table_name, column_name, kind, written, lacks) as (
     group by 1, 2, 3
 )
 
-select format('public.%s is not an ordinary table', t.table_name) as problem,
-       'webhook-router needs a plain table there: no view, no partitioned or foreign table' as remedy
+select format('public.%s is not an ordinary table: it is a %s', t.table_name, k.word) as problem,
+       format('alter %s public.%I rename to %I;%s -- webhook-router then makes a plain table of that name, and what it is to '
+              'know of has to be inserted there',
+              case when t.relkind = 'p' then 'table' else k.word end, t.table_name, t.table_name || '_before',
+              -- Their names are those that the keys of the new table get.
+              (select string_agg(format(' alter index public.%I rename to %I;', i.relname, i.relname || '_before'), ''
+                                 order by i.relname)
+               from pg_index x
+               join pg_class i on i.oid = x.indexrelid
+               where x.indrelid = t.oid)) as remedy
 from present t
-where t.relkind <> 'r'
+join (values ('p', 'partitioned table'), ('v', 'view'), ('m', 'materialized view'), ('f', 'foreign table'),
+             ('S', 'sequence'), ('i', 'index'), ('I', 'index'), ('c', 'type')) as k (kind, word) on k.kind = t.relkind::text
+
+union all
+select format('public.%s is missing, and %I.%I has its columns: webhook-router works with tables in "public" of these names',
+              s.table_name, s.nspname, s.relname),
+       concat_ws(' ',
+                 case when s.nspname <> 'public' then format('alter table %I.%I set schema public;', s.nspname, s.relname) end,
+                 case when s.relname <> s.table_name
+                      then format('alter table public.%I rename to %I;', s.relname, s.table_name) end)
+from strayed s
+
+union all
+select format('public.%s has a name that webhook-router needs for an index of public.%s, which is missing', w.name,
+              w.table_name),
+       format('alter %s public.%I rename to %I;', case when c.relkind in ('i', 'I') then 'index' else 'table' end, w.name,
+              w.name || '_before')
+from wanted_names w
+join pg_class c on c.oid = to_regclass('public.' || w.name)
+where to_regclass('public.' || w.table_name) is null
+  and not exists (select from strayed s where s.table_name = w.table_name)
+
+union all
+select format('foreign key %I of public.%s (%s) refers to %s instead of public.%s', k.conname, w.table_name, w.column_name,
+              k.confrelid::regclass, w.target),
+       format('alter table public.%I drop constraint %I;', w.table_name, k.conname)
+from wanted_references w
+join tables t using (table_name)
+join pg_attribute a on a.attrelid = t.oid and a.attname = w.column_name
+join pg_constraint k on k.conrelid = t.oid and k.contype = 'f' and k.conkey = array[a.attnum]
+where k.confrelid is distinct from to_regclass('public.' || w.target)
+  and k.conparentid = 0
+  and not exists (select from strayed s where s.oid = k.confrelid)
 
 union all
 select format('column public.%s.%s is missing', c.table_name, c.column_name),
