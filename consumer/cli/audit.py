@@ -36,6 +36,8 @@ def audit(*, database_url: DatabaseUrl = None, as_json: AsJson = False) -> None:
         things = "1 required thing is" if len(missing) == 1 else f"{len(missing)} required things are"
         if any(row.kind == "obstacle" for row in missing):
             advice = "not as needed; put the obstacles right as their details say, then run webhook-router migrate"
+        elif any("; run: " in row.detail for row in missing):
+            advice = "not as needed; run what the details say, and webhook-router migrate for the others"
         else:
             advice = "missing; webhook-router migrate makes them"
         typer.echo(f"webhook-router: {things} {advice}", err=True)

@@ -71,5 +71,5 @@ def _migrate(conninfo: str, *, doorbell: bool | None) -> None:
         return
     done = [f"{len(report.migrations)} migrations", f"{report.functions} functions"]
     if report.repaired:
-        done.append(f"{len(report.repaired)} indexes repaired")
+        done.append(f"{len(report.repaired)} things made again")
     typer.echo(f"applied: {', '.join(done)}")

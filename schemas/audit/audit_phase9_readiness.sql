@@ -1,5 +1,6 @@
 -- Readiness audit: what webhook-router needs of a database, a row each. Only reads, on any database, as often as wanted:
---   psql -f audit_phase9_readiness.sql, or `webhook-router audit`
+--   PGOPTIONS='-c search_path=' psql -f audit_phase9_readiness.sql, or `webhook-router audit`, which also compares functions
+--   with their files. With a search_path, operators that somebody has put into "public" could take the place of others.
 -- returns: kind, name, required, ok, detail. Ready when every required row is ok; the others inform.
 -- Nothing here names a table directly: one that is missing is a row of the result, not an error.
 
@@ -7,10 +8,39 @@ with wanted_tables (name) as (
     values ('contacts'), ('contact_channels'), ('conversations'), ('messages'), ('message_analysis'), ('webhook_events')
 ), tables as (
     select w.name, c.oid, o.rolname as owner, o.rolsuper or o.rolbypassrls as owner_is_free, c.relrowsecurity,
-           c.relforcerowsecurity
+           c.relforcerowsecurity,
+           (select k.word
+            from pg_class x
+            join (values ('p', 'partitioned table'), ('v', 'view'), ('m', 'materialized view'), ('f', 'foreign table'),
+                         ('S', 'sequence'), ('i', 'index'), ('I', 'index'), ('c', 'type')) as k (kind, word)
+                on k.kind = x.relkind::text
+            where x.oid = to_regclass('public.' || w.name)) as instead
     from wanted_tables w
     left join pg_class c on c.oid = to_regclass('public.' || w.name) and c.relkind = 'r'
     left join pg_roles o on o.oid = c.relowner
+), wanted_private (name, columns) as (
+    -- With their keys and indexes; the first column is the primary key.
+    values ('parked_events', array['event_id', 'channel', 'error_code', 'error_message', 'attempts', 'first_parked_at',
+                                   'last_parked_at', 'next_attempt_at', 'discarded_at']),
+           ('installation', array['only', 'doorbell']),
+           ('schema_migrations', array['version', 'name', 'applied_at']),
+           ('schema_functions', array['file', 'checksum', 'signature', 'fingerprint'])
+), private_tables as (
+    select w.name, w.columns, c.oid
+    from wanted_private w
+    left join pg_class c on c.relnamespace = to_regnamespace('router') and c.relname = w.name and c.relkind = 'r'
+), wanted_gates (name, for_service) as (
+    -- What the public functions wrap, and what the service and its commands call. Their arguments are compared with the files.
+    values ('ingest_event', false), ('route_event', false), ('analyze_message', false), ('ingest_route_analyze', false),
+           ('ingest_instagram', false), ('compose_reply', false), ('reply', false),
+           ('route_batch', true), ('route_due', true), ('route_oldest', true), ('next_event', true), ('route_one', true),
+           ('ingest_and_route', true), ('backlog', true), ('recent_backlog', true), ('ingest_lines', true), ('parked', true),
+           ('retry_parked', true), ('discard_parked', true), ('status', true), ('doorbell', true)
+), gates as (
+    select w.name, w.for_service, array_agg(p.oid) filter (where p.oid is not null) as oids, bool_or(p.prosecdef) as prosecdef
+    from wanted_gates w
+    left join pg_proc p on p.pronamespace = to_regnamespace('router') and p.proname = w.name and p.prokind = 'f'
+    group by w.name, w.for_service
 ), wanted_functions (name, arguments, names, result, required) as (
     values ('ingest_webhook_event', 'text, text, text, text, text, text, timestamptz, text, uuid, jsonb',
             'p_channel, p_type, p_event_id, p_author_id, p_author_name, p_content, p_event_date, p_post_id, '
@@ -55,13 +85,14 @@ with wanted_tables (name) as (
         order by c.relname
         limit 1
     ) x on true
-), wanted_indexes (name, serves) as (
-    values ('router_ready_by_event_date', 'route_unrouted_events'),
-           ('router_ready_by_arrival', 'the service'),
-           ('router_parked_by_next_attempt', 'further attempts'),
-           ('router_threads', 'conversations without a contact')
+), wanted_indexes (name, table_name, serves) as (
+    values ('router_ready_by_event_date', 'webhook_events', 'route_unrouted_events'),
+           ('router_ready_by_arrival', 'webhook_events', 'the service'),
+           ('router_parked_by_next_attempt', 'webhook_events', 'further attempts'),
+           ('router_threads', 'conversations', 'conversations without a contact')
 ), wanted_lookups (table_name, column_name) as (
-    values ('conversations', 'contact_id'), ('messages', 'conversation_id'), ('contact_channels', 'contact_id')
+    values ('conversations', 'contact_id'), ('messages', 'conversation_id'), ('contact_channels', 'contact_id'),
+           ('webhook_events', 'routed_at')
 ), lookups as (
     select w.table_name, w.column_name, x.relname as found
     from wanted_lookups w
@@ -126,20 +157,46 @@ with wanted_tables (name) as (
     join pg_class e on e.oid = to_regclass('public.webhook_events')
     where 0 = any (p.polroles)
        or exists (select from unnest(p.polroles) as r (role) where r.role <> 0 and pg_has_role(e.relowner, r.role, 'usage'))
+), readable as (
+    -- Plain tables that this role may read. Even a query that is only planned computes what is constant in predicates of
+    -- indexes, in statistics and in constraints: to a superuser those are closed that call what is not of the catalogue.
+    select n.nspname, c.relname, c.oid
+    from pg_class c
+    join pg_namespace n on n.oid = c.relnamespace
+    where c.relkind = 'r'
+      and (n.nspname = 'router' and c.relname = 'installation' or n.nspname = 'public' and c.relname = 'webhook_events')
+      and has_schema_privilege(n.oid, 'usage') and has_table_privilege(c.oid, 'select')
+      and not (exists (select from pg_roles r where r.rolname = current_user and r.rolsuper)
+               and exists (
+                   select
+                   from pg_depend part
+                   left join pg_attrdef f on part.classid = 'pg_attrdef'::regclass and f.oid = part.objid
+                   left join pg_attribute a on a.attrelid = f.adrelid and a.attnum = f.adnum
+                   join pg_depend d on d.classid = part.classid and d.objid = part.objid
+                   where part.refclassid = 'pg_class'::regclass and part.refobjid = c.oid
+                     and (part.classid in ('pg_class'::regclass, 'pg_constraint'::regclass, 'pg_statistic_ext'::regclass)
+                          or a.attgenerated = 'v')
+                     and d.refclassid in ('pg_proc'::regclass, 'pg_operator'::regclass, 'pg_type'::regclass)))
 ), installation as (
     -- What the last migration was told. The table may be missing or closed to this role: see "events" below.
-    select coalesce(i.word, 'true') = 'true' as wants_doorbell
+    select coalesce(bool_and(i.word <> 'doorbell=false'), true) as wants_doorbell,
+           coalesce(bool_or(i.word = 'service=true'), false) as wants_service
     from (
-        select case when exists (select from pg_class c
-                                 where c.relnamespace = to_regnamespace('router') and c.relname = 'installation'
-                                   and has_schema_privilege(c.relnamespace, 'usage') and has_table_privilege(c.oid, 'select'))
-                    then 'select array_to_tsvector(array[i.doorbell::text]) from router.installation i'
-                    else 'select ''''::tsvector' end as query
+        select coalesce((select format('select array_to_tsvector(array[%s]) from only router.installation i',
+                                       string_agg(format('%L || coalesce(i.%I::text, %L)', a.attname || '=', a.attname, ''), ', '))
+                         from readable t
+                         join pg_attribute a on a.attrelid = t.oid and a.attname in ('doorbell', 'service')
+                                            and not a.attisdropped and a.atttypid = 'boolean'::regtype
+                         where t.nspname = 'router'
+                         having count(*) > 0),
+                        'select ''''::tsvector') as query
     ) q
     left join lateral ts_stat(q.query) i on true
 ), report (position, kind, name, required, ok, detail) as (
     select 10, 'table', 'public.' || t.name, true, t.oid is not null,
-           case when t.oid is null then 'missing' else 'owner ' || t.owner end
+           case when t.oid is not null then 'owner ' || t.owner
+                when t.instead is not null then format('is a %s: webhook-router needs a plain table there', t.instead)
+                else 'missing' end
     from tables t
 
     union all
@@ -148,6 +205,62 @@ with wanted_tables (name) as (
     from (values ('routed_at')) as w (name)
     left join pg_attribute c on c.attrelid = to_regclass('public.webhook_events') and c.attname = w.name
                             and not c.attisdropped
+
+    union all
+    select 21, 'own column', format('public.%s.%s', w.table_name, w.name), true,
+           coalesce(c.atttypid = 'timestamptz'::regtype, false),
+           case when c.atttypid is null then 'missing' else format_type(c.atttypid, null) end
+    from (values ('webhook_events', 'parked_until'), ('contact_channels', 'display_name_at')) as w (table_name, name)
+    left join pg_attribute c on c.attrelid = to_regclass('public.' || w.table_name) and c.attname = w.name
+                            and not c.attisdropped
+
+    union all
+    select 22, 'private table', 'router.' || t.name, true, l.what is null, coalesce(l.what, 'with all its columns and indexes')
+    from private_tables t
+    cross join lateral (
+        select case when t.oid is null then 'missing' else (
+            select nullif(concat_ws('; ',
+                -- The names are complete, so that they can be looked for.
+                (select string_agg(format('router.%I.%I is missing', t.name, u.name), '; ')
+                 from unnest(t.columns) as u (name)
+                 where not exists (select from pg_attribute a
+                                   where a.attrelid = t.oid and a.attname = u.name and not a.attisdropped)),
+                (select 'key of router.' || t.name || ' is missing'
+                 where not exists (select from pg_index i where i.indrelid = t.oid and i.indisprimary and i.indisvalid)),
+                (select string_agg(format('router.%s is missing', x.name), '; ')
+                 from (values ('parked_events_by_time'), ('parked_events_discarded')) as x (name)
+                 where t.name = 'parked_events'
+                   and not exists (select from pg_index i
+                                   join pg_class c on c.oid = i.indexrelid and c.relname = x.name
+                                   where i.indrelid = t.oid and i.indisvalid))), '')) end as what
+    ) l
+
+    union all
+    select 33, 'gate', 'router.' || g.name, true, coalesce(g.prosecdef, false),
+           case when g.oids is null then 'missing' when not g.prosecdef then 'is no security definer'
+                else 'for ' || case when g.for_service then 'the service' else 'the public functions' end end
+    from gates g
+
+    union all
+    -- The role belongs to all databases of the server: only where it was given rights must it have all of them.
+    select 72, 'rights', 'webhook_router_service', g.asked, g.lacking is null or not g.asked,
+           case when not g.asked then 'none in this database; to give it what the service needs: webhook-router migrate '
+                                      '--grant-service-role'
+                else coalesce('may not call ' || g.lacking, 'may call what the service needs') end
+    from pg_roles r
+    cross join installation i
+    cross join lateral (
+        select coalesce(has_schema_privilege(r.oid, to_regnamespace('router')::oid, 'usage'), false) as may_use
+    ) u
+    cross join lateral (
+        select u.may_use or i.wants_service as asked,
+               (select string_agg('router.' || x.name, ', ' order by x.name)
+                from gates x
+                where x.for_service
+                  and not (u.may_use and exists (select from unnest(x.oids) as o (oid)
+                                                 where has_function_privilege(r.oid, o.oid, 'execute')))) as lacking
+    ) g
+    where r.rolname = 'webhook_router_service' and to_regnamespace('router') is not null
 
     union all
     select 30, case when f.required then 'function' else 'optional function' end,
@@ -174,8 +287,11 @@ with wanted_tables (name) as (
     from keys k
 
     union all
-    select 50, 'index', 'public.' || w.name, true, coalesce(i.indisvalid, false),
+    select 50, 'index', 'public.' || w.name, true,
+           coalesce(i.indisvalid and i.indrelid = to_regclass('public.' || w.table_name), false),
            case when i.indexrelid is null then 'missing; for ' || w.serves
+                when i.indrelid is distinct from to_regclass('public.' || w.table_name)
+                then format('is on %s instead of public.%s; for %s', i.indrelid::regclass, w.table_name, w.serves)
                 when not i.indisvalid then 'invalid (its build was interrupted); for ' || w.serves
                 else 'for ' || w.serves end
     from wanted_indexes w
@@ -187,12 +303,13 @@ with wanted_tables (name) as (
     from pg_index i
     join pg_class c on c.oid = i.indexrelid
     join pg_namespace n on n.oid = c.relnamespace
-    where not i.indisvalid and n.nspname = 'public' and starts_with(c.relname, 'router_')
-      and c.relname not in (select w.name from wanted_indexes w)
+    where not i.indisvalid and n.nspname = 'public'
+      and c.relname in ('router_conversations_by_contact', 'router_messages_by_conversation', 'router_channels_by_contact')
 
     union all
     select 52, 'look-up index', format('public.%s (%s)', l.table_name, l.column_name), false, l.found is not null,
-           coalesce(l.found, 'missing: each event reads the whole table')
+           coalesce(l.found, case when l.table_name = 'webhook_events' then 'missing: `status` reads the whole table'
+                                  else 'missing: each event reads the whole table' end)
     from lookups l
 
     union all
@@ -202,7 +319,8 @@ with wanted_tables (name) as (
                 when not i.wants_doorbell then 'off by choice, but the trigger is there'
                 when t.oid is null then 'missing: the service only polls'
                 when t.tgenabled in ('O', 'A') then 'wakes the service at each commit'
-                else 'disabled: the service only polls' end
+                else 'disabled: the service only polls; run: alter table public.webhook_events enable trigger '
+                     'webhook_router_doorbell;' end
     from (values ('webhook_router_doorbell')) as w (name)
     cross join installation i
     left join pg_trigger t on t.tgrelid = to_regclass('public.webhook_events') and t.tgname = w.name
@@ -277,13 +395,18 @@ with wanted_tables (name) as (
     -- The one thing that must be read from a table, which may be missing or closed to this role. So the query is a text,
     -- and ts_stat, which runs such texts, hands the count on as its only "word".
     select 100, 'events', 'unrouted', false, u.word is not null,
-           coalesce(u.word, 'unknown: the table or its column is missing, or this role may not read it')
+           coalesce(u.word,
+                    case when coalesce(has_table_privilege(to_regclass('public.webhook_events'), 'select'), false)
+                              and not exists (select from readable t where t.nspname = 'public')
+                         then 'not counted: no plain table, or to plan the query would run functions with the rights of this '
+                              'superuser; use the URL of the owner'
+                         else 'unknown: the table or its column is missing, or this role may not read it' end)
     from (
-        select case when coalesce(has_table_privilege(to_regclass('public.webhook_events'), 'select'), false)
-                         and exists (select from pg_attribute a
-                                     where a.attrelid = to_regclass('public.webhook_events') and a.attname = 'routed_at'
-                                       and not a.attisdropped)
-                    then 'select array_to_tsvector(array[count(*)::text]) from public.webhook_events where routed_at is null'
+        select case when exists (select
+                                 from readable t
+                                 join pg_attribute a on a.attrelid = t.oid and a.attname = 'routed_at' and not a.attisdropped
+                                 where t.nspname = 'public')
+                    then 'select array_to_tsvector(array[count(*)::text]) from only public.webhook_events where routed_at is null'
                     else 'select ''''::tsvector' end as query
     ) q
     left join lateral ts_stat(q.query) u on true

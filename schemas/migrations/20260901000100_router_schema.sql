@@ -44,6 +44,42 @@ create table if not exists router.parked_events (
     discarded_at    timestamptz
 );
 comment on table router.parked_events is 'Events set aside after a failed routing; next_attempt_at infinity: dead.';
+-- What somebody has dropped of it.
+do $migration$
+declare
+    v_lost record;
+begin
+    for v_lost in
+        select w.name, w.definition
+        from (values ('event_id', 'uuid'), ('channel', $$text not null default ''$$),
+                     ('error_code', $$text not null default ''$$), ('error_message', $$text not null default ''$$),
+                     ('attempts', 'integer not null default 1'), ('first_parked_at', 'timestamptz not null default now()'),
+                     ('last_parked_at', 'timestamptz not null default now()'),
+                     ('next_attempt_at', 'timestamptz not null default now()'), ('discarded_at', 'timestamptz')
+             ) as w (name, definition)
+        where not exists (select from pg_attribute a
+                          where a.attrelid = 'router.parked_events'::regclass and a.attname = w.name and not a.attisdropped)
+    loop
+        if v_lost.name = 'event_id' then
+            -- Nothing tells of which events these rows speak: those that wait are tried once more.
+            delete from router.parked_events;
+            update public.webhook_events set parked_until = null where routed_at is null and parked_until is not null;
+        end if;
+        execute format('alter table router.parked_events add column %I %s', v_lost.name, v_lost.definition);
+        if v_lost.name in ('channel', 'error_code', 'error_message', 'next_attempt_at') then
+            execute format('alter table router.parked_events alter column %I drop default', v_lost.name);
+        end if;
+        if v_lost.name = 'next_attempt_at' then
+            update router.parked_events p set next_attempt_at = w.parked_until
+            from public.webhook_events w
+            where w.id = p.event_id and w.parked_until is not null;
+        end if;
+    end loop;
+    if not exists (select from pg_index i where i.indrelid = 'router.parked_events'::regclass and i.indisprimary) then
+        alter table router.parked_events add primary key (event_id);
+    end if;
+end
+$migration$;
 create index if not exists parked_events_by_time on router.parked_events (last_parked_at);
 
 -- An event as the routing functions hand it around: what decides where it goes, without its content.

@@ -1,13 +1,13 @@
 -- Functions and types in "router" that bear names of ours without being on the list of what the migrator has made: the
--- application's, which are neither replaced nor dropped. It only reads; needs router.schema_functions.
--- The migrator puts the names of our files in place of the comment below.
+-- application's, which are neither replaced nor dropped. It only reads.
+-- The migrator puts the names of our files, and that list, in place of the comments below.
 -- returns: problem, remedy (SQL)
 
 with ours (file) as (
     select unnest(array[/* files */]::text[])
 ), listed (file, signature) as (
     -- Without the quotes that quote_all_identifiers may have added: no name of ours needs any.
-    select s.file, replace(s.signature, '"', '') from router.schema_functions s
+    select s.file, replace(s.signature, '"', '') from (/* listed */) s (file, signature)
 )
 
 select format('%s %s does not belong to webhook-router, which needs the name',

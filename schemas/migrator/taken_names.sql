@@ -4,14 +4,20 @@
 
 with router as (
     select n.oid,
-           -- The table that the first run makes: its shape tells it from somebody else's of that name.
-           (select array_agg(a.attname::text order by a.attname)
-            from pg_class c
-            join pg_attribute a on a.attrelid = c.oid and a.attnum > 0 and not a.attisdropped
-            where c.relnamespace = n.oid and c.relname = 'schema_migrations' and c.relkind = 'r')
-           is not distinct from array['applied_at', 'name', 'version'] as is_ours,
+           -- The shapes of our tables tell them from somebody else's of that name. One may be gone, or have lost a column.
+           exists (select
+                   from (values ('schema_migrations', array['applied_at', 'name', 'version']),
+                                ('schema_functions', array['checksum', 'file', 'fingerprint', 'signature']),
+                                ('parked_events', array['attempts', 'channel', 'discarded_at', 'error_code', 'error_message',
+                                                        'event_id', 'first_parked_at', 'last_parked_at', 'next_attempt_at'])
+                        ) as w (name, columns)
+                   join pg_class c on c.relname = w.name and c.relnamespace = n.oid and c.relkind = 'r'
+                   where w.columns = (select array_agg(a.attname::text order by a.attname)
+                                      from pg_attribute a
+                                      where a.attrelid = c.oid and a.attnum > 0 and not a.attisdropped)) as is_ours,
            exists (select from pg_depend d
-                   where d.refclassid = 'pg_namespace'::regclass and d.refobjid = n.oid and d.deptype = 'n') as is_used
+                   where d.refclassid = 'pg_namespace'::regclass and d.refobjid = n.oid and d.deptype = 'n') as is_used,
+           (select c.oid from pg_class c where c.relnamespace = n.oid and c.relname = 'parked_events') as parked_events
     from pg_namespace n
     where n.nspname = 'router'
 ), wanted_relations (name, kind, columns) as (
@@ -28,7 +34,8 @@ with router as (
     select c.oid, c.relnamespace, c.relname, c.relkind::text as kind, k.word,
            (select coalesce(array_agg(a.attname::text order by a.attname), '{}')
             from pg_attribute a
-            where a.attrelid = c.oid and a.attnum > 0 and not a.attisdropped) as columns
+            where a.attrelid = c.oid and a.attnum > 0 and not a.attisdropped) as columns,
+           (select i.indrelid from pg_index i where i.indexrelid = c.oid) as indexed
     from pg_class c
     join kinds k on k.kind = c.relkind::text
     where c.relname in (select name from wanted_relations
@@ -49,5 +56,18 @@ from router r
 join relations f on f.relnamespace = r.oid
 left join wanted_relations w on w.name = f.relname
 where r.is_ours
-  and case when w.name is not null then f.kind <> w.kind or not f.columns @> w.columns
-           else f.kind <> 'c' end
+  and case when w.name is null then f.kind <> 'c'
+           when f.kind <> w.kind then true
+           when f.kind = 'i' then f.columns <> w.columns or f.indexed <> r.parked_events
+           -- Ours may have lost some of its columns, which are made again.
+           else (select count(*) from unnest(w.columns) as c where c = any (f.columns)) * 2 < cardinality(w.columns) end
+
+union all
+select 'table router.parked_events is missing, and router.' || c.relname || ' has its indexes: it was renamed',
+       format('alter table router.%I rename to parked_events;', c.relname)
+from router r
+join pg_class c on c.relnamespace = r.oid
+where r.is_ours and r.parked_events is null
+  and exists (select from relations f
+              where f.relnamespace = r.oid and f.relname in ('parked_events_by_time', 'parked_events_discarded')
+                and f.indexed = c.oid)

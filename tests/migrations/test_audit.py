@@ -1,5 +1,6 @@
 """The readiness audit, on databases in every state."""
 
+import re
 from collections.abc import Iterator
 
 import psycopg
@@ -11,7 +12,8 @@ from consumer.adapters.postgres.migrations.sql_files import SHIPPED
 from consumer.adapters.postgres.operating.audit import Audit, AuditRow, audit
 from consumer.embedded_postgres.server import EmbeddedPostgres
 from tests.cli import run
-from tests.migrations.databases import NO_DOORBELL, TABLES, Database, brownfield_on
+from tests.conftest import StartPostgres
+from tests.migrations.databases import NO_DOORBELL, TABLES, Database, brownfield_on, make_application_roles, make_role
 
 AUDIT = SHIPPED.file("audit", "audit_phase9_readiness.sql").text.encode()
 
@@ -205,3 +207,63 @@ def test_no_doorbell_by_choice(damaged: psycopg.Connection) -> None:
     assert doorbell() == (True, "off by choice: the service polls")
     damaged.execute("update router.installation set doorbell = true")
     assert doorbell() == (False, "missing: the service only polls")
+
+
+def test_the_audit_knows_all_gates(brownfield_newest: Database) -> None:
+    """What is granted to the service, or to the owner of the public functions, is a row."""
+    migrator.migrate(brownfield_newest.owned)
+    rows = {row.name: row.detail for row in audit(brownfield_newest.owned).rows if row.kind == "gate"}
+    grants = SHIPPED.file("functions", "operating", "router.grant_service.sql").text
+    assert {name for name, detail in rows.items() if detail == "for the service"} == set(
+        re.findall(r"'(router\.\w+)\(", grants)
+    )
+    wrapped = brownfield_newest.rows(
+        "select 'router.' || p.proname from pg_proc p where p.pronamespace = 'router'::regnamespace"
+        " and has_function_privilege('webhook_router_api', p.oid, 'execute')"
+    )
+    assert {name for (name,) in wrapped} <= set(rows)
+
+
+def test_what_is_no_plain_table_is_not_called_missing(damaged: psycopg.Connection) -> None:
+    """But by its kind."""
+    damaged.execute("alter table contacts rename to people; create view contacts as select * from people")
+    rows = {str(row[1]): row for row in damaged.execute(AUDIT) if row[0] == "table"}
+    assert rows["public.contacts"][3:] == (False, "is a view: webhook-router needs a plain table there")
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        "alter function router.status() security invoker",
+        "drop function router.route_due(text, integer)",
+        "drop table router.parked_events cascade",
+        "alter table router.installation drop column doorbell",
+        "drop index router.parked_events_by_time",
+        "alter table webhook_events drop column parked_until cascade",
+        "alter table conversations rename to talks; create table conversations (like talks)",
+        "alter index router_threads rename to other; create index router_threads on messages (content_text)",
+    ],
+)
+def test_damage_of_what_is_private_is_found(damaged: psycopg.Connection, damage: str) -> None:
+    """By the query alone, as psql runs it."""
+    assert all(row[3] for row in damaged.execute(AUDIT) if row[2])
+    damaged.execute(damage.encode())
+    assert not all(row[3] for row in damaged.execute(AUDIT) if row[2])
+
+
+def test_rights_that_the_service_lacks(private_postgres: StartPostgres) -> None:
+    """Only where it was given some; elsewhere the role is another database's."""
+    server = private_postgres()
+    make_application_roles(server)
+    make_role(server, "webhook_router_service", "nologin")
+    with brownfield_on(server) as database:
+        migrator.migrate(database.owned)
+        database.run("select router.grant_service()")
+        assert audit(database.owned).ok
+        database.run("revoke all on all functions in schema router from webhook_router_service")
+        lacking = found(audit(database.owned), "rights", "webhook_router_service")
+        assert (lacking.required, lacking.ok) == (True, False)
+        database.run("revoke all on schema router from webhook_router_service")
+        foreign = found(audit(database.owned), "rights", "webhook_router_service")
+        assert (foreign.required, foreign.ok) == (False, True)
+        assert "--grant-service-role" in foreign.detail

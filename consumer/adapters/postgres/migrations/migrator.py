@@ -55,7 +55,7 @@ class MigrationReport:
     functions: int = 0
     """How many functions were put in force; either none or all."""
     repaired: tuple[str, ...] = ()
-    """Indexes that were missing, or left invalid by an interrupted build, and were built again."""
+    """What was missing and was made again: tables, columns, indexes, also those that an interrupted build has left."""
     notes: tuple[str, ...] = ()
     """What should be known about this database, and prevents nothing."""
 
@@ -128,20 +128,21 @@ class _Run:
             )
         if newer := checks.newer_versions(applied, self._files):
             raise Fatal(f"a newer release has migrated this database ({', '.join(newer)}): use that release")
-        self._patiently("bookkeeping", lambda: self._commit(self._files.file("migrator", "bookkeeping.sql")))
         with sessions.reading(self._connection):
-            broken = [
-                *checks.invalid_indexes(self._connection, self._files),
-                *checks.missing_indexes(self._connection, self._files, applied),
-            ]
+            gone = checks.missing(self._connection, self._files, applied)
+        broken = self._indexes_gone(applied)
+        self._patiently("bookkeeping", lambda: self._commit(self._files.file("migrator", "bookkeeping.sql")))
         done = []
         for migration in self._files.migrations():
             if migration.version not in applied:
                 self._report(f"applying {migration.name}")
                 self._apply(migration)
                 done.append(migration.name)
-            elif broken and not migration.transactional:
-                self._apply(migration)  # it builds each index that does not exist, so it repairs them as well
+            elif migration.version in self._versions_gone(applied):
+                self._report(f"applying {migration.name} again, since what it has made is missing")
+                self._apply(migration)  # each makes what does not exist, and leaves the rest alone
+            elif not migration.transactional and self._indexes_gone(applied):
+                self._apply(migration)
         with sessions.reading(self._connection):
             outdated = checks.outdated_functions(self._connection, self._files)
             changes = doorbell is not None and doorbell != checks.rings(self._connection)
@@ -156,9 +157,21 @@ class _Run:
         return MigrationReport(
             migrations=tuple(done),
             functions=functions,
-            repaired=tuple(f"{s}.{index}" for s, index in broken),
+            repaired=(*(what for _, what in gone), *(f"{s}.{index}" for s, index in broken)),
             notes=tuple(said),
         )
+
+    def _versions_gone(self, applied: set[str]) -> set[str | None]:
+        """Applied migrations whose work is missing, as it is now: with a table, what later ones have added has gone."""
+        with sessions.reading(self._connection):
+            return {version for version, _ in checks.missing(self._connection, self._files, applied)}
+
+    def _indexes_gone(self, applied: set[str]) -> list[tuple[str, str]]:
+        with sessions.reading(self._connection):
+            return [
+                *checks.invalid_indexes(self._connection, self._files),
+                *checks.missing_indexes(self._connection, self._files, applied),
+            ]
 
     def _broken(self) -> list[tuple[str, str]]:
         with sessions.reading(self._connection):
@@ -283,7 +296,7 @@ class _Run:
                 if self._connection.closed:
                     raise Transient(f"{what}: the connection broke: {exc}") from exc
                 if not _passes(exc):
-                    raise Fatal(self._located(exc)) from exc
+                    raise Fatal(self._located(exc) + _who_may(exc)) from exc
                 blockers = sessions.blockers(self._connection)
                 if time.monotonic() + pause > deadline:
                     raise Transient(f"{self._located(exc)}. In the way: {blockers}. Run it again later") from exc
@@ -303,6 +316,12 @@ class _Run:
             return ". ".join(parts)
         line = self._line + self._sent.count("\n", 0, int(about.statement_position or 1) - 1)
         return f"{self._current.name}, line {line}: " + ". ".join(parts)
+
+
+def _who_may(exc: psycopg.Error) -> str:
+    if isinstance(exc, errors.InsufficientPrivilege):
+        return ". Use the URL of the owner of the tables, or once that of a superuser"
+    return ""
 
 
 def _passes(exc: psycopg.Error) -> bool:

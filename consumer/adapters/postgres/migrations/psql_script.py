@@ -71,6 +71,13 @@ from (
 ) b
 \\gexec
 """
+# Not applied, or its work is missing.
+_PENDING: Final = """select not exists (select from router.schema_migrations where version = {version}) or exists (
+    select from (
+{missing}
+    ) m {of_this}
+) as pending \\gset
+"""
 _RECORD: Final = sql.SQL(
     "insert into router.schema_migrations (version, name) values ({version}, {name}) on conflict do nothing;\n"
 )
@@ -132,11 +139,17 @@ def _in_transaction(text: str) -> str:
     return f"{begin}{SETTINGS}set local lock_timeout = '{LOCK_TIMEOUT:g}s';\n{_ALONE}{text}commit;\n"
 
 
+def _reading(text: str) -> str:
+    return f"begin isolation level read committed read only;\n{SETTINGS}{text}commit;\n"
+
+
 def _migration(migration: Migration, files: SqlFiles) -> str:
     version = sql.Literal(migration.version)
-    pending = sql.SQL(
-        "select not exists (select from router.schema_migrations where version = {version}) as pending \\gset\n"
-    ).format(version=version)
+    missing = "missing.sql" if migration.transactional else "missing_indexes.sql"
+    of_this = sql.SQL("where m.version = {}").format(version).as_string() if migration.transactional else ""
+    pending = sql.SQL(_PENDING).format(
+        version=version, missing=sql.SQL(files.file("migrator", missing).text), of_this=sql.SQL(of_this)
+    )
     record = _RECORD.format(version=version, name=sql.Literal(migration.name)).as_string()
     text = f"-- {migration.name}\n{migration.text}"
     if migration.transactional:
@@ -144,7 +157,7 @@ def _migration(migration: Migration, files: SqlFiles) -> str:
     else:
         drop = _DROP_INVALID.format(query=files.file("migrator", "invalid_indexes.sql").text)
         text = f"{drop}{text}\n{_in_transaction(record)}"
-    return f"{pending.as_string()}\\if :pending\n{text}\\endif\n"
+    return f"{_reading(pending.as_string())}\\if :pending\n{text}\\endif\n"
 
 
 def _functions(files: SqlFiles) -> str:

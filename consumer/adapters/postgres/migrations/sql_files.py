@@ -60,11 +60,15 @@ class SqlFiles:
         """Queries for what stands in the way of migrating, as rows of problem and remedy."""
         return [self.file("migrator", name) for name in ("preflight.sql", "taken_names.sql", "obstacles.sql")]
 
-    def taken_functions(self) -> SqlFile:
-        """A query as those of `preflight`, for databases that have the migrator's list of functions."""
+    def taken_functions(self, listed: str = "select file, signature from router.schema_functions") -> SqlFile:
+        """A query as those of `preflight`, for databases that have the list of functions, which `listed` reads."""
         query = self.file("migrator", "taken_functions.sql")
         names = ", ".join(f"'{file.name}'" for file in [*self.types(), *self.functions()])
-        return SqlFile(name=query.name, text=query.text.replace("/* files */", names))
+        return SqlFile(name=query.name, text=query.text.replace("/* files */", names).replace("/* listed */", listed))
+
+    def migrator(self) -> set[str]:
+        """The names of the files in the folder "migrator"."""
+        return {file.name for file in self._in("migrator")}
 
     def fingerprints(self) -> SqlFile:
         """A query for what the catalogue has made of types and functions, to be put in the place of a table."""

@@ -6,6 +6,7 @@ from typing import Final
 from psycopg.rows import class_row
 
 from consumer.adapters.postgres.blocking import session
+from consumer.adapters.postgres.migrations import checks
 from consumer.adapters.postgres.migrations.sql_files import SHIPPED
 
 # For the transaction alone, since the session may be one of a pool. With a search_path, a function or operator of the
@@ -42,30 +43,27 @@ class Audit:
 
 
 def audit(conninfo: str) -> Audit:
-    """The rows of `audit_phase9_readiness.sql`, then what the migrator would complain about and note. Blocks.
+    """The rows of `audit_phase9_readiness.sql`, then what the migrator would change, complain about and note. Blocks.
 
     An obstacle's detail is the remedy, as a rule SQL. Everything here only reads.
 
     Raises:
         Fatal, Transient: the database cannot be queried.
     """
-    readiness, obstacles, notes = (
-        SHIPPED.file(*path).text.encode()
-        for path in (
-            ("audit", "audit_phase9_readiness.sql"),
-            ("migrator", "obstacles.sql"),
-            ("migrator", "notes.sql"),
-        )
-    )
+    readiness = SHIPPED.file("audit", "audit_phase9_readiness.sql").text.encode()
     with session(conninfo, name="audit") as connection, connection.transaction():
         connection.execute(_TRANSACTION)
         rows = connection.cursor(row_factory=class_row(AuditRow)).execute(readiness).fetchall()
         rows += [
+            AuditRow(kind="schema", name=finding, required=True, ok=False, detail="run: webhook-router migrate")
+            for finding in checks.differences(connection, SHIPPED)
+        ]
+        rows += [
             AuditRow(kind="obstacle", name=problem, required=True, ok=False, detail=remedy)
-            for problem, remedy in connection.execute(obstacles)
+            for problem, remedy in checks.obstacles(connection, SHIPPED)
         ]
         rows += [
             AuditRow(kind="note", name="database", required=False, ok=False, detail=note)
-            for (note,) in connection.execute(notes)
+            for note in checks.notes_on(connection, SHIPPED)
         ]
     return Audit(rows=tuple(rows))

@@ -1,0 +1,59 @@
+-- What migrations have made and is not there, whatever router.schema_migrations says of them: somebody has dropped or renamed
+-- it, or a dump has left it out. A migration whose work is missing is applied again. Indexes on tables of the application are
+-- in missing_indexes.sql, types and functions are compared with their files. It only reads the catalogue.
+-- returns: version (of the migration; null: the bookkeeping, which every run makes; a file of "migrator" that every run
+--          applies), what
+with tables (version, relation) as (
+    values ('20260901000000', 'public.contacts'), ('20260901000000', 'public.contact_channels'),
+           ('20260901000000', 'public.conversations'), ('20260901000000', 'public.messages'),
+           ('20260901000000', 'public.message_analysis'), ('20260901000000', 'public.webhook_events'),
+           ('20260901000100', 'router.parked_events'), ('20260901000500', 'router.installation'),
+           ('20260901000700', 'router.replaced_functions'),
+           (null, 'router.schema_migrations'), (null, 'router.schema_functions'),
+           ('found.sql', 'router.found'), ('found.sql', 'router.history')
+), columns (version, relation, names) as (
+    values ('20260901000050', 'public.webhook_events', array['routed_at', 'parked_until']),
+           ('20260901000100', 'public.contact_channels', array['display_name_at']),
+           ('20260901000100', 'router.parked_events',
+            array['event_id', 'channel', 'error_code', 'error_message', 'attempts', 'first_parked_at', 'last_parked_at',
+                  'next_attempt_at', 'discarded_at']),
+           ('20260901000500', 'router.installation', array['only', 'doorbell']),
+           ('20260901000600', 'router.installation', array['public_api', 'service', 'callers', 'made']),
+           (null, 'router.schema_migrations', array['version', 'name', 'applied_at']),
+           (null, 'router.schema_functions', array['file', 'checksum', 'signature', 'fingerprint'])
+), keys (version, relation, name) as (
+    values ('20260901000100', 'router.parked_events', 'event_id'), ('20260901000500', 'router.installation', 'only'),
+           (null, 'router.schema_migrations', 'version'), (null, 'router.schema_functions', 'file')
+), indexes (version, relation, name) as (
+    values ('20260901000100', 'router.parked_events', 'parked_events_by_time'),
+           ('20260901000400', 'router.parked_events', 'parked_events_discarded')
+), present as (
+    -- A look-up by name would be refused to roles that may not use the schema.
+    select n.nspname || '.' || c.relname as relation, c.oid
+    from pg_class c
+    join pg_namespace n on n.oid = c.relnamespace
+    where n.nspname in ('public', 'router')
+)
+select t.version, 'table ' || t.relation as what
+from tables t
+where not exists (select from present p where p.relation = t.relation)
+union all
+select c.version, format('column %s.%I', c.relation, u.name)
+from columns c
+join present p using (relation)
+cross join lateral unnest(c.names) as u (name)
+where not exists (select from pg_attribute a where a.attrelid = p.oid and a.attname = u.name and not a.attisdropped)
+union all
+select k.version, format('primary key of %s (%I)', k.relation, k.name)
+from keys k
+join present p using (relation)
+where exists (select from pg_attribute a where a.attrelid = p.oid and a.attname = k.name and not a.attisdropped)
+  and not exists (select from pg_index i where i.indrelid = p.oid and i.indisprimary)
+union all
+select x.version, 'index router.' || x.name
+from indexes x
+join present p using (relation)
+where not exists (select from pg_index i
+                  join pg_class c on c.oid = i.indexrelid and c.relname = x.name
+                  where i.indrelid = p.oid)
+order by 1 nulls first, 2
