@@ -30,9 +30,17 @@ with me as (
     from wanted_functions w
     join pg_proc p on p.oid = to_regprocedure(format('public.%I(%s)', w.name, w.arguments))
     join pg_roles o on o.oid = p.proowner
-)
-
-select 'the server is a read-only standby' as problem, 'connect to the primary' as remedy
+), service as (
+    -- The service's login has been given to the wrong command: nothing of what the owner may do is to be granted to it.
+    select me.rolname, coalesce(t.owner, d.rolname) as owner
+    from me
+    join pg_database b on b.datname = current_database()
+    join pg_roles d on d.oid = b.datdba
+    left join tables t on t.is_events
+    where not me.rolsuper and pg_has_role(me.oid, to_regrole('webhook_router_service')::oid, 'member')
+      and not pg_has_role(me.oid, coalesce(t.relowner, b.datdba), 'member')
+), lacking (problem, remedy) as (
+select 'the server is a read-only standby', 'connect to the primary'
 where pg_is_in_recovery()
 
 union all
@@ -95,3 +103,13 @@ select format('function %s belongs to "%s", which "%s" is no member of', f.signa
        format('alter function %s owner to %I;', f.signature, me.rolname)
 from found_functions f, me
 where f.owner <> 'webhook_router_api' and not pg_has_role(f.owner, 'usage')
+)
+
+select format('"%s" is a login of the service, a member of webhook_router_service, which may not change the schema', s.rolname)
+           as problem,
+       format('use the URL of "%s", or of a superuser', s.owner) as remedy
+from service s
+union all
+select l.problem, l.remedy
+from lacking l
+where not exists (select from service)
