@@ -164,6 +164,12 @@ def test_panels_are_whole() -> None:
             assert target["datasource"] == panel["datasource"] == {"type": "prometheus", "uid": "${datasource}"}
 
 
+def test_each_panel_says_what_it_shows() -> None:
+    """Whoever is on call reads it behind the panel's title; only the headings between them have none."""
+    said = {panel["title"]: panel.get("description", "") for panel in dashboard()["panels"] if panel["type"] != "row"}
+    assert not [title for title, description in said.items() if not description.strip().endswith((".", "!"))]
+
+
 def test_provisioning_finds_the_dashboard_and_the_data() -> None:
     """Grafana is given a Prometheus, and the folder where compose.yaml puts the dashboard."""
     (source,) = load_yaml(PROVISIONING / "datasources" / "prometheus.yaml")
