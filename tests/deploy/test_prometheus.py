@@ -13,6 +13,7 @@ from tests.deploy import service_login
 from tests.deploy.dashboard import evaluable, metrics_in, panels
 from tests.deploy.prometheus import RULES, Prometheus, alerts
 from tests.deploy.tools import DEPLOY, DOCS, load_yaml, run, tool
+from tests.docs.pages import PLATFORM
 from tests.processes import Router, running
 from tests.servers import empty_database_on
 from tests.waiting import wait_for
@@ -50,14 +51,17 @@ class TestRules:
         assert not {name for name in recorded if name not in queried}
 
     def test_each_alert_has_its_section_in_the_runbook(self) -> None:
-        """Its annotation leads to a heading of its name, and what it means and what to do stand there."""
+        """Its link is a whole one, for people who see nothing but the alert, and leads to a heading of its name.
+
+        What it means and what to do stand there.
+        """
         page = (DOCS / "operating.md").read_text(encoding="utf-8")
         sections = {
             section.partition("\n")[0]: section.partition("\n")[2]
             for section in re.split(r"^### ", page, flags=re.MULTILINE)
         }
         for name, rule in alerts().items():
-            assert rule["annotations"]["runbook"] == f"docs/operating.md#{name.lower()}"
+            assert rule["annotations"]["runbook_url"] == f"{PLATFORM}/blob/main/docs/operating.md#{name.lower()}"
             assert {"summary", "description"} < rule["annotations"].keys()
             assert rule["labels"]["severity"] in {"warning", "critical"}
             for part in ("**Means.**", "**Look at.**", "**Do.**"):

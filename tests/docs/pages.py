@@ -7,6 +7,8 @@ ROOT = Path(__file__).resolve().parent.parent.parent
 DOCS = ROOT / "docs"
 OF_THE_REPOSITORY = [ROOT / name for name in ("README.md", "CONTRIBUTING.md", "SECURITY.md", "CHANGELOG.md")]
 PAGES = sorted(DOCS.rglob("*.md"))
+PLATFORM = "https://github.com/webhook-router/webhook-router"
+"""Where the repository is public."""
 GENERATED = [DOCS / "reference" / f"{name}.md" for name in ("settings", "metrics", "commands", "figures")]
 
 FENCE = re.compile(r"^ *```.*?^ *```$", re.MULTILINE | re.DOTALL)

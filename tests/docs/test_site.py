@@ -10,9 +10,7 @@ from urllib.parse import unquote, urldefrag, urlsplit
 
 import pytest
 
-from tests.docs.pages import DOCS, OF_THE_REPOSITORY, PAGES, ROOT, anchors, links
-
-PLATFORM = "https://github.com/webhook-router/webhook-router"
+from tests.docs.pages import DOCS, OF_THE_REPOSITORY, PAGES, PLATFORM, ROOT, anchors, links
 
 
 class Page(HTMLParser):
