@@ -2,6 +2,7 @@
 
 import asyncio
 import itertools
+import os
 import shlex
 import shutil
 import sys
@@ -21,12 +22,13 @@ from rich.table import Table
 
 from consumer.adapters.postgres.connection import connect, translated
 from consumer.adapters.postgres.migrations import migrator
-from consumer.config import Settings
+from consumer.config import PREFIX, Settings
 from consumer.demo.feed import SampleFeed
 from consumer.domain.errors import Fatal
 from consumer.domain.facts import BacklogSampled, BatchRouted, Fact
 from consumer.domain.webhook import WebhookEvent
-from consumer.embedded_postgres.server import EmbeddedPostgres, EmbeddedPostgresError
+from consumer.embedded_postgres.cluster import SUPERUSER
+from consumer.embedded_postgres.server import HOST, EmbeddedPostgres, EmbeddedPostgresError
 from consumer.service import Service, build
 
 LIVE_RATE = 200.0
@@ -129,13 +131,14 @@ class Demo:
                 return None
             served = True
             with translated():
-                return await self._serve(conninfo, f"Postgres {server.major}")
+                return await self._serve(server)
         finally:
             await asyncio.to_thread(server.stop)
             if served:
                 self._say("stopped: the service, and the Postgres with its data")
 
-    async def _serve(self, conninfo: str, server: str) -> dict[str, Any]:
+    async def _serve(self, server: EmbeddedPostgres) -> dict[str, Any]:
+        conninfo = server.dsn()
         settings = self._settings.model_copy(update=OWN | {"database_url": SecretStr(conninfo)})
         service = build(settings, observers=[self._figures])
         serving = asyncio.create_task(service.run(), name="service")
@@ -143,7 +146,7 @@ class Demo:
             feeding = asyncio.create_task(self._feed(conninfo), name="feed")
             try:
                 done = asyncio.create_task(self._all_routed(conninfo, feeding), name="all routed")
-                await self._watch(service, serving, done, lambda: self._announce(service.address, server, conninfo))
+                await self._watch(service, serving, done, lambda: self._announce(service.address, server))
                 parked = await done
                 began = await feeding
             finally:
@@ -176,12 +179,14 @@ class Demo:
         if serving.done():
             await serving  # raises what ended it
 
-    def _announce(self, address: str, server: str, conninfo: str) -> None:
-        self._say(f"routing on {server}; metrics and probes are at")
+    def _announce(self, address: str, server: EmbeddedPostgres) -> None:
+        url, passwords = credentials(server)
+        self._say(f"routing on Postgres {server.major}; metrics and probes are at")
         self._say(f"  {address}/metrics  {address}/livez  {address}/readyz")
         self._say("while this runs, its database can be looked at from another terminal:")
-        self._say(f"  echo '{LATEST}' | {program()} sql - --database-url {conninfo}")
-        self._say(f"  psql {conninfo}")
+        self._say(f"  export {PREFIX}DATABASE_URL_FILE={shlex.quote(str(url))}")
+        self._say(f"  echo '{LATEST}' | {program()} sql -")
+        self._say(f"  PGPASSFILE={shlex.quote(str(passwords))} psql -h {HOST} -p {server.port} -U {SUPERUSER}")
         if not self._options.once:
             self._say("Ctrl-C stops everything")
 
@@ -271,6 +276,22 @@ class Demo:
 
     def _say(self, text: str) -> None:
         self._console.print(text, highlight=False, markup=False, soft_wrap=True)
+
+
+def credentials(server: EmbeddedPostgres) -> tuple[Path, Path]:
+    """Files in the server's folder that hold its URL, and its password for libpq; nobody else can read them.
+
+    A password on a command line would show in the list of processes, and stay in the history of a shell.
+    """
+    texts = {
+        server.folder / "database-url": server.dsn(),
+        server.folder / "pgpass": f"{HOST}:{server.port}:*:{SUPERUSER}:{server.password}",
+    }
+    for file, text in texts.items():
+        with os.fdopen(os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w", encoding="utf-8") as secret:
+            secret.write(f"{text}\n")
+    url, passwords = texts
+    return url, passwords
 
 
 def program() -> str:

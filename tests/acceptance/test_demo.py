@@ -5,7 +5,10 @@ import json
 import os
 import pty
 import re
+import shlex
+import shutil
 import signal
+import stat
 import subprocess
 import sys
 import threading
@@ -13,6 +16,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from psycopg.conninfo import conninfo_to_dict
 
 from tests.processes import clean_environment, command
 from tests.waiting import PATIENCE, wait_for
@@ -138,8 +142,17 @@ def test_ctrl_c_in_the_first_second(moment: str, tmp_path: Path) -> None:
         process.wait()
 
 
+def typed(lines: str) -> str:
+    """What a shell prints for these lines."""
+    done = subprocess.run(
+        ["/bin/sh", "-c", lines], env=clean_environment(), capture_output=True, text=True, timeout=300, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
 def test_says_how_to_look_at_its_database(tmp_path: Path) -> None:
-    """The lines can be copied into a shell: with this program, and with psql."""
+    """The lines can be copied into a shell: for this program, and for psql. No password stands in them."""
     process = starting(tmp_path)
     try:
         assert process.stdout is not None
@@ -148,17 +161,17 @@ def test_says_how_to_look_at_its_database(tmp_path: Path) -> None:
             said.append(line.strip())
             if "Ctrl-C" in line:
                 break
-        (copied,) = (line for line in said if "sql - --database-url postgresql://" in line)
-        shown = subprocess.run(
-            ["/bin/sh", "-c", copied], env=clean_environment(), capture_output=True, text=True, timeout=300, check=False
-        )
-        assert shown.returncode == 0, shown.stderr
-        assert [cell.strip() for cell in shown.stdout.splitlines()[0].split("|")] == [
-            "sent_at",
-            "channel",
-            "content_text",
-        ]
-        assert f"psql {copied.split()[-1]}" in said
+        (named,) = (line for line in said if line.startswith("export WEBHOOK_ROUTER_DATABASE_URL_FILE="))
+        (copied,) = (line for line in said if line.endswith(" sql -"))
+        (psql,) = (line for line in said if line.startswith("PGPASSFILE="))
+        secret = Path(shlex.split(named)[1].partition("=")[2])
+        assert stat.S_IMODE(secret.stat().st_mode) == 0o600
+        password = str(conninfo_to_dict(secret.read_text().strip())["password"])
+        assert password not in "".join(said)
+        shown = typed(f"{named}\n{copied}")
+        assert [cell.strip() for cell in shown.splitlines()[0].split("|")] == ["sent_at", "channel", "content_text"]
+        if shutil.which("psql"):
+            assert typed(f"{psql} --no-psqlrc --no-password -Atc 'select current_user'") == "postgres\n"
         process.send_signal(signal.SIGINT)
         process.communicate(timeout=PATIENCE)
     finally:

@@ -122,13 +122,13 @@ def test_the_tutorial_does_what_it_says(installed: Path, tmp_path: Path) -> None
         def printed() -> list[str]:
             said = (tmp_path / "demo.log").read_text(encoding="utf-8")
             assert demo.poll() is None, said
-            return re.findall(r"postgresql://[^\s'\"]+", said)
+            return re.findall(r"^ *(export WEBHOOK_ROUTER_DATABASE_URL_FILE=.*)$", said, re.MULTILINE)
 
-        (url, *_), port = wait_for(printed, what="the demo to print the URL of its database"), str(free_port())
+        (line, *_), port = wait_for(printed, what="the demo to say where its URL is"), str(free_port())
         real = {
             "--http-port 9465": f"--http-port {port}",
             "localhost:9465": f"127.0.0.1:{port}",
-            "postgresql://postgres:copied-from-the-demo@127.0.0.1:15432/postgres": url,
+            "export WEBHOOK_ROUTER_DATABASE_URL_FILE=/tmp/webhook-router-copied/database-url": line,
         }
         follow("tutorial.md", real, installed=installed, cwd=tmp_path)
     finally:

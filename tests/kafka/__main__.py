@@ -55,7 +55,7 @@ def main() -> int:
             "In another terminal, an event goes in:\n\n"
             f"echo '{EVENT}' |\n    {command} produce - --kafka-bootstrap-servers {cluster.bootstrap}\n\n"
             "and a message comes out:\n\n"
-            f"echo '{MESSAGES}' |\n    {command} sql - --database-url \"$(cat {os.path.relpath(URL)})\"\n\n"
+            f"echo '{MESSAGES}' |\n    {config.PREFIX}DATABASE_URL_FILE={os.path.relpath(URL)} {command} sql -\n\n"
             "The service's own log follows; Ctrl-C stops everything.\n"
         )
         # In this process, so that nothing is left behind however it ends. It returns when it was told to stop.
