@@ -28,7 +28,7 @@ from consumer.cli import (
     status,
 )
 from consumer.cli.options import add_command
-from consumer.cli.runtime import Interrupted, open_standard_streams
+from consumer.cli.runtime import Interrupted, open_standard_streams, trust_as_the_system_does
 from consumer.domain.errors import ConsumerError, Misconfigured
 
 NAME: Final = "webhook-router"
@@ -93,6 +93,7 @@ def options(
 def main() -> None:
     """Runs the command that the command line names."""
     open_standard_streams()
+    trust_as_the_system_does()
     try:
         app(prog_name=NAME, color=False if os.environ.get("NO_COLOR") else None)
     except Interrupted:

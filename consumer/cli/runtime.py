@@ -3,6 +3,7 @@
 import asyncio
 import os
 import signal
+import ssl
 import sys
 from collections.abc import Callable, Coroutine, Iterator
 from contextlib import contextmanager
@@ -60,6 +61,19 @@ def on_signals(stop: Callable[[str], None]) -> Iterator[None]:
     finally:
         for number in numbers:
             loop.remove_signal_handler(number)
+
+
+def trust_as_the_system_does() -> None:
+    """Lets `sslrootcert=system` mean the authorities of this machine, unless the environment names others.
+
+    The libpq of psycopg's wheels has an OpenSSL of its own, which looks for them in a folder that no machine has.
+    """
+    if "SSL_CERT_FILE" not in os.environ and "SSL_CERT_DIR" not in os.environ:
+        known = ssl.get_default_verify_paths()
+        if known.cafile:
+            os.environ["SSL_CERT_FILE"] = known.cafile
+        if known.capath:
+            os.environ["SSL_CERT_DIR"] = known.capath
 
 
 def open_standard_streams() -> None:
