@@ -4,6 +4,7 @@ import re
 import shlex
 import shutil
 import signal
+import stat
 import subprocess
 from collections.abc import Mapping
 from pathlib import Path
@@ -18,6 +19,7 @@ from consumer.adapters.postgres.migrations import migrator
 from consumer.cli.app import app
 from consumer.embedded_postgres.server import Binaries, all_binaries
 from tests.conftest import StartPostgres
+from tests.deploy.tls import certified
 from tests.deploy.tools import DEPLOY, DOCS, ROOT, lacking, load_yaml, run, tool
 from tests.migrations.databases import Database, brownfield_on, make_application_roles, make_brownfield
 from tests.ports import free_port
@@ -89,19 +91,24 @@ def follow(page: str, real: Mapping[str, str], *, installed: Path, cwd: Path, **
 
 @pytest.mark.parametrize("page", PAGES)
 def test_a_page_does_what_it_says(page: str, private_postgres: StartPostgres, installed: Path, tmp_path: Path) -> None:
-    """Each block succeeds, and prints what stands below it."""
-    server = private_postgres()
+    """Each block succeeds, and prints what stands below it; the server is one that proves who it is."""
+    (tmp_path / "tls").mkdir()
+    server, certificates = certified(private_postgres, tmp_path / "tls")
     make_application_roles(server)
     port = str(free_port())
     with brownfield_on(server, owner="postgres", events=EVENTS) as database:
         place = f"127.0.0.1:{server.port}/{database.name}"
         real = {
-            "another-secret@db.example.com:5432/app": f"another-secret@{place}",
-            "secret@db.example.com:5432/app": f"{server.password}@{place}",
+            ":secret@db.example.com:5432/app?": f":{server.password}@{place}?",
+            "@db.example.com:5432/app?": f"@{place}?",
+            " on database app ": f" on database {database.name} ",
         }
         if page == PAGES[0]:
             real["localhost:9464"] = f"127.0.0.1:{port}"
-        follow(page, real, installed=installed, cwd=tmp_path, WEBHOOK_ROUTER_HTTP_PORT=port)
+        given = {"WEBHOOK_ROUTER_HTTP_PORT": port, "SSL_CERT_FILE": str(certificates.authority)}
+        follow(page, real, installed=installed, cwd=tmp_path, **given)
+        for file in ("owner-url", "service-url"):
+            assert stat.S_IMODE((tmp_path / file).stat().st_mode) == 0o600
         unrouted = "select count(*) from public.webhook_events where routed_at is null"
         assert database.value(unrouted) == 0
         assert database.value("select count(*) from public.messages") == EVENTS + 1
