@@ -3,6 +3,7 @@
 import fnmatch
 import json
 import os
+import re
 import shlex
 import socket
 import subprocess
@@ -23,6 +24,15 @@ from tests.waiting import PATIENCE, wait_for
 
 COMPOSE = DEPLOY / "compose.yaml"
 FINAL = 1
+PINNED = re.compile(r"[\w./-]+:[\w.-]*\d[\w.-]*@sha256:[0-9a-f]{64}")
+"""An image by a version and by its content."""
+OF_SUPERUSERS = """
+    select c.oid::regclass::text from pg_class c join pg_roles r on r.oid = c.relowner
+    where r.rolsuper and c.relnamespace in ('public'::regnamespace, 'router'::regnamespace)
+    union all
+    select p.oid::regprocedure::text from pg_proc p join pg_roles r on r.oid = p.proowner
+    where r.rolsuper and p.pronamespace in ('public'::regnamespace, 'router'::regnamespace)
+"""
 
 CONFINED = """
 python=$1
@@ -75,7 +85,13 @@ class TestDockerfile:
     def test_both_stages_are_the_same_python(self) -> None:
         """A virtual environment works where the same interpreter lies at the same place."""
         build, final = of_stage(0, "FROM")[0], of_stage(FINAL, "FROM")[0]
-        assert build.removesuffix(" AS build") == final
+        assert build.removesuffix(" AS build") == final == "${PYTHON_IMAGE}"
+
+    def test_the_base_image_cannot_be_exchanged(self) -> None:
+        """It is named by its content; nothing else is fetched that a lock does not vouch for, not even a frontend."""
+        (image,) = of_stage(-1, "ARG")
+        assert PINNED.fullmatch(image.removeprefix("PYTHON_IMAGE="))
+        assert not re.match(r"#\s*syntax\s*=", DOCKERFILE.read_text(encoding="utf-8"))
 
     def test_is_nobody_and_asks_livez(self) -> None:
         """Neither root nor a name that Kubernetes cannot judge; the health check is the script below."""
@@ -231,16 +247,21 @@ class TestComposition:
             assert {port["host_ip"] for port in service.get("ports", [])} <= {"127.0.0.1"}
 
     def test_only_the_migration_knows_the_owner(self, composition: Any) -> None:
-        """The service has a login of its own, the member of webhook_router_service that the first start makes."""
+        """The service has a login of its own, and nobody is given the superuser's."""
         urls = {
             name: service["environment"][f"{PREFIX}DATABASE_URL"]
             for name, service in composition["services"].items()
             if f"{PREFIX}DATABASE_URL" in (service.get("environment") or {})
         }
-        assert urls.pop("migrate").startswith("postgresql://postgres:")
+        assert urls.pop("migrate").startswith("postgresql://app_owner:")
         assert urls.keys() == {"webhook-router", "webhook-router-kafka"}
         assert all(url.startswith("postgresql://webhook_router:") for url in urls.values())
-        assert "create role webhook_router login" in composition["configs"]["login"]["content"]
+
+    def test_no_image_can_be_exchanged(self, composition: Any) -> None:
+        """Each image of others is named by its content as well as by its version."""
+        foreign = [service["image"] for service in composition["services"].values() if "build" not in service]
+        assert len(foreign) == 5
+        assert not [image for image in foreign if not PINNED.fullmatch(image)]
 
     @pytest.mark.parametrize("name", ["migrate", "webhook-router", "webhook-router-kafka"])
     def test_the_settings_are_accepted(self, composition: Any, name: str) -> None:
@@ -251,7 +272,7 @@ class TestComposition:
         }
         assert given.keys() <= Settings.model_fields.keys()
         settings = Settings(_env_file=None, **given)
-        assert settings.database().endswith("@postgres:5432/postgres")
+        assert settings.database().endswith("@postgres:5432/app")
         if settings.source == "kafka":
             connection, options = settings.kafka()
             topics = " ".join(composition["services"]["topic"]["command"])
@@ -262,18 +283,23 @@ class TestComposition:
     def test_starts_in_its_order(
         self, private_postgres: StartPostgres, composition: Any, installed: Path, tmp_path: Path
     ) -> None:
-        """On an empty server: the scripts of its first start, the migration, the service. Then an event is routed."""
+        """On an empty server: the scripts of its first start, the migration, the service. Then an event is routed.
+
+        Nothing of it belongs to a superuser.
+        """
         server = private_postgres()
         configs, services = composition["configs"], composition["services"]
+        name = services["postgres"]["environment"]["POSTGRES_DB"]
         with psycopg.connect(server.dsn(), autocommit=True) as connection:
+            connection.execute(f"create database {name}".encode())
+        with psycopg.connect(server.dsn(name), autocommit=True) as connection:
             for script in services["postgres"]["configs"]:
                 config = configs[script["source"]]
                 connection.execute((config.get("content") or Path(config["file"]).read_text(encoding="utf-8")).encode())
 
         def start(name: str) -> "subprocess.Popen[bytes]":
             given = urlsplit(services[name]["environment"][f"{PREFIX}DATABASE_URL"])
-            own = server.password if given.username == "postgres" else given.password
-            url = f"postgresql://{given.username}:{own}@127.0.0.1:{server.port}{given.path}"
+            url = f"postgresql://{given.username}:{given.password}@127.0.0.1:{server.port}{given.path}"
             environment = {**clean_environment(), **services[name]["environment"], f"{PREFIX}DATABASE_URL": url}
             environment |= {f"{PREFIX}HTTP_HOST": "127.0.0.1", f"{PREFIX}HTTP_PORT": "0"}
             return subprocess.Popen(
@@ -285,7 +311,8 @@ class TestComposition:
 
         with start("migrate") as migration:
             assert migration.wait(timeout=PATIENCE) == 0
-        with start("webhook-router") as service, psycopg.connect(server.dsn(), autocommit=True) as connection:
+        with start("webhook-router") as service, psycopg.connect(server.dsn(name), autocommit=True) as connection:
+            assert connection.execute(OF_SUPERUSERS).fetchall() == []
             connection.execute("insert into webhook_events (channel, type, event_id) values ('tiktok', 'comment', 'e')")
             pending = "select count(*) from webhook_events where routed_at is null"
             wait_for(lambda: connection.execute(pending).fetchall() == [(0,)], what="the event to be routed")
