@@ -2,6 +2,7 @@
 
 import contextlib
 import functools
+import hashlib
 import importlib.util
 import os
 import re
@@ -25,11 +26,29 @@ JVM = ("-Xms128m", "-Xmx256m", "-XX:TieredStopAtLevel=1", "-XX:+UseSerialGC", "-
 # Java cannot be told to die with its parent: the shell kills it as soon as the pipe to us is closed, however we ended.
 SUPERVISOR = '"$@" </dev/null & pid=$!; echo $pid; exec >&-; cat >/dev/null; kill -9 $pid 2>/dev/null; wait'
 POM = Path(__file__).with_name("pom.xml")
+SUMS = Path(__file__).with_name("jars.sha256")
+"""Of each jar that pom.xml stands for, written by `sha256sum *.jar` in the folder of the jars."""
 CACHE = Path(__file__).parent.parent.parent / ".tools" / "kafka"
 
 
 class KafkaUnavailable(Exception):
     """Kafka cannot be started here; the message says what is missing."""
+
+
+class JarsAltered(Exception):
+    """The jars are not those that this checkout was tested with; nothing of them has run."""
+
+
+def check(folder: Path) -> None:
+    """Compares the folder's jars with the recorded hashes.
+
+    Raises:
+        JarsAltered: one has another content, is missing, or is not expected; it names them.
+    """
+    recorded = {line.split()[1]: line.split()[0] for line in SUMS.read_text(encoding="ascii").splitlines()}
+    found = {jar.name: hashlib.sha256(jar.read_bytes()).hexdigest() for jar in folder.glob("*.jar")}
+    if wrong := sorted(name for name in recorded.keys() | found.keys() if recorded.get(name) != found.get(name)):
+        raise JarsAltered(f"not as {SUMS.name} has them, in {folder}: {', '.join(wrong)}")
 
 
 @functools.cache
@@ -38,9 +57,11 @@ def jars() -> Path:
 
     Raises:
         KafkaUnavailable: they are not there and cannot be fetched.
+        JarsAltered: they are others than those that were recorded.
     """
     folder = CACHE / VERSION
     if folder.is_dir():
+        check(folder)
         return folder
     maven = shutil.which("mvn")
     if maven is None:
@@ -50,7 +71,7 @@ def jars() -> Path:
     try:
         outcome = subprocess.run(
             [
-                *(maven, "-q", "-B", "-f", str(POM), "dependency:copy-dependencies"),
+                *(maven, "-q", "-B", "--strict-checksums", "-f", str(POM), "dependency:copy-dependencies"),
                 *("-DincludeScope=runtime", f"-DoutputDirectory={fetched}"),
             ],
             capture_output=True,
@@ -60,6 +81,7 @@ def jars() -> Path:
         if outcome.returncode != 0:
             said = (outcome.stdout + outcome.stderr).strip().splitlines() or ["nothing"]
             raise KafkaUnavailable(f"Maven could not fetch Apache Kafka: {said[0]}")
+        check(fetched)
         with contextlib.suppress(OSError):  # another process was faster
             fetched.rename(folder)
     finally:

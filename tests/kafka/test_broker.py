@@ -1,6 +1,7 @@
 """How the tests get their Kafka, and what they say where there is none."""
 
 import os
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -49,6 +50,18 @@ class TestMissing:
         monkeypatch.setenv("CI", "true")
         with pytest.raises(pytest.fail.Exception, match="Maven"):
             conftest._prepared(1)
+
+
+def test_altered_jars_never_run(tmp_path: Path) -> None:
+    """Another content, one too many, one too few: each is named, and is no reason to skip."""
+    folder = tmp_path / "jars"
+    shutil.copytree(broker.jars(), folder)
+    broker.check(folder)
+    (folder / "kafka-server-4.3.1.jar").write_bytes(b"other")
+    (folder / "extra.jar").touch()
+    (folder / "jackson-core-2.21.2.jar").unlink()
+    with pytest.raises(broker.JarsAltered, match=r"extra\.jar, jackson-core-2\.21\.2\.jar, kafka-server-4\.3\.1\.jar$"):
+        broker.check(folder)
 
 
 def test_a_broker_does_not_outlive_its_tests(victim: Cluster) -> None:
