@@ -114,6 +114,46 @@ def test_a_page_does_what_it_says(page: str, private_postgres: StartPostgres, in
         assert database.value("select count(*) from public.messages") == EVENTS + 1
 
 
+def test_the_readme_can_be_typed(private_postgres: StartPostgres, installed: Path, tmp_path: Path) -> None:
+    """From the URL of a database in the wild to a service that routes; only the installation is another one."""
+    (tmp_path / "tls").mkdir()
+    server, certificates = certified(private_postgres, tmp_path / "tls")
+    make_application_roles(server)
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    (block,) = re.findall(r"^```\nmake setup && (?:.*\n)(umask(?:.*\n)+?)```$", text, re.MULTILINE)
+    port = str(free_port())
+    with brownfield_on(server, owner="postgres", events=EVENTS) as database:
+        script = block.replace(
+            ":secret@db.example.com:5432/app?", f":{server.password}@127.0.0.1:{server.port}/{database.name}?"
+        )
+        script = script.replace("migrate --check ", "migrate --check || ").replace(
+            "webhook-router run ", "exec webhook-router run "
+        )
+        with subprocess.Popen(
+            ["bash", "-euc", script],
+            env={
+                **clean_environment(),
+                "PATH": f"{installed / 'bin'}:{clean_environment()['PATH']}",
+                "WEBHOOK_ROUTER_HTTP_PORT": port,
+                "SSL_CERT_FILE": str(certificates.authority),
+            },
+            cwd=tmp_path,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+            text=True,
+        ) as typed:
+            unrouted = "select count(*) from public.webhook_events where routed_at is null"
+            try:
+                wait_for(
+                    lambda: typed.poll() is not None or database.value(unrouted) == 0, what="everything to be routed"
+                )
+            finally:
+                typed.terminate()
+            _, said = typed.communicate(timeout=60)
+        assert typed.returncode == 0, said
+        assert database.value(unrouted) == 0
+
+
 def test_the_tutorial_does_what_it_says(installed: Path, tmp_path: Path) -> None:
     """Beside a demo that runs, in a second terminal: nothing is lost when a service is killed at work."""
     with (tmp_path / "demo.log").open("w") as log:
