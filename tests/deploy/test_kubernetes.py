@@ -1,6 +1,7 @@
 """The manifests: rendered by kustomize, and held against the published schemas and against what the service needs."""
 
 import functools
+import os
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,7 +14,7 @@ from jsonschema import Draft202012Validator
 from consumer.config import PREFIX, Settings
 from tests.deploy import service_login
 from tests.deploy.dockerfile import of_stage
-from tests.deploy.tools import DEPLOY, load_yaml, run, schema, tool
+from tests.deploy.tools import DEPLOY, DOCS, load_yaml, run, schema, tool
 
 KUBERNETES = DEPLOY / "kubernetes"
 VERSIONS = ("1.30", "1.36")
@@ -249,6 +250,29 @@ def test_keda_measures_the_lag_of_what_is_read() -> None:
     assert trigger["metadata"]["topic"] == settings[f"{PREFIX}KAFKA_TOPICS"]
     ports = {port["port"] for rule in one("kafka", "NetworkPolicy")["spec"]["egress"] for port in rule["ports"]}
     assert {5432, int(settings[f"{PREFIX}KAFKA_BOOTSTRAP_SERVERS"].rpartition(":")[2])} <= ports
+
+
+def test_brokers_prove_who_they_are() -> None:
+    """Service and scaler encrypt, log in as the same user, and take its password and the authority from one secret."""
+    settings = one("kafka", "ConfigMap")["data"]
+    given = {name.removeprefix(PREFIX).lower(): value for name, value in settings.items()}
+    connection, _ = Settings(_env_file=None, **(given | {"kafka_sasl_password_file": os.devnull})).kafka()
+    assert (connection.security_protocol, connection.sasl_username) == ("SASL_SSL", "webhook-router")
+    (trigger,) = one("kafka", "ScaledObject")["spec"]["triggers"]
+    assert trigger["metadata"]["tls"] == "enable"
+    assert trigger["metadata"]["sasl"] == given["kafka_sasl_mechanism"].lower().replace("scram-sha-", "scram_sha")
+    authentication = one("kafka", "TriggerAuthentication")
+    assert trigger["authenticationRef"]["name"] == authentication["metadata"]["name"]
+    (volume,) = one("kafka", "Deployment")["spec"]["template"]["spec"]["volumes"]
+    (mount,) = one("kafka", "Deployment")["spec"]["template"]["spec"]["containers"][0]["volumeMounts"]
+    keys = {reference["parameter"]: reference["key"] for reference in authentication["spec"]["secretTargetRef"]}
+    assert {reference["name"] for reference in authentication["spec"]["secretTargetRef"]} == {
+        volume["secret"]["secretName"]
+    }
+    assert given["kafka_sasl_password_file"] == f"{mount['mountPath']}/{keys['password']}"
+    assert given["kafka_ssl_cafile"] == f"{mount['mountPath']}/{keys['ca']}"
+    page = (DOCS / "kafka.md").read_text(encoding="utf-8")
+    assert all(f"--from-file={key}" in page for key in keys.values())
 
 
 def test_the_sweep_can_be_all_there_is() -> None:
