@@ -114,7 +114,7 @@ def test_the_list_says_what_happened_and_nothing_private(database: str, letters:
     rows = {cells[0]: cells[1:] for cells in ([cell.strip() for cell in line.split("|")] for line in lines[2:])}
     assert next(iter(rows)) == letters["dead"]
     assert rows[letters["dead"]][1] == "dead"
-    assert rows[letters["dead"]][3:] == ["10", "RF001", "the application refuses", "never"]
+    assert rows[letters["dead"]][3:] == ["10", "RF001", "error (function refuse())", "never"]
     assert rows[letters["refused"]][:4] == ["whatsapp", "waiting", "1 d 0 h", "1"]
     assert rows[letters["endless"]][2:6] == ["1 h 0 min", "1", "22008", "event_date is not a finite time"]
     assert rows[letters["endless"]][6].startswith("in ")

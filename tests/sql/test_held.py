@@ -261,7 +261,9 @@ def test_deferred_constraints_of_ours(any_inbox: Inbox, call: str) -> None:
         assert (batch.inserted, batch.parked, batch.held) == (38, 2, 0)
     else:
         assert any_inbox.route_unrouted() == 38
-    assert set(any_inbox.column("select error_message from router.parked_events")) == {"too late"}
+    assert set(any_inbox.column("select error_message from router.parked_events")) == {
+        "raise_exception (function judge())"
+    }
 
 
 def test_deferred_constraints_of_the_caller(any_database: str) -> None:

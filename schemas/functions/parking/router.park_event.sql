@@ -1,5 +1,5 @@
 -- router.park_event: sets one event aside with its error and the time of its next attempt, see router.next_attempt.
--- takes: the event, its row locked by the caller; SQLSTATE and message of the error
+-- takes: the event, its row locked by the caller; SQLSTATE of the error, and router.kind_of it
 -- returns: whether the event is dead now
 -- raises: what triggers of the application on webhook_events raise; RW005: one of them has the event stay as it is
 -- writes: router.parked_events, webhook_events

@@ -1,7 +1,7 @@
 -- router.park_or_hold: parks events. One that cannot even be parked, because a trigger of the application on webhook_events
 -- raises an error for it, say, is held: left as it is, while the others are parked.
--- takes: events whose rows the caller has locked; SQLSTATE and message of the error they have met; p_constraints as
---   router.check_deferred
+-- takes: events whose rows the caller has locked; SQLSTATE of the error they have met, and router.kind_of it; p_constraints
+--   as router.check_deferred
 -- returns: as router.route_or_hold
 create or replace function router.park_or_hold(
     p_events router.event[], p_code text, p_message text, p_constraints text,

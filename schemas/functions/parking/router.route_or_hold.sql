@@ -47,7 +47,7 @@ begin
         else
             select d.parked, d.dead, d.held, d.faults, d.reason
             into parked, dead, held, faults, reason
-            from router.park_or_hold(p_events, v_error.code, v_error.message, p_constraints) d;
+            from router.park_or_hold(p_events, v_error.code, router.kind_of(v_error), p_constraints) d;
         end if;
         return;
     end if;
@@ -70,7 +70,7 @@ begin
     if v_unfit is not null then
         select d.parked, d.dead, d.held, d.faults, d.reason
         into parked, dead, held, faults, reason
-        from router.park_or_hold(v_unfit, v_error.code, v_error.message, p_constraints) d;
+        from router.park_or_hold(v_unfit, v_error.code, router.kind_of(v_error), p_constraints) d;
         if p_events is null then
             return;
         end if;
