@@ -30,6 +30,7 @@ from consumer.cli import (
 from consumer.cli.options import add_command
 from consumer.cli.runtime import Interrupted, open_standard_streams, trust_as_the_system_does
 from consumer.domain.errors import ConsumerError, Misconfigured
+from consumer.domain.text import one_line
 
 NAME: Final = "webhook-router"
 
@@ -102,5 +103,5 @@ def main() -> None:
     except (ConsumerError, OSError) as error:  # OSError: the output goes to a disk that is full, mostly
         if os.environ.get("WEBHOOK_ROUTER_DEBUG"):
             raise
-        sys.stderr.write(f"{NAME}: {error}\n")
+        sys.stderr.write(f"{NAME}: {one_line(str(error))}\n")
         sys.exit(2 if isinstance(error, Misconfigured) else 1)

@@ -2,12 +2,11 @@
 
 import dataclasses
 
-import orjson
 import typer
 
 from consumer.adapters.postgres.operating import audit as readiness
 from consumer.cli.options import AsJson, DatabaseUrl, database
-from consumer.cli.tables import show
+from consumer.cli.tables import json_text, show
 
 
 def audit(*, database_url: DatabaseUrl = None, as_json: AsJson = False) -> None:
@@ -19,7 +18,7 @@ def audit(*, database_url: DatabaseUrl = None, as_json: AsJson = False) -> None:
     missing = [row for row in found.rows if row.required and not row.ok]
     if as_json:
         report = {"ok": found.ok, "rows": [dataclasses.asdict(row) for row in found.rows]}
-        typer.echo(orjson.dumps(report, option=orjson.OPT_INDENT_2).decode())
+        typer.echo(json_text(report))
     else:
         rows = [
             (

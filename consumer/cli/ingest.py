@@ -9,7 +9,6 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated
 
-import orjson
 import typer
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 
@@ -18,6 +17,7 @@ from consumer.adapters.ndjson import LineReader, RejectedLines, Source, open_sou
 from consumer.adapters.postgres.operating.ingest import EventLoader, Figures, Ingestion
 from consumer.cli.options import AsJson, DatabaseUrl, database
 from consumer.cli.runtime import console
+from consumer.cli.tables import json_text
 from consumer.domain.errors import ConsumerError, Misconfigured
 
 
@@ -118,7 +118,7 @@ def _summarise(figures: Figures, seconds: float, kept: Path, *, as_json: bool) -
             "per_second": round(rate),
             "rejected_file": str(kept) if figures.rejected else None,
         }
-        typer.echo(orjson.dumps(report).decode())
+        typer.echo(json_text(report, indent=False))
         return
     rejected = f"{figures.rejected:,} rejected" + (f" (see {kept})" if figures.rejected else "")
     typer.echo(

@@ -14,8 +14,9 @@ from consumer.adapters.postgres.operating.parked import Outcome, ParkedEvent, Se
 from consumer.adapters.postgres.operating.session import Connection, session
 from consumer.cli.options import AsJson, DatabaseUrl, add_command, database
 from consumer.cli.runtime import run_async
-from consumer.cli.tables import duration, pairs, printable, table
+from consumer.cli.tables import duration, json_text, pairs, table
 from consumer.domain.errors import ConsumerError
+from consumer.domain.text import printable
 
 _UNITS: Final = {"s": 1, "m": 60, "h": 3600, "d": 86_400, "w": 604_800}
 _LONGEST: Final = 1000 * 365 * 86_400
@@ -88,7 +89,7 @@ def show_list(
     )
     events = _asked(database_url, lambda connection: operating.find(connection, selection))
     if as_json:
-        typer.echo(orjson.dumps(events, option=orjson.OPT_INDENT_2).decode())
+        typer.echo(json_text(events))
         return
     rows = [
         (
@@ -131,7 +132,7 @@ def show_one(
 
     events = _asked(database_url, look)
     if as_json:
-        typer.echo(orjson.dumps(events, option=orjson.OPT_INDENT_2).decode())
+        typer.echo(json_text(events))
     else:
         for number, event in enumerate(events):
             if number:
@@ -172,7 +173,7 @@ def _decision(decide: Decide, *, text: str, said: str, already: str) -> Callable
         selection = _chosen(ids, everything=everything, filters=filters)
         outcome = _asked(database_url, lambda connection: decide(connection, selection))
         if as_json:
-            typer.echo(orjson.dumps(outcome).decode())
+            typer.echo(json_text(outcome, indent=False))
         else:
             as_before = outcome.matched - outcome.changed
             typer.echo(

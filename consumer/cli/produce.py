@@ -17,6 +17,7 @@ from consumer.adapters.telemetry import log as logs
 from consumer.cli.ingest import rejected_file
 from consumer.cli.options import AsJson, flag
 from consumer.cli.runtime import run_async
+from consumer.cli.tables import json_text
 from consumer.domain.webhook import key_of
 
 AT_ONCE = 5000
@@ -70,7 +71,7 @@ def produce(
     seconds = time.perf_counter() - started
     if as_json:
         figures = {"produced": produced, "rejected": refused, "topic": options.topics[0], "seconds": round(seconds, 3)}
-        typer.echo(orjson.dumps(figures).decode())
+        typer.echo(json_text(figures, indent=False))
     else:
         aside = f", {refused:,} rejected (see {kept.path})" if refused else ""
         typer.echo(f"{produced:,} event{'s' * (produced != 1)} written to {options.topics[0]}{aside}; {seconds:.1f} s")

@@ -2,12 +2,12 @@
 
 from typing import Annotated
 
-import orjson
 import typer
 
 from consumer.adapters.postgres.store import PostgresStore
 from consumer.cli.options import AsJson, with_settings
 from consumer.cli.runtime import run_async
+from consumer.cli.tables import json_text
 from consumer.config import Settings
 from consumer.pipeline.single_sweep import SingleSweep
 
@@ -37,7 +37,7 @@ def reconcile(
     done = run_async(sweep())
     if as_json:
         held = {"held": done.held, "held_reason": done.held_reason} if done.held else {}
-        typer.echo(orjson.dumps({"routed": done.routed, "parked": done.parked, **held}).decode())
+        typer.echo(json_text({"routed": done.routed, "parked": done.parked, **held}, indent=False))
     else:
         typer.echo(done.routed)
         if done.parked:

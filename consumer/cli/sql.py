@@ -8,8 +8,9 @@ import typer
 
 from consumer.adapters.postgres.scripts.runner import Result, Script, run_scripts
 from consumer.cli.options import DatabaseUrl, database
-from consumer.cli.tables import printable, table
+from consumer.cli.tables import table
 from consumer.domain.errors import Misconfigured
+from consumer.domain.text import printable
 
 
 def run(

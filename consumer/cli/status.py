@@ -1,6 +1,5 @@
 """status: how the router is doing."""
 
-import orjson
 import typer
 
 from consumer.adapters.postgres.operating import status as operating
@@ -8,7 +7,7 @@ from consumer.adapters.postgres.operating.session import session
 from consumer.adapters.postgres.operating.status import Status
 from consumer.cli.options import AsJson, DatabaseUrl, database
 from consumer.cli.runtime import run_async
-from consumer.cli.tables import duration, pairs
+from consumer.cli.tables import duration, json_text, pairs
 from consumer.domain.doorbell import RINGS, meaning
 
 
@@ -22,7 +21,7 @@ def status(*, database_url: DatabaseUrl = None, as_json: AsJson = False) -> None
 
     now = run_async(look())
     if as_json:
-        typer.echo(orjson.dumps(now, option=orjson.OPT_INDENT_2).decode())
+        typer.echo(json_text(now))
         return
     for line in pairs(_in_words(now)):
         typer.echo(line)

@@ -2,27 +2,24 @@
 
 import re
 import sys
-import unicodedata
 from collections.abc import Iterator, Sequence
 from typing import Final
 
+import orjson
 from rich.box import SIMPLE_HEAD
 from rich.cells import cell_len
 from rich.table import Table
 from rich.text import Text
 
 from consumer.cli.runtime import console
+from consumer.domain.text import printable, printable_json
 
 _NUMBER: Final = re.compile(r"[+-]?(?:\d[\d,]*(?:\.\d+)?(?:[eE][+-]?\d+)?|NaN|-?Infinity)%?")
-# Left-to-right and right-to-left marks and overrides: they change the order of the text around them.
-_BIDIRECTIONAL: Final = frozenset("\u061c\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
 
 
-def printable(text: str) -> str:
-    r"""The text without what moves a terminal's cursor or changes its colours: strangers wrote it. \x1b, \u202e."""
-    if text.isascii() and text.isprintable():
-        return text
-    return "".join(_escaped(character) for character in text)
+def json_text(value: object, *, indent: bool = True) -> str:
+    """A value as JSON for standard output; what strangers wrote in it is escaped as in `printable`."""
+    return printable_json(orjson.dumps(value, option=orjson.OPT_INDENT_2 if indent else 0).decode())
 
 
 def table(columns: Sequence[str], rows: Sequence[Sequence[str | None]], *, count: bool = False) -> Iterator[str]:
@@ -104,13 +101,3 @@ def _lines(value: str | None) -> list[str]:
 def _centred(text: str, width: int) -> str:
     space = width - cell_len(text)
     return " " * (space // 2) + text + " " * (space - space // 2)
-
-
-def _escaped(character: str) -> str:
-    if character == "\t":
-        return "    "
-    if unicodedata.category(character) == "Cc":
-        return f"\\x{ord(character):02x}"
-    if character in _BIDIRECTIONAL or character in "\u2028\u2029":
-        return f"\\u{ord(character):04x}"
-    return character

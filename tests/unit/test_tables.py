@@ -1,5 +1,6 @@
 """What commands print: tables, durations, and nothing that moves a terminal's cursor."""
 
+import json
 import unicodedata
 from datetime import timedelta
 
@@ -9,7 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from consumer.cli.parked import parse_duration
-from consumer.cli.tables import duration, pairs, printable, table
+from consumer.cli.tables import duration, pairs, table
+from consumer.domain.text import one_line, printable, printable_json
 
 
 def test_a_table_looks_as_in_psql() -> None:
@@ -42,11 +44,34 @@ def test_nothing_printed_moves_the_cursor(text: str) -> None:
     shown = printable(text)
     assert not any(unicodedata.category(character) == "Cc" for character in shown)
     assert not set(shown) & set("\u202e\u2066\u200f\u2028")
+    shown.encode()
+
+
+@given(st.text() | st.text('\x1b\x7f\x9b\u202e\u2028\U000e0041\\"u'))
+def test_json_is_printable_too_and_means_the_same(text: str) -> None:
+    """A terminal that shows JSON obeys none of what strangers wrote, and who reads the JSON gets it back."""
+    for written in (json.dumps([text], ensure_ascii=False), json.dumps({text: [text]}, ensure_ascii=False, indent=2)):
+        shown = printable_json(written)
+        assert json.loads(shown) == json.loads(written)
+        assert printable("".join(shown.split("\n"))) == "".join(shown.split("\n"))
+
+
+@given(st.text())
+def test_one_line_is_one_line(text: str) -> None:
+    """Whatever ends lines somewhere, the line does not end there."""
+    assert len(one_line(text).splitlines()) <= 1
 
 
 @pytest.mark.parametrize(
     ("text", "shown"),
-    [("\x1b[31mred", "\\x1b[31mred"), ("a\u202eb", "a\\u202eb"), ("مرحبا 👋", "مرحبا 👋"), ("a\tb", "a    b")],
+    [
+        ("\x1b[31mred", "\\x1b[31mred"),
+        ("a\u202eb", "a\\u202eb"),
+        ("a\x9b2Jb\x7f", "a\\x9b2Jb\\x7f"),
+        ("\U000e0041", "\\U000e0041"),
+        ("مرحبا 👋", "مرحبا 👋"),
+        ("a\tb", "a    b"),
+    ],
 )
 def test_other_text_stays_as_it_is(text: str, shown: str) -> None:
     """Letters of any script and emoji are no danger."""
