@@ -10,7 +10,7 @@ from typing import NoReturn
 
 from consumer.adapters.clock import SystemClock
 from consumer.adapters.kafka.source import KafkaSource
-from consumer.adapters.postgres.connection import place_of, with_defaults
+from consumer.adapters.postgres.database_url import place_of, with_defaults
 from consumer.adapters.postgres.listener import Listener
 from consumer.adapters.postgres.record_store import PostgresRecordStore
 from consumer.adapters.postgres.store import PostgresStore

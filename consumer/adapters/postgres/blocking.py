@@ -4,10 +4,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 import psycopg
-from psycopg.conninfo import conninfo_to_dict, make_conninfo
 from psycopg.rows import TupleRow
 
-from consumer.adapters.postgres.connection import refusal, translated, with_defaults
+from consumer.adapters.postgres.connection import refusal, translated
+from consumer.adapters.postgres.database_url import named
 
 Connection = psycopg.Connection[TupleRow]
 
@@ -31,9 +31,7 @@ def of_command(conninfo: str, *, name: str) -> str:
     Raises:
         Misconfigured: as `with_defaults`.
     """
-    complete = with_defaults(conninfo)
-    known_as = conninfo_to_dict(conninfo).get("application_name", f"webhook-router {name}")
-    return make_conninfo(complete, application_name=known_as)
+    return named(conninfo, f"webhook-router {name}")
 
 
 @contextmanager

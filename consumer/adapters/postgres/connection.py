@@ -13,23 +13,11 @@ import psycopg
 from psycopg import errors, pq
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
+from consumer.adapters.postgres.database_url import with_defaults
 from consumer.adapters.postgres.refusals import SAID_BY_A_SERVER, sqlstate_of_refusal, will_go_on
+from consumer.adapters.postgres.words import words_of
 from consumer.domain.errors import ConsumerError, Fatal, Misconfigured, Rejected, TooSlow, Transient
 
-DEFAULTS = {
-    "application_name": "webhook-router",
-    "connect_timeout": "10",
-    # A network that drops packets reports nothing: without these a session waits for hours.
-    "keepalives_idle": "15",
-    "keepalives_interval": "5",
-    "keepalives_count": "3",
-    "tcp_user_timeout": "20000",
-}
-ALWAYS = {"client_encoding": "utf8"}
-"""Whatever the database, the role and the environment say; the server then converts to its own encoding and back."""
-
-NAMED_BY = ("host", "hostaddr", "dbname", "service")
-"""Parameters of which one must say which database is meant."""
 ANSWER_WITHIN = 5.0
 """Seconds in which a server that can be reached cancels a call."""
 
@@ -39,10 +27,6 @@ HOPELESS = re.compile(
     r"password authentication failed|no password supplied|no pg_hba\.conf entry|database \".*\" does not exist"
     r"|role \".*\" does not exist|is not permitted to log in"
 )
-# libpq's errors about a connection string quote it, password included.
-QUOTED = re.compile(r'".*"', re.DOTALL)
-# Its lines are sentences, not all of them with an end.
-LINE_END = re.compile(r"(?<=[^.:?])\n")
 # Its SQLSTATE is also that of the statement timeout. In another language the time that has passed tells, see `Session`.
 CANCELLED_BY_SOMEBODY = re.compile("user request")
 CANCELLED_BY_TIMEOUT = re.compile("statement timeout")
@@ -74,53 +58,6 @@ SCHEMA_IS_MISSING = (
     errors.UndefinedTable,
     errors.UndefinedColumn,
 )
-
-
-def with_defaults(conninfo: str) -> str:
-    """The connection string, completed with our settings.
-
-    Raises:
-        Misconfigured: it is not a connection string, or it leaves to libpq's defaults which database is meant.
-    """
-    try:
-        given = conninfo_to_dict(conninfo)
-    except psycopg.ProgrammingError as error:
-        said = QUOTED.sub('"…"', str(error).strip())
-        raise Misconfigured(
-            f"the database URL is not a libpq URL or DSN ({said}); "
-            "it looks like postgresql://user:password@host:5432/database"
-        ) from None
-    if not (any(given.get(name) for name in NAMED_BY) or _libpq_is_told_where()):
-        raise Misconfigured(
-            "the database URL names neither a host nor a database; "
-            "it looks like postgresql://user:password@host:5432/database"
-        )
-    return make_conninfo("", **{**DEFAULTS, **given, **ALWAYS})
-
-
-def place_of(conninfo: str) -> tuple[str, str]:
-    """Host (with port; several with commas in between; or a socket's folder) and name of the database, for the log.
-
-    What the string leaves open comes from where libpq takes it: PGHOST and the like, or its own defaults.
-    """
-    given = conninfo_to_dict(with_defaults(conninfo))
-    if "service" in given and "host" not in given:
-        return f"service {given['service']}", str(given.get("dbname", ""))
-    defaults = {option.keyword.decode(): option.val.decode() for option in pq.Conninfo.get_defaults() if option.val}
-    given = {**defaults, **given}
-    hosts = str(given.get("host") or given.get("hostaddr") or "local").split(",")
-    ports = str(given.get("port", "")).split(",")
-    # A password with an @ that is not escaped ends up as the beginning of a host.
-    hosts = [host.rpartition("@")[2] for host in hosts]
-    places = [
-        f"{host}:{port}".rstrip(":") for host, port in zip(hosts, ports * (len(hosts) // len(ports)), strict=False)
-    ]
-    return ",".join(places), str(given.get("dbname") or given.get("user") or "")
-
-
-def _libpq_is_told_where() -> bool:
-    """Whether PGHOST, PGDATABASE or PGSERVICE is set; the default without them is whatever runs on this machine."""
-    return any(option.val for option in pq.Conninfo.get_defaults() if option.keyword.decode() in NAMED_BY)
 
 
 async def connect(conninfo: str) -> psycopg.AsyncConnection:
@@ -170,27 +107,11 @@ def translated() -> Iterator[None]:
 
 
 def translation(error: psycopg.Error) -> ConsumerError:
-    """Which of our errors a driver's error is, with the database's words but never its data.
-
-    The detail and context fields are left out: they quote rows.
-    """
+    """Which of our errors a driver's error is, in one line, with the database's words but never its data."""
     state = error.sqlstate or ""
-    said = error.diag.message_primary or LINE_END.sub(". ", str(error).strip())
-    said = " ".join(said.split())
-    hint = f" ({error.diag.message_hint})" if error.diag.message_hint else ""
-    if _raised_by_the_application(error.diag):
-        said, hint = "a trigger or function of the application raised an error", " (its words are in the server's log)"
+    said, hint = words_of(error)
     kind, advice = _kind(error, state, said)
-    return kind(f"database: {said}{hint}{f' [{state}]' if state else ''}{advice}")
-
-
-def _raised_by_the_application(about: errors.Diagnostic) -> bool:
-    """Whether PL/pgSQL code that is not ours raised this: such code quotes the row that it refuses.
-
-    The context begins with the innermost function; source_function is the server's own C function, in no language.
-    """
-    ours = (about.context or "").startswith("PL/pgSQL function router.")
-    return about.source_function == "exec_stmt_raise" and not ours
+    return kind(f"database: {said}{f' ({hint})' if hint else ''}{f' [{state}]' if state else ''}{advice}")
 
 
 def _kind(error: psycopg.Error, state: str, said: str) -> tuple[type[ConsumerError], str]:
