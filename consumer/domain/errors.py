@@ -22,6 +22,11 @@ class Transient(ConsumerError):
 class TooSlow(Transient):
     """The statement timeout ended the call; the same call would end the same way, a smaller one may not."""
 
+    def __init__(self, message: str, *, holder: str = "") -> None:
+        """`holder`: the lock that the call was waiting for, and who has it, in words."""
+        super().__init__(f"{message}; {holder}" if holder else message)
+        self.holder = holder
+
 
 class Rejected(ConsumerError):
     """This input will never be accepted; set it aside with the reason and go on."""

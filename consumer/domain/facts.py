@@ -68,6 +68,8 @@ class BatchTooSlow:
 
     path: Path
     limit: int
+    holder: str = ""
+    """The lock that the call was waiting for, and who has it, in words; empty if it was not waiting."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -75,6 +77,8 @@ class EventTooSlow:
     """An event exceeded the time limit in a call of its own and was parked."""
 
     path: Path
+    holder: str = ""
+    """As in `BatchTooSlow`."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -82,12 +82,12 @@ class KafkaLoop:
             return
         try:
             letters = await self._store_and_route(records)
-        except TooSlow:
+        except TooSlow as error:
             self._source.rewind(_firsts(records))
             if len(records) == 1:
                 raise
             self._size.too_slow(len(records))
-            self._observer(BatchTooSlow(path=Path.KAFKA, limit=self._size.limit))
+            self._observer(BatchTooSlow(path=Path.KAFKA, limit=self._size.limit, holder=error.holder))
             return
         except ConsumerError:  # whatever it is: nothing of them is done
             self._source.rewind(_firsts(records))
@@ -174,9 +174,9 @@ class KafkaLoop:
                 raise
             try:
                 done = await store.ingest_and_route(intakes)  # once may be the fault of a busy database
-            except TooSlow:
+            except TooSlow as error:
                 done = await store.ingest_and_park(intakes)
-                self._observer(EventTooSlow(path=Path.KAFKA))
+                self._observer(EventTooSlow(path=Path.KAFKA, holder=error.holder))
         except Rejected as error:
             # What Postgres refuses, the function reports one by one; this is something that cannot even be sent.
             if len(intakes) == 1:

@@ -75,9 +75,9 @@ class SizedCalls:
             try:
                 batch = await call(limit)
                 break
-            except TooSlow:
+            except TooSlow as error:
                 self._size.too_slow(limit)
-                self._observer(BatchTooSlow(path=self._path, limit=self._size.limit))
+                self._observer(BatchTooSlow(path=self._path, limit=self._size.limit, holder=error.holder))
                 if limit == 1 and (again := await self._second_chance(window)) is not None:
                     batch = again
                     break
@@ -100,8 +100,8 @@ class SizedCalls:
             return None
         try:
             batch = await self._store.route_one(event)
-        except TooSlow:
+        except TooSlow as error:
             batch = await self._store.park_one(event)
             if batch.claimed:
-                self._observer(EventTooSlow(path=self._path))
+                self._observer(EventTooSlow(path=self._path, holder=error.holder))
         return batch if batch.claimed else None

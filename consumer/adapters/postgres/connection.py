@@ -5,15 +5,16 @@ import contextlib
 import re
 import selectors
 import socket
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterator
 from contextlib import asynccontextmanager, contextmanager
-from typing import Final
+from typing import Any, Final
 
 import psycopg
 from psycopg import errors, pq
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
 from consumer.adapters.postgres.database_url import with_defaults
+from consumer.adapters.postgres.holders import holder_of
 from consumer.adapters.postgres.refusals import SAID_BY_A_SERVER, sqlstate_of_refusal, will_go_on
 from consumer.adapters.postgres.words import words_of
 from consumer.domain.errors import ConsumerError, Fatal, Misconfigured, Rejected, TooSlow, Transient
@@ -48,6 +49,8 @@ UNCONFIRMED = (
     "database: a commit is done on this server, but no synchronous standby confirms it; "
     "is synchronous_standby_names right, and does the standby run?"
 )
+LOOK_AFTER = 0.8
+"""Part of a call's time after which a look is taken at what it waits for, before its cancellation ends the wait."""
 LOOK: Final = getattr(selectors, "PollSelector", selectors.SelectSelector)
 """What costs least for a single look."""
 MESSAGES = 8
@@ -170,37 +173,47 @@ class Session:
             Fatal, Rejected: see `translation`.
         """
         connection = await self._connected()
-        answered = asyncio.Event()
-        cancelling: asyncio.Task[bool] | None = None
-
-        def cancel() -> None:
-            nonlocal cancelling
-            cancelling = asyncio.create_task(_cancelled(connection, answered))
-
-        loop = asyncio.get_running_loop()
-        started = loop.time()
-        timer = loop.call_later(self.call_timeout, cancel)
+        pid = connection.info.backend_pid
+        limit = _Limit(self.call_timeout, connection, look=lambda: self._holder(pid))
+        started = asyncio.get_running_loop().time()
         try:
             async with self._transaction(connection):
                 yield connection
         except ConsumerError as error:
-            timer.cancel()
+            limit.lift()
             await self._drop_unless_usable(error)
-            answered.set()
-            if cancelling is not None and not await cancelling:
-                raise Transient(f"database: no answer within {self.call_timeout:g} s, nor when cancelled") from error
-            if cancelling is not None and isinstance(error.__cause__, errors.QueryCanceled):
-                raise TooSlow(f"database: not done within {self.call_timeout:g} s, the call was cancelled") from error
-            if isinstance(error, TooSlow) and not await self._out_of_time(error, loop.time() - started):
-                raise Transient(str(error)) from error
-            if self.keeps_statements:
-                await self.close()  # a migration may have changed what a kept statement returns; a new session knows
+            blamed = await self._blamed(error, limit, asyncio.get_running_loop().time() - started)
+            if blamed is not error:
+                raise blamed from error
             raise
         finally:
-            timer.cancel()
-            answered.set()
-            if cancelling is not None:
-                await cancelling  # so that it cannot hit the next call
+            await limit.end()
+
+    async def _blamed(self, error: ConsumerError, limit: "_Limit", seconds: float) -> ConsumerError:
+        """What a call has failed with, after so many seconds, in the light of its time limit."""
+        answered = await limit.answered()
+        if answered is False:
+            return Transient(f"database: no answer within {self.call_timeout:g} s, nor when cancelled")
+        if answered and isinstance(error.__cause__, errors.QueryCanceled):
+            said = f"database: not done within {self.call_timeout:g} s, the call was cancelled"
+            return TooSlow(said, holder=limit.holder)
+        if isinstance(error, TooSlow) and not await self._out_of_time(error, seconds):
+            return Transient(str(error))
+        if self.keeps_statements:
+            await self.close()  # a migration may have changed what a kept statement returns; a new session knows
+        return error
+
+    async def _holder(self, pid: int) -> str:
+        """Who holds the lock that our process of the server waits for; empty if nobody does, or it cannot be told."""
+        try:
+            async with asyncio.timeout(ANSWER_WITHIN):
+                second = await self._connect(self._conninfo)
+                try:
+                    return await holder_of(second, pid)
+                finally:
+                    await second.close()
+        except (OSError, psycopg.Error, ConsumerError):  # TimeoutError is an OSError
+            return ""
 
     @asynccontextmanager
     async def _transaction(self, connection: psycopg.AsyncConnection) -> AsyncIterator[None]:
@@ -283,6 +296,49 @@ def _ended_by_the_server(connection: psycopg.AsyncConnection) -> bool:
     except psycopg.OperationalError:
         return True
     return connection.pgconn.status == pq.ConnStatus.BAD
+
+
+class _Limit:
+    """The time limit of a call. Shortly before its end a look is taken at what the call waits for."""
+
+    def __init__(
+        self, seconds: float, connection: psycopg.AsyncConnection, *, look: Callable[[], Coroutine[Any, Any, str]]
+    ) -> None:
+        self._answered = asyncio.Event()
+        self._cancelling: asyncio.Task[bool] | None = None
+        self._looking: asyncio.Task[str] | None = None
+
+        def begin_look() -> None:
+            self._looking = asyncio.create_task(look())
+
+        def cancel() -> None:
+            self._cancelling = asyncio.create_task(_cancelled(connection, self._answered))
+
+        loop = asyncio.get_running_loop()
+        self._timers = (loop.call_later(seconds * LOOK_AFTER, begin_look), loop.call_later(seconds, cancel))
+
+    def lift(self) -> None:
+        """The call is over: nothing is begun any more."""
+        for timer in self._timers:
+            timer.cancel()
+
+    async def answered(self) -> bool | None:
+        """Whether the server has answered the call that was cancelled; None if it was not cancelled."""
+        self._answered.set()
+        return await self._cancelling if self._cancelling is not None else None
+
+    @property
+    def holder(self) -> str:
+        """What the look has found."""
+        looking = self._looking
+        return looking.result() if looking is not None and looking.done() and not looking.cancelled() else ""
+
+    async def end(self) -> None:
+        """Waits for the cancellation, if there is one, so that it cannot hit the next call."""
+        self.lift()
+        if self._looking is not None:
+            self._looking.cancel()
+        await self.answered()
 
 
 async def _cancelled(connection: psycopg.AsyncConnection, answered: asyncio.Event) -> bool:

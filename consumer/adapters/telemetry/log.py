@@ -176,10 +176,12 @@ class Log:
             case LoopRecovered(loop=loop, attempts=attempts):
                 if self._outages.ended(loop):
                     log.info("works again", loop=loop, failed_attempts=attempts)
-            case BatchTooSlow(limit=limit):
-                log.warning("a batch took too long, going on with smaller ones", batch_size=limit)
-            case EventTooSlow():
-                log.warning("an event took too long all alone and was parked")
+            case BatchTooSlow(limit=limit, holder=holder):
+                why = {"reason": holder} if holder else {}
+                log.warning("a batch took too long, going on with smaller ones", batch_size=limit, **why)
+            case EventTooSlow(holder=holder):
+                why = {"reason": holder} if holder else {}
+                log.warning("an event took too long all alone and was parked", **why)
             case ListenerUp():
                 self._outages.left(LISTENER)  # it has a line of its own
                 log.info("listening for notifications")
