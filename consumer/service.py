@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import os
+import socket
 from collections.abc import Mapping, Sequence
 from importlib.metadata import version
 from types import MappingProxyType
@@ -10,7 +11,7 @@ from typing import NoReturn
 
 from consumer.adapters.clock import SystemClock
 from consumer.adapters.kafka.source import KafkaSource
-from consumer.adapters.postgres.database_url import place_of, with_defaults
+from consumer.adapters.postgres.database_url import named, place_of, with_defaults
 from consumer.adapters.postgres.listener import Listener
 from consumer.adapters.postgres.record_store import PostgresRecordStore
 from consumer.adapters.postgres.store import PostgresStore
@@ -293,8 +294,13 @@ class Assembly:
         )
 
     def _sample(self) -> Part:
-        """Not watched: it rests for as long as a count takes, and routing does not depend on it."""
-        store, interval = self._store(), max(self._settings.sample_interval, self._settings.apart)
+        """Not watched: it rests for as long as a count takes, and routing does not depend on it.
+
+        Its session bears the name of this process, for `webhook-router status`, which counts replicas by it.
+        """
+        known_as = f"webhook-router replica {socket.gethostname()[:30]}:{os.getpid()}"
+        store = PostgresStore(named(self._conninfo, known_as), call_timeout=self._settings.call_timeout)
+        interval = max(self._settings.sample_interval, self._settings.apart)
         sampling = Sampler(
             store=store,
             observer=self._observer,

@@ -10,6 +10,8 @@ from consumer.cli.runtime import run_async
 from consumer.cli.tables import duration, json_text, pairs
 from consumer.domain.doorbell import RINGS, meaning
 
+HOUR = 3600
+
 
 def status(*, database_url: DatabaseUrl = None, as_json: AsJson = False) -> None:
     """Show the backlog, the speed of routing, and connected services."""
@@ -28,19 +30,36 @@ def status(*, database_url: DatabaseUrl = None, as_json: AsJson = False) -> None
 
 
 def _in_words(now: Status) -> list[tuple[str, str]]:
-    ago = now.last_routed_seconds_ago
-    services = f"{now.sessions} sessions" if now.sessions else "none is connected"
     return [
         ("backlog", f"{now.ready:,}" + (f", the oldest for {duration(now.oldest_seconds)}" if now.ready else "")),
         ("parked", f"{now.parked:,}"),
         ("dead", f"{now.dead:,}" + (" (webhook-router parked list --state dead)" if now.dead else "")),
         ("discarded", f"{now.discarded:,}"),
-        (
-            "routed",
-            f"{now.per_second_in_minute:,.1f}/s in the last minute, {now.per_second_in_hour:,.1f}/s in the last hour",
-        ),
-        ("last routed", "never" if ago is None else f"{duration(ago)} ago"),
-        ("services", services + (", draining just now" if now.awake else "")),
+        *_speed(now),
+        ("services", _services(now) + (", draining just now" if now.awake else "")),
         ("doorbell", "rings" if now.doorbell == RINGS else f"does not ring: {meaning(now.doorbell)}"),
         ("notification queue", f"{now.notification_queue:.1%} full"),
     ]
+
+
+def _speed(now: Status) -> list[tuple[str, str]]:
+    minute, longer, over, ago = (
+        now.per_second_in_minute,
+        now.per_second_in_hour,
+        now.counted_seconds,
+        now.last_routed_seconds_ago,
+    )
+    if minute is None or longer is None or over is None:
+        return [("routed", "unknown: no index of webhook_events begins with routed_at")]
+    period = "hour" if over >= HOUR else duration(over)
+    return [
+        ("routed", f"{minute:,.1f}/s in the last minute, {longer:,.1f}/s in the last {period}"),
+        ("last routed", "never" if ago is None else f"{duration(ago)} ago"),
+    ]
+
+
+def _services(now: Status) -> str:
+    sessions = f"{now.sessions} session{'s' * (now.sessions != 1)}"
+    if now.replicas:
+        return f"{now.replicas} replica{'s' * (now.replicas != 1)}, {sessions}"
+    return sessions if now.sessions else "none is connected"

@@ -12,7 +12,8 @@ from psycopg.rows import TupleRow
 from consumer.domain.errors import Fatal, Misconfigured
 from tests.cli import run
 from tests.conftest import StartPostgres
-from tests.processes import clean_environment, command
+from tests.processes import clean_environment, command, running
+from tests.waiting import wait_for
 
 DRAINING = "select pg_advisory_lock(1920298101, 0)"
 ROLES = Path(__file__).parents[2] / "deploy" / "sql" / "roles.sql"
@@ -32,7 +33,8 @@ def test_an_idle_router(database: str) -> None:
     assert 0 <= found.pop("notification_queue") < 0.01  # of the whole server, where other tests notify
     assert found == {
         "ready": 0, "oldest_seconds": 0.0, "parked": 0, "dead": 0, "discarded": 0, "per_second_in_minute": 0.0,
-        "per_second_in_hour": 0.0, "last_routed_seconds_ago": None, "sessions": 0, "awake": False, "doorbell": "rings",
+        "per_second_in_hour": 0.0, "counted_seconds": 3600.0, "last_routed_seconds_ago": None, "replicas": 0,
+        "sessions": 0, "awake": False, "doorbell": "rings",
     }  # fmt: skip
     done = run(database, "status")
     assert done.code == 0
@@ -70,16 +72,55 @@ def test_how_fast_it_goes(database: str, connection: Connection) -> None:
     assert 10 <= now["last_routed_seconds_ago"] < 600
 
 
-def test_a_busy_hour_is_not_counted_to_its_end(database: str, connection: Connection) -> None:
-    """The last 100,000 are enough to tell the rate."""
+def test_rates_of_a_busy_hour(database: str, connection: Connection) -> None:
+    """200,000 events routed within 100 s are 55.6 a second over the hour, not 2,000."""
     connection.execute(
         "insert into webhook_events (channel, type, event_id, routed_at) select 'instagram', 'message', i::text, "
-        "now() - i * interval '1 ms' from generate_series(1, 110000) i"
+        "now() - interval '70 s' - i * interval '0.5 ms' from generate_series(1, 200000) i"
     )
     now = run(database, "status", "--json").json
-    # The rows are as much older as it took to insert them.
-    assert now["per_second_in_hour"] == pytest.approx(1000, rel=0.6)
-    assert now["per_second_in_minute"] <= 1001
+    if now["counted_seconds"] == 3600:  # or else this machine was too busy to count them in half a second
+        assert now["per_second_in_hour"] == pytest.approx(200_000 / 3600)
+    else:
+        said = run(database, "status").out
+        assert "in the last hour" not in said or "55.6/s in the last hour" in said
+        assert now["per_second_in_hour"] <= 200_000 / now["counted_seconds"]
+    assert now["per_second_in_minute"] == 0
+
+
+@pytest.mark.parametrize("index", ["", "(channel, routed_at)", "(routed_at) where routed_at is null"])
+def test_without_an_index_the_table_is_not_read(database: str, connection: Connection, index: str) -> None:
+    """The application's own table may have none on routed_at: then the rates are unknown, and the rest is told."""
+    connection.execute("drop index webhook_events_routed_at_idx")
+    if index:
+        connection.execute(f"create index on webhook_events {index}".encode())
+    connection.execute(
+        "insert into webhook_events (channel, type, event_id, routed_at) select 'instagram', 'message', i::text, "
+        "case when i > 5 then now() end from generate_series(1, 50000) i"
+    )
+    before = scans(connection)
+    now = run(database, "status", "--json").json
+    assert (now["ready"], now["per_second_in_hour"], now["last_routed_seconds_ago"]) == (5, None, None)
+    said = run(database, "status")
+    assert said.code == 0
+    assert "routed              unknown: no index of webhook_events begins with routed_at\n" in said.out
+    assert scans(connection) == before
+
+
+def scans(connection: Connection) -> object:
+    """How often the table was read from one end to the other, by sessions that have ended too."""
+    connection.execute("select pg_stat_clear_snapshot()")
+    return connection.execute("select seq_scan from pg_stat_user_tables where relname = 'webhook_events'").fetchone()
+
+
+def test_replicas_are_counted(database: str) -> None:
+    """Two processes of the service are two replicas, however many sessions each has; commands are none."""
+    with running(database, "--lanes", "3") as one, running(database):
+        one.until_listening()
+        wait_for(lambda: run(database, "status", "--json").json["replicas"] == 2, what="two replicas")
+        assert "services            2 replicas, " in run(database, "status").out
+    wait_for(lambda: run(database, "status", "--json").json["replicas"] == 0, what="none")
+    assert "services            none is connected\n" in run(database, "status").out
 
 
 def test_services_show(database: str, connection: Connection) -> None:

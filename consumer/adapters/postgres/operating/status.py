@@ -12,7 +12,7 @@ _STATUS: Final = """
            case when last_routed_at is not null  -- it may be later than the moment at which this transaction began
                 then greatest(extract(epoch from pg_catalog.now() operator(pg_catalog.-) last_routed_at), 0)::float
            end as last_routed_seconds_ago,
-           sessions, awake, notification_queue, router.doorbell() as doorbell
+           sessions, replicas, counted_seconds, awake, notification_queue, router.doorbell() as doorbell
     from router.status()
 """
 
@@ -31,12 +31,17 @@ class Status:
     """Events that wait for an operator."""
     discarded: int
     """Events that an operator has given up."""
-    per_second_in_minute: float
-    """Events routed a second over the last minute, and the last hour."""
-    per_second_in_hour: float
+    per_second_in_minute: float | None
+    """Events routed a second over the last minute; None if no index tells, here and below."""
+    per_second_in_hour: float | None
+    """The same over `counted_seconds`."""
+    counted_seconds: float | None
+    """An hour, or less if so many were routed in it that counting them takes too long."""
     last_routed_seconds_ago: float | None
+    replicas: int
+    """Processes of the service; behind a transaction pooler those whose session still has their name."""
     sessions: int
-    """Connections of services, their listeners among them."""
+    """Connections of services, their listeners among them; behind a pooler, its own, whether they are in use or not."""
     awake: bool
     """Whether a service is draining just now."""
     notification_queue: float
