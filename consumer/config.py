@@ -3,6 +3,7 @@
 import contextlib
 import difflib
 import logging
+import os
 import re
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -307,6 +308,17 @@ class _UnreadLines(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         self.numbers.update(number for number in record.args or () if isinstance(number, int))
+
+
+def log_format() -> Literal["auto", "json", "text"]:
+    """The form of the log that the environment asks for, whatever else is wrong in it."""
+    match os.environ.get(f"{PREFIX}LOG_FORMAT", "").strip().lower():
+        case "json":
+            return "json"
+        case "text":
+            return "text"
+        case _:
+            return "auto"
 
 
 def unknown_variables() -> list[str]:

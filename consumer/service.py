@@ -15,7 +15,7 @@ from consumer.adapters.postgres.database_url import named, place_of, with_defaul
 from consumer.adapters.postgres.listener import Listener
 from consumer.adapters.postgres.record_store import PostgresRecordStore
 from consumer.adapters.postgres.store import PostgresStore
-from consumer.adapters.telemetry.log import Log
+from consumer.adapters.telemetry.log import Log, line_of
 from consumer.adapters.telemetry.metrics import Metrics
 from consumer.adapters.telemetry.systemd import Systemd
 from consumer.adapters.web.probes import probes
@@ -329,7 +329,7 @@ def end_at_once(message: str) -> NoReturn:
     """Ends the process although something in it will not end; the message is lost if standard error is not read."""
     with contextlib.suppress(OSError):
         os.set_blocking(2, False)
-        os.write(2, f"webhook-router: {message}\n".encode())
+        os.write(2, f"{line_of(f'webhook-router: {message}')}\n".encode())
     os._exit(1)
 
 

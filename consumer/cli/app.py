@@ -13,6 +13,7 @@ import typer
 from typer.core import TyperGroup
 
 from consumer import config
+from consumer.adapters.telemetry import log as logs
 from consumer.cli import (
     audit,
     demo,
@@ -77,6 +78,7 @@ def _version(wanted: bool) -> None:  # noqa: FBT001 - typer's callback
 
 @app.callback()
 def options(
+    context: typer.Context,
     *,
     debug: Annotated[bool, typer.Option("--debug", help="Show tracebacks.")] = False,
     show_version: Annotated[
@@ -87,14 +89,17 @@ def options(
     del show_version
     if debug:
         os.environ["WEBHOOK_ROUTER_DEBUG"] = "1"
+    if context.invoked_subcommand == "run":
+        logs.configure(format=config.log_format(), level="info", everything=True)  # until it knows its settings
     for sentence in config.unknown_variables():
-        typer.echo(f"{NAME}: {sentence}", err=True)
+        typer.echo(logs.line_of(f"{NAME}: {one_line(sentence)}"), err=True)
 
 
 def main() -> None:
     """Runs the command that the command line names."""
     open_standard_streams()
     trust_as_the_system_does()
+    logs.quiet_drivers()
     try:
         app(prog_name=NAME, color=False if os.environ.get("NO_COLOR") else None)
     except Interrupted:
@@ -103,5 +108,5 @@ def main() -> None:
     except (ConsumerError, OSError) as error:  # OSError: the output goes to a disk that is full, mostly
         if os.environ.get("WEBHOOK_ROUTER_DEBUG"):
             raise
-        sys.stderr.write(f"{NAME}: {one_line(str(error))}\n")
+        sys.stderr.write(logs.line_of(f"{NAME}: {one_line(str(error))}") + "\n")
         sys.exit(2 if isinstance(error, Misconfigured) else 1)

@@ -21,7 +21,7 @@ def run(settings: Settings) -> None:
 
 def serve(settings: Settings) -> None:
     """Runs the service, with its log on standard error, until a signal stops it."""
-    logs.configure(format=settings.log_format, level=settings.log_level)
+    logs.configure(format=settings.log_format, level=settings.log_level, everything=True)
 
     async def serving() -> None:
         service = build(settings, observers=[logged(settings)], environment=os.environ)

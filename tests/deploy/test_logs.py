@@ -290,8 +290,63 @@ class TestLines:
         assert [line["event"] for line in lines] == events
         assert {line["logger"] for line in lines} == ({driver} if events else set())
 
+    @pytest.mark.parametrize("level", ["info", "debug"])
+    def test_other_libraries_are_among_ours(self, level: str) -> None:
+        """Their warnings, and what goes wrong in a task that nobody waits for, with its traceback, in one line."""
+        text = io.StringIO()
+        with redirect_stderr(text):
+            logs.configure(format="json", level=level)
+            logging.getLogger("asyncio").error("Task exception was never retrieved", exc_info=ValueError("a\nb\x1b"))
+            logging.getLogger("some.library").info("not this")
+        (line,) = [json.loads(line) for line in text.getvalue().splitlines()]
+        assert (line["event"], line["level"], line["logger"]) == (
+            "Task exception was never retrieved",
+            "error",
+            "asyncio",
+        )
+        assert "ValueError" in line["exception"]
+
+    def test_text_is_one_line_each(self) -> None:
+        """A reason that strangers had a hand in neither begins a line nor colours one."""
+        text = io.StringIO()
+        with redirect_stderr(text):
+            logs.configure(format="text", level="info")
+            logs.Log(summary_every=1)(LoopFailed(loop="hot", reason="a\nb\x1b[31m\u202e\x9b", attempt=1, delay=1))
+        (line,) = text.getvalue().splitlines()
+        assert "a b" in line
+        assert not set(line) & set("\x1b\u202e\x9b")
+
     def test_the_start_says_what_runs(self, written: Written) -> None:
         """Version, database and source, beside the address of the probes."""
         (line,) = written(STARTED)
         told = {"version": "1.2.3", "database": "app", "host": "db:5432", "source": "postgres", "address": "http://h:1"}
         assert told.items() <= line.items()
+
+
+class TestOtherLines:
+    """What the service says before its log begins and after it has ended."""
+
+    @pytest.mark.parametrize("url", ["", "postgresql://u:p@ss@h/db", "postgresql://nobody@127.0.0.1:1/db?port=x"])
+    def test_wrong_settings(self, url: str) -> None:
+        """They are lines of JSON as well, each beginning with the program's name."""
+        env = {"WEBHOOK_ROUTER_LOG_FORMAT": "json", "WEBHOOK_ROUTER_BATCHSIZE": "1"}
+        done = command("run", dsn=url, env=env)
+        assert done.returncode == 2
+        misspelt, wrong = [json.loads(line) for line in done.stderr.splitlines()]
+        assert misspelt["event"].startswith("webhook-router: WEBHOOK_ROUTER_BATCHSIZE is not a setting")
+        assert wrong["event"].startswith("webhook-router: ")
+        assert list(wrong) == ["timestamp", "level", "event"]
+
+    def test_a_database_without_the_schema(self, empty_database: str) -> None:
+        """The last words have the form of the log."""
+        done = command("run", "--http-port", "0", dsn=empty_database, env={"WEBHOOK_ROUTER_LOG_FORMAT": "json"})
+        assert done.returncode == 1
+        *_, last = [json.loads(line) for line in done.stderr.splitlines()]
+        assert "run `webhook-router migrate`" in last["event"]
+
+    def test_text_stays_text(self) -> None:
+        """And commands speak to people."""
+        done = command("run", dsn="", env={"WEBHOOK_ROUTER_LOG_FORMAT": "text"})
+        assert done.stderr.startswith("webhook-router: no database given")
+        done = command("status", dsn="", env={"WEBHOOK_ROUTER_LOG_FORMAT": "json"})
+        assert done.stderr.startswith("webhook-router: no database given")

@@ -3,13 +3,17 @@
 Never a payload, a name or an id: what is logged about events are numbers.
 """
 
+import json
 import logging
 import os
 import sys
+import threading
 import time
 from collections import Counter
 from collections.abc import Callable
-from typing import Literal, assert_never
+from datetime import UTC, datetime
+from types import TracebackType
+from typing import Any, Literal, assert_never
 
 import structlog
 
@@ -38,27 +42,35 @@ from consumer.domain.facts import (
 from consumer.domain.held import Holding
 from consumer.domain.kafka_facts import KafkaFact
 from consumer.domain.routing import Batch
+from consumer.domain.text import one_line, printable_json
 
 DRIVERS = ("aiokafka", "psycopg")
+_OTHER_LINES = {"json": False}
 
 
-def configure(*, format: Literal["auto", "json", "text"], level: str) -> None:  # noqa: A002 - the setting's name
+def configure(
+    *,
+    format: Literal["auto", "json", "text"],  # noqa: A002 - the setting's name
+    level: str,
+    everything: bool = False,
+) -> None:
     """Sets structlog up: lines on stderr, readable on a terminal and JSON elsewhere unless told.
 
-    Text has colours on a terminal, unless NO_COLOR is set (no-color.org).
+    Text has colours on a terminal, unless NO_COLOR is set (no-color.org). `everything`: what else the process has to
+    say has the same form, see `line_of`; errors that nobody has foreseen have it too.
     """
     as_json = format == "json" or (format == "auto" and not sys.stderr.isatty())
     colors = sys.stderr.isatty() and not os.environ.get("NO_COLOR")
-    renderer: structlog.types.Processor = (
-        structlog.processors.JSONRenderer() if as_json else structlog.dev.ConsoleRenderer(colors=colors)
+    rendering: list[structlog.types.Processor] = (
+        [structlog.processors.format_exc_info, _when_and_what_first, structlog.processors.JSONRenderer(_json)]
+        if as_json
+        else [_printable, structlog.dev.ConsoleRenderer(colors=colors)]
     )
     structlog.configure(
         processors=[
             structlog.processors.add_log_level,
             structlog.processors.TimeStamper(fmt="iso", utc=True),
-            structlog.processors.format_exc_info,
-            _when_and_what_first,
-            renderer,
+            *rendering,
         ],
         wrapper_class=structlog.make_filtering_bound_logger(logging.getLevelNamesMapping()[level.upper()]),
         logger_factory=structlog.PrintLoggerFactory(sys.stderr),
@@ -70,6 +82,38 @@ def configure(*, format: Literal["auto", "json", "text"], level: str) -> None:  
         driver.propagate = False
         driver.handlers = [_Passed()]
         driver.setLevel(logging.INFO if level.lower() == "debug" else logging.CRITICAL + 1)
+    # Whatever else is said, by a library that nobody expects to speak or by an error that nobody has foreseen.
+    others = logging.getLogger()
+    others.handlers = [handler for handler in others.handlers if not isinstance(handler, _Passed)] + [_Passed()]
+    logging.captureWarnings(capture=True)
+    _OTHER_LINES["json"] = as_json and everything
+    if as_json and everything:
+        sys.excepthook = _crashed
+        threading.excepthook = lambda about: _crashed(about.exc_type, about.exc_value, about.exc_traceback)
+
+
+def quiet_drivers() -> None:
+    """Until `configure` says otherwise nothing is written for them: what they mean is in the errors that they raise."""
+    for name in DRIVERS:
+        logging.getLogger(name).addHandler(logging.NullHandler())
+        logging.getLogger(name).propagate = False
+
+
+def line_of(message: str) -> str:
+    """A line about the end of the process, or its beginning, in the form that the log has, if it has begun."""
+    if not _OTHER_LINES["json"]:
+        return message
+    now = datetime.now(UTC).isoformat().replace("+00:00", "Z")
+    return _json({"timestamp": now, "level": "error", "event": message})
+
+
+def _json(line: object, **how: Any) -> str:  # noqa: ANN401 - as json.dumps
+    return printable_json(json.dumps(line, **how))
+
+
+def _printable(_: object, __: str, line: structlog.types.EventDict) -> structlog.types.EventDict:
+    """What strangers wrote, table names and the like, moves no cursor and begins no line."""
+    return {name: one_line(value) if isinstance(value, str) else value for name, value in line.items()}
 
 
 def _when_and_what_first(_: object, __: str, line: structlog.types.EventDict) -> structlog.types.EventDict:
@@ -77,11 +121,23 @@ def _when_and_what_first(_: object, __: str, line: structlog.types.EventDict) ->
     return {name: line.pop(name) for name in ("timestamp", "level", "event")} | dict(line)
 
 
+def _crashed(kind: type[BaseException], error: BaseException | None, trace: TracebackType | None) -> None:
+    """An error that nobody has foreseen, on one line."""
+    if error is None or issubclass(kind, KeyboardInterrupt):
+        sys.__excepthook__(kind, error or kind(), trace)
+        return
+    structlog.get_logger().critical("crashed", exc_info=(kind, error, trace))
+
+
 class _Passed(logging.Handler):
-    """Writes another library's lines among ours, when all of them are asked for."""
+    """Writes another library's lines among ours."""
 
     def emit(self, record: logging.LogRecord) -> None:
-        structlog.get_logger().debug(record.getMessage(), logger=record.name)
+        ours = structlog.get_logger()
+        if record.name.partition(".")[0] in DRIVERS:  # only when all lines are asked for
+            ours.debug(record.getMessage(), logger=record.name)
+        elif record.levelno >= logging.WARNING:
+            ours.log(record.levelno, record.getMessage(), logger=record.name, exc_info=record.exc_info)
 
 
 PARKED_EVERY = 10.0
