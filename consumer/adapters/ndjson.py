@@ -1,9 +1,12 @@
 """NDJSON, read and written as bytes, in pieces: neither a file nor a long line is held in memory as a whole."""
 
 import base64
-import contextlib
 import io
+import os
 import select
+import shlex
+import stat
+import tempfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import BinaryIO, Final, NamedTuple, Protocol
@@ -12,20 +15,30 @@ import orjson
 
 from consumer.domain.errors import Fatal, Misconfigured
 
+STANDARD_INPUT: Final = "standard input"
 LONGEST_LINE: Final = 16 * 1024 * 1024
 _READ_BYTES: Final = 1024 * 1024
 _KEPT_BYTES: Final = 1000  # of a line that is too long
+_NO_LINK: Final = getattr(os, "O_NOFOLLOW", 0)
 
 _BYTE_ORDER_MARK: Final = b"\xef\xbb\xbf"
 _OTHER_FORMATS: Final = {
-    b"\x1f\x8b": "compressed (gzip)",
-    b"\x28\xb5\x2f\xfd": "compressed (zstd)",
-    b"BZh": "compressed (bzip2)",
-    b"\xfd7zXZ": "compressed (xz)",
-    b"PK\x03\x04": "a zip archive",
-    b"\xff\xfe": "UTF-16 text",
-    b"\xfe\xff": "UTF-16 text",
+    b"\x1f\x8b": ("compressed (gzip)", "gunzip -c"),
+    b"\x28\xb5\x2f\xfd": ("compressed (zstd)", "zstd -dc"),
+    b"BZh": ("compressed (bzip2)", "bunzip2 -c"),
+    b"\xfd7zXZ": ("compressed (xz)", "xz -dc"),
+    b"PK\x03\x04": ("a zip archive", "unzip -p"),
+    b"\xff\xfe": ("UTF-16 text", "iconv -f UTF-16 -t UTF-8"),
+    b"\xfe\xff": ("UTF-16 text", "iconv -f UTF-16 -t UTF-8"),
+    b"PAR1": ("a Parquet file", ""),
 }
+"""What a file begins with: what it is, and the program that makes text of it."""
+_COLUMNS: Final = frozenset({"channel", "event_id"})
+"""Of which a heading of CSV has at least one."""
+_FROM_CSV: Final = (
+    'python3 -c \'import csv, json, sys; sys.stdin.reconfigure(encoding="utf-8-sig"); '
+    "[print(json.dumps({{k: v for k, v in row.items() if v}})) for row in csv.DictReader(sys.stdin, delimiter={})]'"
+)
 
 
 class Source(Protocol):
@@ -58,9 +71,13 @@ class Rejection(NamedTuple):
 class LineReader:
     """The lines of a source. `bytes_read` is how far reading has come; lines of more than `longest` bytes are cut."""
 
-    def __init__(self, source: Source, *, name: str, longest: int = LONGEST_LINE) -> None:
+    def __init__(
+        self, source: Source, *, name: str, longest: int = LONGEST_LINE, command: str = "webhook-router ingest -"
+    ) -> None:
+        """`name` of the source, and the command that reads it from standard input, are for messages."""
         self._source = source
         self._name = name
+        self._command = command
         self.longest = longest
         self._number = 0
         self.bytes_read = 0
@@ -104,6 +121,8 @@ class LineReader:
             yield self._lines(bytes(rest))
 
     def _lines(self, text: bytes) -> list[Line]:
+        if not self._number:
+            self._check_form(text)
         lines = []
         for number, piece in enumerate(text.split(b"\n"), self._number + 1):
             if piece and not piece.isspace():
@@ -120,13 +139,35 @@ class LineReader:
         except OSError as error:
             raise Fatal(f"{self._name} cannot be read any further: {error.strerror}") from error
         if not self.bytes_read:
-            for begin, what in _OTHER_FORMATS.items():
+            for begin, (what, program) in _OTHER_FORMATS.items():
                 if chunk.startswith(begin):
-                    raise Misconfigured(f"{self._name} is {what}; pipe it as UTF-8 text: … | webhook-router ingest -")
+                    raise self._misread(what, program)
             self.bytes_read = len(chunk)
             return chunk.removeprefix(_BYTE_ORDER_MARK)
         self.bytes_read += len(chunk)
         return chunk
+
+    def _check_form(self, text: bytes) -> None:
+        """Judges by the first line whether these are lines of JSON at all.
+
+        Raises:
+            Misconfigured: it is the heading of CSV, or JSON over several lines.
+        """
+        first = text.lstrip().partition(b"\n")[0].strip()
+        if first == b"{" or first in {b"[", b"[{"}:
+            raise self._misread("JSON over several lines", "jq -c ." if first == b"{" else "jq -c '.[]'")
+        if first.startswith((b"{", b"[")):
+            return
+        for delimiter in (",", ";", "\t"):
+            heads = {head.strip().strip('"').lower() for head in first.decode(errors="replace").split(delimiter)}
+            if len(heads) > 1 and heads & _COLUMNS:
+                # No reader of CSV needs to be installed for it.
+                raise self._misread("CSV", _FROM_CSV.format(orjson.dumps(delimiter).decode()))
+
+    def _misread(self, what: str, program: str) -> Misconfigured:
+        source = "" if self._name == STANDARD_INPUT else f" < {shlex.quote(self._name)}"
+        advice = f"{program}{source} | {self._command}" if program else f"… | {self._command}"
+        return Misconfigured(f"{self._name} is {what}, not one JSON object a line in UTF-8; make it so: {advice}")
 
     def _ready(self) -> bool:
         """Whether a read returns at once. Where that is unknown, yes: Windows only tells for sockets."""
@@ -140,11 +181,19 @@ class RejectedLines:
     """The file of rejected lines: {"line": n, "reason": "…", "record": "<the line>"}, made when the first one comes.
 
     A line that is not UTF-8 text is kept as "record_base64"; of one that is too long, only "record_start" and "bytes".
+    Nobody else may read the file, since it holds what people wrote, and no link is followed to it.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path | None, *, elsewhere: bool = False) -> None:
+        """No path: standard output. `elsewhere`: where it cannot be made, the folder of temporary files will do."""
         self.path = path
+        self._elsewhere = elsewhere
         self._file: BinaryIO | None = None
+
+    @property
+    def name(self) -> str:
+        """Where the lines are."""
+        return "standard output" if self.path is None else str(self.path)
 
     def write(self, rejections: Sequence[Rejection]) -> None:
         """Adds lines; when it returns they are with the operating system.
@@ -156,20 +205,44 @@ class RejectedLines:
             return
         try:
             if self._file is None:
-                # The older file may be the input of what feeds this run: a reader that has it open keeps it.
-                if self.path.is_file() and not self.path.is_symlink():
-                    with contextlib.suppress(OSError):
-                        self.path.unlink()
-                self._file = self.path.open("wb")
+                self._file = self._opened()
             self._file.write(b"".join(_rejected(rejection) for rejection in rejections))
             self._file.flush()
         except OSError as error:
-            raise Fatal(f"rejected lines cannot be written to {self.path}: {error.strerror}") from error
+            raise Fatal(f"rejected lines cannot be written to {self.name}: {error.strerror}") from error
+
+    def _opened(self) -> BinaryIO:
+        try:
+            return self._made()
+        except OSError:
+            if not self._elsewhere or self.path is None:
+                raise
+        number, name = tempfile.mkstemp(prefix=f"{self.path.name}.", suffix=".ndjson")
+        self.path = Path(name)
+        return os.fdopen(number, "wb")
+
+    def _made(self) -> BinaryIO:
+        if self.path is None:
+            return os.fdopen(1, "wb", closefd=False)
+        if of_the_system(self.path):
+            return os.fdopen(os.open(self.path, os.O_WRONLY), "wb")
+        kind = self.path.lstat().st_mode if os.path.lexists(self.path) else None
+        if kind is not None and (stat.S_ISFIFO(kind) or stat.S_ISCHR(kind)):
+            return os.fdopen(os.open(self.path, os.O_WRONLY | _NO_LINK), "wb")
+        if kind is not None and stat.S_ISREG(kind):
+            # The older file may be the input of what feeds this run: a reader that has it open keeps it.
+            self.path.unlink()
+        return os.fdopen(os.open(self.path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | _NO_LINK, 0o600), "wb")
 
     def close(self) -> None:
         """Closes the file, if there is one."""
         if self._file is not None:
             self._file.close()
+
+
+def of_the_system(path: Path) -> bool:
+    """Whether it is a link of the system to an open file, such as /dev/stderr."""
+    return str(path.absolute()).startswith(("/dev/std", "/dev/fd/", "/proc/self/fd/"))
 
 
 def _rejected(rejection: Rejection) -> bytes:

@@ -13,7 +13,7 @@ import typer
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 
 from consumer.adapters.event_schema import event_schema
-from consumer.adapters.ndjson import LineReader, RejectedLines, Source, open_source
+from consumer.adapters.ndjson import STANDARD_INPUT, LineReader, RejectedLines, Source, of_the_system, open_source
 from consumer.adapters.postgres.operating.ingest import EventLoader, Figures, Ingestion
 from consumer.cli.options import AsJson, DatabaseUrl, database
 from consumer.cli.runtime import console
@@ -26,7 +26,10 @@ def ingest(
     *,
     rejected: Annotated[
         Path | None,
-        typer.Option(help="Where rejected lines go; <FILE>.rejected.ndjson unless given. An older one is replaced."),
+        typer.Option(
+            help="Where rejected lines go, - for standard output; <FILE>.rejected.ndjson unless given. "
+            "An older one is replaced."
+        ),
     ] = None,
     batch_size: Annotated[int, typer.Option(min=1, max=100_000, help="Lines per transaction, at most.")] = 2000,
     database_url: DatabaseUrl = None,
@@ -42,8 +45,8 @@ def ingest(
     conninfo = database(database_url)
     with open_source(file) as source:
         size = _size(source)
-        kept = RejectedLines(rejected_file(file, rejected))
-        reader = LineReader(source, name="standard input" if file == "-" else file)
+        kept = rejected_lines(file, rejected)
+        reader = LineReader(source, name=STANDARD_INPUT if file == "-" else file)
         loader = EventLoader(conninfo)
         ingestion = Ingestion(
             reader=reader, refusal=event_schema().refusal, loader=loader, rejected=kept, batch_size=batch_size
@@ -56,23 +59,35 @@ def ingest(
         except (ConsumerError, KeyboardInterrupt) as error:
             if isinstance(error, ConsumerError) and not ingestion.figures.lines:
                 raise
-            raise ConsumerError(_ended_early(error, ingestion.figures, kept.path)) from error
+            raise ConsumerError(_ended_early(error, ingestion.figures, kept)) from error
         finally:
             loader.close()
             kept.close()
-    _summarise(ingestion.figures, time.perf_counter() - started, kept.path, as_json=as_json)
+    _summarise(ingestion.figures, time.perf_counter() - started, kept, as_json=as_json)
     if ingestion.figures.rejected:
         raise typer.Exit(1)
 
 
-def rejected_file(source: str, given: Path | None) -> Path:
-    """Where rejected lines go; checked before the start, not after an hour."""
+def rejected_lines(source: str, given: Path | None) -> RejectedLines:
+    """Where rejected lines go; checked before the start, not after an hour.
+
+    Raises:
+        Misconfigured: they cannot go there. Where nothing was given there is always a place.
+    """
+    if given == Path("-"):
+        return RejectedLines(None)
     path = given or Path("rejected.ndjson" if source == "-" else f"{source}.rejected.ndjson")
+    if of_the_system(path):
+        return RejectedLines(path)
     if source != "-" and path.exists() and path.samefile(source):
         raise Misconfigured(f"rejected lines cannot go to {path}: it is the file that is read")
+    if path.is_symlink():
+        raise Misconfigured(f"rejected lines cannot go to {path}: it is a link; name another file by --rejected")
+    if given is None:
+        return RejectedLines(path, elsewhere=True)
     if path.is_dir() or not os.access(path if path.exists() else path.absolute().parent, os.W_OK):
         raise Misconfigured(f"rejected lines cannot go to {path}: it cannot be written; name another one by --rejected")
-    return path
+    return RejectedLines(path)
 
 
 def _size(source: Source) -> int | None:
@@ -97,16 +112,16 @@ def _progress(reader: LineReader, figures: Figures, size: int | None) -> Iterato
         yield update
 
 
-def _ended_early(error: BaseException, figures: Figures, kept: Path) -> str:
+def _ended_early(error: BaseException, figures: Figures, kept: RejectedLines) -> str:
     reason = "stopped" if isinstance(error, KeyboardInterrupt) else str(error)
-    rejected = f", {figures.rejected:,} of them rejected (see {kept})" if figures.rejected else ""
+    rejected = f", {figures.rejected:,} of them rejected (see {kept.name})" if figures.rejected else ""
     return (
         f"{reason}; up to line {figures.last_line:,} the lines are dealt with{rejected}, the rest is not: "
         "run it again, what is stored already does no harm"
     )
 
 
-def _summarise(figures: Figures, seconds: float, kept: Path, *, as_json: bool) -> None:
+def _summarise(figures: Figures, seconds: float, kept: RejectedLines, *, as_json: bool) -> None:
     rate = figures.lines / seconds if seconds else 0.0
     if as_json:
         report = {
@@ -116,13 +131,14 @@ def _summarise(figures: Figures, seconds: float, kept: Path, *, as_json: bool) -
             "rejected": figures.rejected,
             "seconds": round(seconds, 3),
             "per_second": round(rate),
-            "rejected_file": str(kept) if figures.rejected else None,
+            "rejected_file": kept.name if figures.rejected else None,
         }
-        typer.echo(json_text(report, indent=False))
+        typer.echo(json_text(report, indent=False), err=kept.path is None)
         return
-    rejected = f"{figures.rejected:,} rejected" + (f" (see {kept})" if figures.rejected else "")
+    rejected = f"{figures.rejected:,} rejected" + (f" (see {kept.name})" if figures.rejected else "")
     typer.echo(
         f"{figures.lines:,} line{'s' * (figures.lines != 1)}: {figures.inserted:,} ingested, "
         f"{figures.duplicates:,} duplicate{'s' * (figures.duplicates != 1)}, {rejected}; "
-        f"{seconds:.1f} s, {rate:,.0f} a second"
+        f"{seconds:.1f} s, {rate:,.0f} a second",
+        err=kept.path is None,  # standard output is for the rejected lines then
     )

@@ -12,12 +12,13 @@ import typer
 from consumer import config
 from consumer.adapters.event_schema import event_schema
 from consumer.adapters.kafka.writer import Message, TopicWriter
-from consumer.adapters.ndjson import Line, LineReader, RejectedLines, Rejection, open_source
+from consumer.adapters.ndjson import LONGEST_LINE, STANDARD_INPUT, Line, LineReader, Rejection, open_source
 from consumer.adapters.telemetry import log as logs
-from consumer.cli.ingest import rejected_file
+from consumer.cli.ingest import rejected_lines
 from consumer.cli.options import AsJson, flag
 from consumer.cli.runtime import run_async
 from consumer.cli.tables import json_text
+from consumer.domain.errors import ConsumerError
 from consumer.domain.webhook import key_of
 
 AT_ONCE = 5000
@@ -32,7 +33,10 @@ def produce(
     topic: Annotated[str | None, typer.Option(help="Topic to write to; the first configured one unless given.")] = None,
     rejected: Annotated[
         Path | None,
-        typer.Option(help="Where rejected lines go; <FILE>.rejected.ndjson unless given. An older one is replaced."),
+        typer.Option(
+            help="Where rejected lines go, - for standard output; <FILE>.rejected.ndjson unless given. "
+            "An older one is replaced."
+        ),
     ] = None,
     as_json: AsJson = False,
 ) -> None:
@@ -46,14 +50,15 @@ def produce(
     settings = config.load(kafka_bootstrap_servers=kafka_bootstrap_servers, kafka_topics=topic)
     connection, options = settings.kafka()
     logs.configure(format=settings.log_format, level=settings.log_level)
-    kept = RejectedLines(rejected_file(file, rejected))
+    kept = rejected_lines(file, rejected)
     started = time.perf_counter()
 
     async def write() -> tuple[int, int]:
         writer = TopicWriter(connection, options.topics[0], timeout=WRITE_WITHIN)
         produced = refused = 0
         with open_source(file) as source:
-            blocks = LineReader(source, name="standard input" if file == "-" else file).blocks()
+            name = STANDARD_INPUT if file == "-" else file
+            blocks = LineReader(source, name=name, command="webhook-router produce -").blocks()
             try:
                 while (block := await asyncio.to_thread(next, blocks, None)) is not None:
                     for begin in range(0, len(block), AT_ONCE):
@@ -62,6 +67,11 @@ def produce(
                         if messages:
                             await writer.write(messages)
                         produced, refused = produced + len(messages), refused + len(bad)
+            except ConsumerError as error:
+                if not produced + refused:
+                    raise
+                said = f"{error}; {produced:,} events are written and {refused:,} lines rejected, the rest is not"
+                raise ConsumerError(f"{said}: run it again, what is written already does no harm") from error
             finally:
                 await writer.close()
                 kept.close()
@@ -71,10 +81,11 @@ def produce(
     seconds = time.perf_counter() - started
     if as_json:
         figures = {"produced": produced, "rejected": refused, "topic": options.topics[0], "seconds": round(seconds, 3)}
-        typer.echo(json_text(figures, indent=False))
+        typer.echo(json_text(figures, indent=False), err=kept.path is None)
     else:
-        aside = f", {refused:,} rejected (see {kept.path})" if refused else ""
-        typer.echo(f"{produced:,} event{'s' * (produced != 1)} written to {options.topics[0]}{aside}; {seconds:.1f} s")
+        aside = f", {refused:,} rejected (see {kept.name})" if refused else ""
+        said = f"{produced:,} event{'s' * (produced != 1)} written to {options.topics[0]}{aside}; {seconds:.1f} s"
+        typer.echo(said, err=kept.path is None)
     if refused:
         raise typer.Exit(1)
 
@@ -83,7 +94,7 @@ def _checked(lines: Sequence[Line]) -> tuple[list[Message], list[Rejection]]:
     schema = event_schema()
     messages, rejections = [], []
     for line in lines:
-        reason = "too long" if line.cut else schema.refusal(line.text)
+        reason = f"longer than {LONGEST_LINE // 1024**2} MiB" if line.cut else schema.refusal(line.text)
         if reason is None:
             messages.append(Message(key=key_of(orjson.loads(line.text)).encode(), value=line.text))
         else:

@@ -26,7 +26,7 @@ from consumer.domain.errors import Fatal, Misconfigured, Transient
 from tests.cli import run
 from tests.conftest import StartPostgres
 from tests.processes import clean_environment, command
-from tests.waiting import wait_for
+from tests.waiting import PATIENCE, wait_for
 
 Event = dict[str, Any]
 
@@ -413,6 +413,53 @@ def test_the_input_is_never_overwritten(database: str, file_of: Callable[..., Pa
     nowhere = run(database, "ingest", str(path), "--rejected", str(path.parent))
     assert isinstance(nowhere.error, Misconfigured)
     assert "it cannot be written; name another one by --rejected" in str(nowhere.error)
+
+
+def test_rejected_lines_on_standard_output(database: str) -> None:
+    """--rejected - is for a pipe: the lines and nothing else are on standard output, the summary is on the other."""
+    for flags in ([], ["--json"]):
+        text = '{"channel":"instagram","event_id":"1"}\nnonsense\n'
+        done = command("ingest", "-", "--rejected", "-", *flags, dsn=database, stdin=text)
+        assert done.returncode == 1
+        (kept,) = [json.loads(line) for line in done.stdout.splitlines()]
+        assert (kept["line"], kept["record"]) == (2, "nonsense")
+        assert "1 rejected (see standard output)" in done.stderr or '"rejected":1' in done.stderr
+    assert not Path("-").exists()
+
+
+def test_a_folder_that_cannot_be_written_to(database: str) -> None:
+    """Standard input is read there as anywhere; where lines are rejected the message says where they are."""
+    good, bad = '{"channel":"instagram","event_id":"1"}\n', "nonsense\n"
+    process = [sys.executable, "-m", "consumer", "ingest", "-"]
+    env = {**clean_environment(), "WEBHOOK_ROUTER_DATABASE_URL": database, "PYTHONPATH": str(Path.cwd())}
+    for text, code in ((good, 0), (good + bad, 1)):
+        done = subprocess.run(
+            process, env=env, cwd="/proc", input=text, capture_output=True, text=True, timeout=PATIENCE, check=False
+        )
+        assert done.returncode == code, done.stderr
+    kept = Path(done.stdout.partition("(see ")[2].partition(")")[0])
+    try:
+        assert json.loads(kept.read_text())["record"] == "nonsense"
+    finally:
+        kept.unlink()
+
+
+def test_a_link_is_no_place_for_rejected_lines(database: str, file_of: Callable[..., Path], tmp_path: Path) -> None:
+    """It is refused before anything is read."""
+    (tmp_path / "link").symlink_to(tmp_path / "target")
+    done = run(database, "ingest", str(file_of(b"nonsense")), "--rejected", str(tmp_path / "link"))
+    assert isinstance(done.error, Misconfigured)
+    assert "it is a link" in str(done.error)
+    assert not (tmp_path / "target").exists()
+
+
+def test_csv_is_named_as_such(database: str, file_of: Callable[..., Path]) -> None:
+    """Instead of a line of rejections for each of its rows."""
+    path = file_of(b"channel,event_id,content", b"instagram,1,x")
+    done = run(database, "ingest", str(path))
+    assert isinstance(done.error, Misconfigured)
+    assert f"{path} is CSV, not one JSON object a line" in str(done.error)
+    assert not path.with_name("events.ndjson.rejected.ndjson").exists()
 
 
 def test_an_empty_file_is_no_mistake(database: str, file_of: Callable[..., Path]) -> None:

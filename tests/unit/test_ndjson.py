@@ -1,10 +1,12 @@
 """Reading NDJSON in pieces, and keeping what was rejected."""
 
 import base64
+import gzip
 import io
 import json
 import os
 import stat
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -83,6 +85,49 @@ def test_what_is_no_text_is_refused_at_once(begin: bytes, what: str) -> None:
         lines_of(begin)
 
 
+CSV = 'channel;"event_id";content\ninstagram;e1;"a ""b""\n c"\ninstagram;e2;\n'
+FORMS = [
+    (CSV.encode(), "CSV"),
+    (b"\xef\xbb\xbf" + CSV.replace(";", ",").encode(), "CSV"),
+    (CSV.replace(";", "\t").encode(), "CSV"),
+    (b'{\n  "channel": "instagram",\n  "event_id": "e1"\n}\n{"channel": "instagram",\n"event_id": "e2"}', "JSON over"),
+    (b'[\n{"channel": "instagram", "event_id": "e1"},\n{"channel": "instagram", "event_id": "e2"}]', "JSON over"),
+    (
+        gzip.compress(
+            b'{"channel": "instagram", "event_id": "e1"}\n{"channel": "instagram", "event_id": "e2"}', mtime=0
+        ),
+        "gzip",
+    ),
+    (
+        '\ufeff{"channel": "instagram", "event_id": "e1"}\n{"channel": "instagram", "event_id": "e2"}'.encode(
+            "utf-16-le"
+        ),
+        "16",
+    ),
+]
+
+
+@pytest.mark.parametrize(("content", "what"), FORMS)
+def test_another_form_is_named_and_the_advice_works(tmp_path: Path, content: bytes, what: str) -> None:
+    """The message ends with a command that makes lines of JSON of the file, whatever it is called."""
+    path = tmp_path / "it's a file"
+    path.write_bytes(content)
+    with open_source(str(path)) as source, pytest.raises(Misconfigured, match=what) as caught:
+        list(LineReader(source, name=str(path), command="cat").blocks())
+    advice = str(caught.value).partition("make it so: ")[2]
+    done = subprocess.run(["sh", "-c", advice], capture_output=True, check=True, timeout=60)
+    events = [json.loads(line) for line in done.stdout.splitlines()]
+    assert [(event["channel"], event["event_id"]) for event in events] == [("instagram", "e1"), ("instagram", "e2")]
+
+
+@pytest.mark.parametrize(
+    "content", [b"channel", b"a,b\n", b'{"channel,event_id":1}\n', b"[1,2]\n", b"\n\nx, {channel}"]
+)
+def test_lines_that_are_only_wrong_are_read(content: bytes) -> None:
+    """They are rejected one by one, with their reasons."""
+    assert lines_of(content)
+
+
 def test_a_pause_of_the_source_shows() -> None:
     """Where there is nothing to read for the moment, an empty block says so before the read that waits."""
     reading, writing = os.pipe()
@@ -122,6 +167,47 @@ def test_an_older_file_is_replaced_under_its_readers(tmp_path: Path) -> None:
         rejected.close()
         assert reader.read() == b"older\n"
     assert b"newer" in path.read_bytes()
+
+
+def test_nobody_else_reads_rejected_lines(tmp_path: Path) -> None:
+    """They hold what people wrote: mode 0600, also where an older file was open to all."""
+    path = tmp_path / "rejected.ndjson"
+    for _ in range(2):
+        rejected = RejectedLines(path)
+        rejected.write([Rejection(Line(1, b"x"), "r")])
+        rejected.close()
+        assert stat.S_IMODE(path.stat().st_mode) == 0o600
+        path.chmod(0o666)
+
+
+@pytest.mark.parametrize("there", [True, False])
+def test_no_link_is_followed(tmp_path: Path, *, there: bool) -> None:
+    """A link that somebody has put there would have the lines overwrite another file, or make one."""
+    path, target = tmp_path / "rejected.ndjson", tmp_path / "precious"
+    if there:
+        target.write_text("precious")
+    path.symlink_to(target)
+    with pytest.raises(Fatal, match="cannot be written"):
+        RejectedLines(path).write([Rejection(Line(1, b"x"), "r")])
+    assert target.exists() == there
+    assert not there or target.read_text() == "precious"
+
+
+def test_a_place_is_found_where_none_was_named(tmp_path: Path) -> None:
+    """A folder that cannot be written to, or a link there: the folder of temporary files does, with a new name."""
+    for path in (tmp_path / "absent" / "rejected.ndjson", tmp_path / "link"):
+        (tmp_path / "link").unlink(missing_ok=True)
+        (tmp_path / "link").symlink_to(tmp_path / "target")
+        rejected = RejectedLines(path, elsewhere=True)
+        rejected.write([Rejection(Line(1, b"x"), "r")])
+        rejected.close()
+        assert rejected.path is not None
+        try:
+            assert rejected.name == str(rejected.path) != str(path)
+            assert stat.S_IMODE(rejected.path.stat().st_mode) == 0o600
+            assert b'"x"' in rejected.path.read_bytes()
+        finally:
+            rejected.path.unlink()
 
 
 def test_errors_of_files_are_ours(tmp_path: Path) -> None:
