@@ -2,18 +2,19 @@
 
 import contextlib
 import difflib
+import io
 import logging
 import os
 import re
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
+from dotenv import dotenv_values
 from pydantic import BeforeValidator, Field, SecretStr, TypeAdapter, ValidationError
 from pydantic.fields import FieldInfo
 from pydantic_core import ErrorDetails
 from pydantic_settings import (
     BaseSettings,
-    DotEnvSettingsSource,
     EnvSettingsSource,
     PydanticBaseSettingsSource,
     SettingsConfigDict,
@@ -21,6 +22,7 @@ from pydantic_settings import (
 
 from consumer.adapters.kafka.options import KafkaConnection, KafkaOptions
 from consumer.domain.errors import Misconfigured
+from consumer.domain.text import printable
 
 PREFIX = "WEBHOOK_ROUTER_"
 DATABASE = {"database_url", "database_url_file"}
@@ -35,6 +37,8 @@ Seconds = Annotated[float, Field(gt=0, le=86_400)]
 # Kubernetes puts the addresses of a Service called webhook-router into the environment of every pod beside it.
 _SERVICE_LINK = re.compile(r"(.*_)?(SERVICE_HOST|SERVICE_PORT(_.*)?|PORT_[0-9]+_(TCP|UDP|SCTP)(_(PROTO|PORT|ADDR))?)")
 _SERVICE_ADDRESS = re.compile(r"(tcp|udp|sctp)://", re.IGNORECASE)
+_UTF_16 = (b"\xff\xfe", b"\xfe\xff")
+_HALVES = re.compile("[\ud800-\udfff]")
 # Variables with our prefix that others read: --debug, deploy/compose.yaml, the tests.
 _NO_SETTINGS = re.compile(r"DEBUG|VERSION|TEST_.*")
 
@@ -54,6 +58,11 @@ def _counts(name: str, value: object) -> bool:
     return not (name == "http_port" and _SERVICE_ADDRESS.match(value))
 
 
+def _trimmed(name: str, value: object) -> object:
+    """Without the line feed that a value brings along from a file or a secret; a password may end in anything."""
+    return value.strip() if isinstance(value, str) and name != "kafka_sasl_password" else value
+
+
 class _Given(PydanticBaseSettingsSource):
     """What another source has, without the values that do not count, so that the next source is asked for these."""
 
@@ -65,13 +74,13 @@ class _Given(PydanticBaseSettingsSource):
         return self._source.get_field_value(field, field_name)
 
     def __call__(self) -> dict[str, Any]:
-        return {name: value for name, value in self._source().items() if _counts(name, value)}
+        return {name: _trimmed(name, value) for name, value in self._source().items() if _counts(name, value)}
 
 
 class Settings(BaseSettings):
     """Everything that can be set; each field is `WEBHOOK_ROUTER_<NAME>` and, in `run`, `--<name>`."""
 
-    model_config = SettingsConfigDict(env_prefix=PREFIX, env_file=".env", extra="ignore", frozen=True)
+    model_config = SettingsConfigDict(env_prefix=PREFIX, extra="ignore", frozen=True)
 
     database_url: SecretStr | None = Field(
         default=None, description="libpq URL or DSN of the database; as a flag it shows in the list of processes."
@@ -162,8 +171,10 @@ class Settings(BaseSettings):
         file_secret_settings: PydanticBaseSettingsSource,
     ) -> tuple[PydanticBaseSettingsSource, ...]:
         """The order of precedence; see `_Given`."""
-        del settings_cls, file_secret_settings
-        return _Given(init_settings), _Given(env_settings), _Given(dotenv_settings)
+        del dotenv_settings, file_secret_settings
+        of_file = EnvSettingsSource(settings_cls)
+        of_file.env_vars = _variables_of_file()
+        return _Given(init_settings), _Given(env_settings), _Given(of_file)
 
     def database(self) -> str:
         """The database URL.
@@ -174,7 +185,7 @@ class Settings(BaseSettings):
         if self.database_url is not None and self.database_url_file is not None:
             raise Misconfigured(f"{PREFIX}DATABASE_URL and {PREFIX}DATABASE_URL_FILE are both set; keep one of them")
         if self.database_url is not None:
-            return self.database_url.get_secret_value().strip()
+            return self.database_url.get_secret_value().strip().removeprefix("\ufeff")
         if self.database_url_file is None:
             raise Misconfigured(
                 f"no database given: set {PREFIX}DATABASE_URL (or {PREFIX}DATABASE_URL_FILE, or --database-url), "
@@ -253,9 +264,35 @@ class Settings(BaseSettings):
         return _secret(self.kafka_sasl_password_file, what="the password")
 
 
+def _variables_of_file() -> dict[str, str | None]:
+    """What .env in the current folder says, by names in lower case. It may be the application's, and hold other things.
+
+    Raises:
+        Misconfigured: it cannot be read, or not as far as our variables go.
+    """
+    file = Path(".env")
+    if not (file.is_file() or file.is_fifo()):
+        return {}
+    try:
+        raw = file.read_bytes()
+        # Some editors of Windows write UTF-16, or begin UTF-8 with a mark.
+        text = raw.decode("utf-16") if raw[:2] in _UTF_16 else raw.decode("utf-8-sig", errors="surrogateescape")
+    except (OSError, UnicodeDecodeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
+        raise Misconfigured(f"cannot read .env: {reason}") from None
+    variables = {}
+    for name, value in dotenv_values(stream=io.StringIO(text)).items():
+        if _HALVES.search(name) or _HALVES.search(value or ""):
+            if PREFIX not in name.upper():
+                continue
+            raise Misconfigured(f"cannot read .env: {printable(name)} is not UTF-8 text; save the file as UTF-8")
+        variables[name.lower()] = value
+    return variables
+
+
 def _secret(file: Path, *, what: str) -> str:
     try:
-        return file.read_text(encoding="utf-8").strip()
+        return file.read_text(encoding="utf-8-sig").strip()
     except (OSError, UnicodeDecodeError) as error:
         reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
         raise Misconfigured(f"cannot read {what} from {file}: {reason}") from None
@@ -275,8 +312,6 @@ def load(**given: Any) -> Settings:  # noqa: ANN401 - values of the command line
             for problem in error.errors(include_input=False, include_url=False)
         )
         raise Misconfigured(f"wrong configuration: {problems}") from None
-    except UnicodeDecodeError:
-        raise Misconfigured("cannot read .env: it is not UTF-8 text") from None
     if arguments := {name for name in DATABASE if _counts(name, given.get(name))}:
         # An argument that says where the database is wins over the environment, whichever of the two is set there.
         settings = settings.model_copy(update=dict.fromkeys(DATABASE - arguments))
@@ -329,8 +364,8 @@ def unknown_variables() -> list[str]:
     found = dict(EnvSettingsSource(Settings).env_vars)
     unread, logger = _UnreadLines(), logging.getLogger("dotenv.main")
     logger.handlers, logger.propagate = [unread], False
-    with contextlib.suppress(OSError, UnicodeDecodeError):  # reported when a setting is needed
-        found = {**DotEnvSettingsSource(Settings).env_vars, **found}
+    with contextlib.suppress(Misconfigured):  # reported when a setting is needed
+        found = {**_variables_of_file(), **found}
     known = [name.upper() for name in Settings.model_fields]
     sentences = [f"line {number} of .env is not NAME=value and has no effect" for number in sorted(unread.numbers)]
     for variable, value in found.items():

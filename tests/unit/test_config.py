@@ -123,6 +123,51 @@ def test_a_line_that_is_no_assignment_is_named_once(elsewhere: Path, caplog: pyt
     assert not caplog.records
 
 
+URL = "postgresql://u:pä@h/db"
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16"])
+@pytest.mark.parametrize("end", ["\n", "\r\n"])
+def test_encodings_of_the_file(elsewhere: Path, encoding: str, end: str) -> None:
+    """Editors of Windows write marks at the beginning, and UTF-16: the first variable counts as well."""
+    text = f"WEBHOOK_ROUTER_DATABASE_URL={URL}{end}WEBHOOK_ROUTER_LANES=3{end}"
+    (elsewhere / ".env").write_bytes(text.encode(encoding))
+    settings = config.load()
+    assert (settings.database(), settings.lanes) == (URL, 3)
+    assert config.unknown_variables() == []
+
+
+def test_what_others_write_into_the_file(elsewhere: Path) -> None:
+    """A comment or a variable of the application in another encoding is no obstacle; one of ours is named."""
+    (elsewhere / ".env").write_bytes("# schön\nOTHER=schön\nWEBHOOK_ROUTER_LANES=3\n".encode("latin-1"))
+    assert config.load().lanes == 3
+    assert config.unknown_variables() == []
+    (elsewhere / ".env").write_bytes(f"A=1\nWEBHOOK_ROUTER_DATABASE_URL={URL}\n".encode("latin-1"))
+    assert config.unknown_variables() == []
+    with pytest.raises(
+        Misconfigured, match=r"^cannot read \.env: WEBHOOK_ROUTER_DATABASE_URL is not UTF-8 text"
+    ) as caught:
+        config.load()
+    assert "p\udce4" not in str(caught.value)
+    (elsewhere / ".env").write_bytes(b"\xff\xfeA")
+    with pytest.raises(Misconfigured, match="not UTF-8 text"):
+        config.load()
+
+
+@pytest.mark.parametrize("written", [f"{URL}\n", f"\ufeff{URL}\r\n", f"  {URL}  \n\n"])
+def test_white_space_around_a_database_url(elsewhere: Path, monkeypatch: pytest.MonkeyPatch, written: str) -> None:
+    """Files, secrets and `$(cat …)` bring line feeds along, and some editors a mark."""
+    file = elsewhere / "url"
+    file.write_bytes(written.encode())
+    assert config.load(database_url_file=file).database() == URL
+    monkeypatch.setenv("WEBHOOK_ROUTER_DATABASE_URL_FILE", f"{file}\n")
+    assert config.load().database() == URL
+    monkeypatch.delenv("WEBHOOK_ROUTER_DATABASE_URL_FILE")
+    monkeypatch.setenv("WEBHOOK_ROUTER_DATABASE_URL", written)
+    assert config.load().database() == URL
+    assert config.load(database_url=written).database() == URL
+
+
 SERVICE_LINKS = {
     "SERVICE_HOST": "10.0.0.1",
     "SERVICE_PORT": "9464",
