@@ -1,15 +1,25 @@
 """reconcile: one sweep, for cron."""
 
+import asyncio
+import contextlib
+import sys
 from typing import Annotated
 
 import typer
 
+from consumer.adapters.postgres.database_url import named
 from consumer.adapters.postgres.store import PostgresStore
 from consumer.cli.options import AsJson, with_settings
 from consumer.cli.runtime import run_async
 from consumer.cli.tables import json_text
 from consumer.config import Settings
+from consumer.domain.errors import ConsumerError
 from consumer.pipeline.single_sweep import SingleSweep
+
+FIRST_AFTER = 10.0
+"""Seconds until a sweep takes long."""
+EVERY = 10.0
+"""Seconds between lines on a terminal; elsewhere, where they may end in a mail, six times as many."""
 
 
 @with_settings("database_url", "batch_size")
@@ -22,15 +32,26 @@ def reconcile(
 ) -> None:
     """Route what is unrouted once, for cron or a CronJob.
 
-    Oldest event_date first. Prints how many were routed. Exit status 1 when the schema kept some from being routed.
+    Oldest event_date first. Prints how many were routed; a sweep that takes long says now and then how far it is, on
+    standard error. Exit status 1 when the schema kept some from being routed.
     """
+    told: set[str] = set()
+
+    def waits(holder: str) -> None:
+        if holder not in told:
+            told.add(holder)
+            typer.echo(f"a call took too long: {holder}", err=True)
 
     async def sweep() -> SingleSweep:
-        store = PostgresStore(settings.database(), call_timeout=settings.call_timeout)
-        sweeping = SingleSweep(store=store, channel=channel, limit=limit, batch_size=settings.batch_size)
+        conninfo = named(settings.database(), "webhook-router reconcile")
+        store = PostgresStore(conninfo, call_timeout=settings.call_timeout)
+        sweeping = SingleSweep(store=store, channel=channel, limit=limit, batch_size=settings.batch_size, waits=waits)
+        progress = asyncio.create_task(_progress(sweeping, conninfo, call_timeout=settings.call_timeout))
         try:
             await sweeping.run()
         finally:
+            progress.cancel()
+            await asyncio.gather(progress, return_exceptions=True)
             await store.close()
         return sweeping
 
@@ -48,3 +69,22 @@ def reconcile(
             err=True,
         )
         raise typer.Exit(1)
+
+
+async def _progress(sweeping: SingleSweep, conninfo: str, *, call_timeout: float) -> None:
+    """Says again and again how far the sweep is, for as long as it takes."""
+    loop = asyncio.get_running_loop()
+    started = loop.time()
+    store = PostgresStore(conninfo, call_timeout=call_timeout)
+    try:
+        await asyncio.sleep(FIRST_AFTER)
+        while True:
+            left = ""
+            with contextlib.suppress(ConsumerError):
+                left = f", about {(await store.backlog()).ready:,} left"
+            rate = (sweeping.routed + sweeping.parked) / (loop.time() - started)
+            parked = f" and {sweeping.parked:,} parked" if sweeping.parked else ""
+            typer.echo(f"{sweeping.routed:,} routed{parked} so far, {rate:,.0f} a second{left}", err=True)
+            await asyncio.sleep(EVERY if sys.stderr.isatty() else 6 * EVERY)
+    finally:
+        await store.close()

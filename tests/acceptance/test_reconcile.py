@@ -1,12 +1,18 @@
 """`webhook-router reconcile`, the sweep for those who run no service."""
 
 import json
+import re
+import subprocess
+import sys
 
 import psycopg
 import pytest
 
+from consumer.cli import reconcile
 from tests.acceptance.test_service import INSERT, assert_nothing_half_done, assert_one_message_each, unrouted
-from tests.processes import command
+from tests.cli import run
+from tests.processes import clean_environment, command
+from tests.waiting import PATIENCE
 
 
 def test_everything_is_routed_once(database: str) -> None:
@@ -27,6 +33,50 @@ def test_channel_and_limit(database: str) -> None:
         assert command("reconcile", "--channel", "tiktok", dsn=database).stdout == "0\n"
         assert command("reconcile", "--channel", "instagram", "--limit", "20", dsn=database).stdout == "20\n"
         assert unrouted(db) == 30
+
+
+SLOW = """
+create function public.slow() returns trigger language plpgsql as $$ begin perform pg_sleep(0.01); return new; end $$;
+create trigger slow before insert on public.messages for each row execute function public.slow();
+"""
+
+
+def test_a_long_sweep_says_how_far_it_is(database: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """On standard error: what is done, how fast, and what is left. A short one says nothing."""
+    monkeypatch.setattr(reconcile, "FIRST_AFTER", 0.2)
+    monkeypatch.setattr(reconcile, "EVERY", 0.02)
+    with psycopg.connect(database, autocommit=True) as db:
+        db.execute(SLOW)
+        db.execute(INSERT, ("e", 200))
+        done = run(database, "reconcile", "--batch-size", "20")
+        assert done.out == "200\n"
+        lines = done.err.splitlines()
+        assert len(lines) > 1
+        assert all(re.fullmatch(r"\d+ routed so far, \d+ a second, about \d+ left", line) for line in lines)
+        monkeypatch.setattr(reconcile, "FIRST_AFTER", 60)
+        assert run(database, "reconcile").err == ""
+
+
+def test_a_sweep_that_waits_names_who_has_the_lock(database: str) -> None:
+    """At the first call that is too slow; it goes on when the lock is gone."""
+    with psycopg.connect(database, autocommit=True) as db, psycopg.connect(database) as holder:
+        db.execute(INSERT, ("e", 5))
+        holder.execute("lock table public.messages")
+        env = {**clean_environment(), "WEBHOOK_ROUTER_DATABASE_URL": database, "WEBHOOK_ROUTER_CALL_TIMEOUT": "3"}
+        process = subprocess.Popen(
+            [sys.executable, "-m", "consumer", "reconcile"],
+            env=env, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        )  # fmt: skip
+        try:
+            assert process.stderr is not None
+            said = process.stderr.readline()
+            assert said.startswith(f"a call took too long: it waits for process {holder.info.backend_pid} (")
+            holder.rollback()
+            out, _ = process.communicate(timeout=PATIENCE)
+            assert out == "5\n"
+        finally:
+            process.kill()
+            process.wait()
 
 
 BROKEN = """
