@@ -1,6 +1,7 @@
 """How commands run: event loop, signals, standard streams, the terminal's colours."""
 
 import asyncio
+import io
 import os
 import signal
 import ssl
@@ -77,13 +78,19 @@ def trust_as_the_system_does() -> None:
 
 
 def open_standard_streams() -> None:
-    """Opens on /dev/null what the caller has closed: a socket with one of these numbers would be written to."""
+    """Opens on /dev/null what the caller has closed: a socket with one of these numbers would be written to.
+
+    What the encoding of a stream lacks is written as an escape, instead of ending the command.
+    """
     for number, name in enumerate(("stdin", "stdout", "stderr")):
         try:
             os.fstat(number)
         except OSError:
             os.open(os.devnull, os.O_RDWR)  # the lowest number that is free
             setattr(sys, name, os.fdopen(number, "r" if number == 0 else "w", closefd=False))
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")  # a terminal of Latin-1 has no Greek, and no "…" either
 
 
 def console(*, stderr: bool = False) -> Console:

@@ -1,5 +1,7 @@
 """`webhook-router sql`: scripts where there is no psql."""
 
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -10,7 +12,8 @@ from consumer.adapters.shipped_files import schemas_folder
 from consumer.domain.errors import Fatal, Misconfigured
 from consumer.embedded_postgres.server import EmbeddedPostgres
 from tests.cli import Ran, run
-from tests.processes import command
+from tests.processes import clean_environment, command
+from tests.waiting import PATIENCE
 
 
 @pytest.fixture
@@ -170,3 +173,27 @@ def test_what_we_ship_runs(database: str, folder: str) -> None:
         done = run(database, "sql", *files)
         assert done.error is None, done.error
         assert done.code == 0
+
+
+@pytest.mark.parametrize("encoding", ["latin-1", "cp1252"])
+def test_a_terminal_of_another_encoding(empty_database: str, encoding: str) -> None:
+    """What it lacks is shown as an escape, in results, notices and errors; everything is run."""
+    script = (
+        "select 'é Ω €' as \"größe\"; do $$ begin raise notice '%', 'Ω'; end $$; select 'done'; select * from \"Ω\""
+    )
+    # As bytes: what comes back is not UTF-8.
+    done = subprocess.run(
+        [sys.executable, "-m", "consumer", "sql", "-"],
+        env={**clean_environment(), "WEBHOOK_ROUTER_DATABASE_URL": empty_database, "PYTHONIOENCODING": encoding},
+        input=script.encode(),
+        capture_output=True,
+        timeout=PATIENCE,
+        check=False,
+    )
+    out, err = done.stdout.decode(encoding), done.stderr.decode(encoding)
+    assert done.returncode == 1
+    assert "\\u03a9" in out
+    assert "done" in out
+    assert "NOTICE:  \\u03a9" in err
+    assert 'relation "\\u03a9" does not exist' in err
+    assert "Traceback" not in err
