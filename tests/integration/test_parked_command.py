@@ -7,6 +7,8 @@ import psycopg
 import pytest
 from psycopg.rows import TupleRow
 
+from consumer.adapters.postgres.migrations import migrator
+from consumer.embedded_postgres.server import EmbeddedPostgres
 from tests.cli import Ran, run
 from tests.processes import command
 
@@ -207,6 +209,51 @@ def test_thousands_are_one_statement_whatever_the_planner_knows(database: str, c
         before = rows_read()
         assert len(connection.execute("select from router.parked(p_limit => 50)").fetchall()) == 50
         assert rows_read() - before < 50 * 20
+
+
+def test_payloads_that_python_cannot_hold(database: str, connection: Connection, letters: dict[str, str]) -> None:
+    """A number of any size, and any depth, are shown as they are."""
+    payload = '{"big": 123456789012345678901234567890, "huge": 1e400, "deep": %s}' % ("[" * 2000 + "]" * 2000)
+    connection.execute("update webhook_events set raw_payload = %s::jsonb where event_id = 'dead'", [payload])
+    for more in ([], ["--json"]):
+        shown = run(database, "parked", "show", "--payload", letters["dead"], *more)
+        assert shown.error is None
+        assert '"big": 123456789012345678901234567890' in shown.out
+        assert "[" * 2000 in shown.out
+
+
+@pytest.mark.parametrize("encoding", ["SQL_ASCII", "LATIN1", "WIN1252"])
+def test_bytes_that_are_no_text(postgres_server: EmbeddedPostgres, encoding: str) -> None:
+    """A row that some program has written in another encoding does not keep it, or others, from being shown."""
+    name = f"encoded_{uuid4().hex}"
+    with psycopg.connect(postgres_server.dsn(), autocommit=True) as admin:
+        admin.execute(f"create database {name} template template0 encoding '{encoding}' lc_collate 'C' lc_ctype 'C'")
+        try:
+            dsn = postgres_server.dsn(name)
+            migrator.migrate(dsn)
+            with psycopg.connect(dsn, autocommit=True, client_encoding=encoding) as connection:
+                connection.execute(
+                    b"insert into webhook_events (channel, type, event_id, content, event_date)"
+                    b" values ('instagram', 'message', 'caf\xe9\x81', '\xff\xfe', 'infinity'),"
+                    b" ('instagram', 'message', 'fine', '\xff', 'infinity')"
+                )
+                connection.execute(ROUTE)
+            events = run(dsn, "parked", "list", "--json").json
+            assert {event["event_id"][:3] for event in events} == {"caf", "fin"}
+            if encoding == "LATIN1":
+                assert {event["event_id"] for event in events} == {"caf\u00e9\x81", "fine"}
+            assert run(dsn, "parked", "show", "--payload", *(event["id"] for event in events)).error is None
+            assert run(dsn, "parked", "retry", "--all").out.startswith("2 events")
+        finally:
+            admin.execute(f"drop database {name} with (force)")
+
+
+def test_columns_of_other_types(database: str, connection: Connection, letters: dict[str, str]) -> None:
+    """An application may have varchar where the contract has text."""
+    for column in ("channel", "type", "event_id", "author_id", "author_name", "content", "post_id"):
+        connection.execute(f"alter table webhook_events alter {column} type varchar(500)".encode())
+    assert found(run(database, "parked", "list", "--json")) == {"endless", "refused", "dead"}
+    assert found(run(database, "parked", "show", "--payload", letters["dead"], "--json")) == {"dead"}
 
 
 @pytest.mark.parametrize(

@@ -24,8 +24,9 @@ set jit = off
 as $function$
 begin
     return query
-    select w.id, s.state, w.channel, w.type, w.event_id, w.event_date, w.created_at, p.attempts, p.error_code,
-           router.kind_shown(p.error_code, p.error_message), p.first_parked_at, p.last_parked_at, w.parked_until, p.discarded_at
+    select w.id, s.state, w.channel::text, w.type::text, w.event_id::text, w.event_date, w.created_at, p.attempts, p.error_code,
+           router.kind_shown(p.error_code, p.error_message), p.first_parked_at, p.last_parked_at, w.parked_until,
+           p.discarded_at
     from router.parked_events p
     cross join lateral (
         select w.*

@@ -10,7 +10,7 @@ set jit = off
 as $function$
 begin
     return query
-    select w.id, w.author_id, w.author_name, w.content, w.post_id, w.raw_payload
+    select w.id, w.author_id::text, w.author_name::text, w.content::text, w.post_id::text, w.raw_payload
     from public.webhook_events w
     where w.id = any (p_ids) and w.routed_at is null and w.parked_until is not null;
 end

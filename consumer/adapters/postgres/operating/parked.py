@@ -4,40 +4,49 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from enum import StrEnum
-from typing import Any, Final
+from typing import Final
 from uuid import UUID
 
+import orjson
 from psycopg.rows import class_row
 
+from consumer.adapters.postgres.operating.answers import Answer, answers, refuse_superusers
 from consumer.adapters.postgres.operating.session import Connection
 
 _CONDITIONS: Final = """
     p_ids => %(ids)s::pg_catalog.uuid[], p_channel => %(channel)s::pg_catalog.text,
     p_error_class => %(error_class)s::pg_catalog.text,
-    p_older_than => %(older_than)s::interval, p_newer_than => %(newer_than)s::interval,
-    p_state => %(state)s::pg_catalog.text, p_limit => %(limit)s::integer
+    p_older_than => %(older_than)s::pg_catalog.interval, p_newer_than => %(newer_than)s::pg_catalog.interval,
+    p_state => %(state)s::pg_catalog.text, p_limit => %(limit)s::pg_catalog.int4
 """
-# As JSON: Postgres has times that Python lacks, and such a time may be why an event is parked.
 _FIND: Final = f"""
     select pg_catalog.row_to_json(l)
     from (
         select d.id, d.state, d.channel, d.type, d.event_id, d.event_date, d.created_at, d.error_code, d.error_message,
                d.attempts, d.first_parked_at,
-               extract(epoch from pg_catalog.now() operator(pg_catalog.-) d.first_parked_at)::float as age_seconds,
+               extract(epoch from pg_catalog.now() operator(pg_catalog.-) d.first_parked_at)::pg_catalog.float8
+                   as age_seconds,
                d.last_parked_at,
                case when pg_catalog.isfinite(d.next_attempt_at) then d.next_attempt_at end as next_attempt_at,
                case when pg_catalog.isfinite(d.next_attempt_at)
                     then greatest(extract(epoch from d.next_attempt_at operator(pg_catalog.-) pg_catalog.now()), 0)
-               end::float as due_in_seconds,
+               end::pg_catalog.float8 as due_in_seconds,
                d.discarded_at
         from router.parked({_CONDITIONS}) d
     ) l
 """  # noqa: S608 - constants only
-_CONTENTS: Final = "select pg_catalog.row_to_json(c) from router.parked_contents(%s::pg_catalog.uuid[]) c"
+# The payload as text, whose numbers may be of a size that nothing but text holds.
+_CONTENTS: Final = """
+    select pg_catalog.row_to_json(l)
+    from (
+        select c.id, c.author_id, c.author_name, c.content, c.post_id, c.raw_payload::pg_catalog.text as raw_payload
+        from router.parked_contents(%(ids)s::pg_catalog.uuid[]) c
+    ) l
+"""
 _RETRY: Final = f"select matched, changed, unknown from router.retry_parked({_CONDITIONS})"  # noqa: S608
 _DISCARD: Final = f"select matched, changed, unknown from router.discard_parked({_CONDITIONS})"  # noqa: S608
 
-ParkedEvent = dict[str, Any]
+ParkedEvent = Answer
 """The columns of router.parked, with `age_seconds` and `due_in_seconds`; no next attempt: None."""
 
 
@@ -93,27 +102,27 @@ class Outcome:
 
 async def find(connection: Connection, selection: Selection) -> list[ParkedEvent]:
     """The parked events, latest first, without author and content."""
-    cursor = await connection.execute(_FIND, selection.parameters())
-    return [event async for (event,) in cursor]
+    return await answers(connection, "parked", _FIND, selection.parameters())
 
 
 async def contents(connection: Connection, ids: Sequence[UUID]) -> dict[str, ParkedEvent]:
     """Author, content and raw payload, by id; requires more rights than the service has."""
-    cursor = await connection.execute(_CONTENTS, [list(ids)])
-    return {found["id"]: found async for (found,) in cursor}
+    found = await answers(connection, "parked_contents", _CONTENTS, {"ids": list(ids)})
+    return {event["id"]: event | {"raw_payload": orjson.Fragment(event["raw_payload"])} for event in found}
 
 
 async def retry(connection: Connection, selection: Selection) -> Outcome:
     """Has them tried again at the next sweep, as if they had never failed."""
-    return await _decide(connection, _RETRY, selection)
+    return await _decide(connection, "retry_parked", _RETRY, selection)
 
 
 async def discard(connection: Connection, selection: Selection) -> Outcome:
     """Gives them up: they stay in the table, but are not tried again."""
-    return await _decide(connection, _DISCARD, selection)
+    return await _decide(connection, "discard_parked", _DISCARD, selection)
 
 
-async def _decide(connection: Connection, statement: str, selection: Selection) -> Outcome:
+async def _decide(connection: Connection, function: str, statement: str, selection: Selection) -> Outcome:
+    await refuse_superusers(connection, function)
     async with connection.cursor(row_factory=class_row(Outcome)) as cursor:
         await cursor.execute(statement.encode(), selection.parameters())
         outcome = await cursor.fetchone()
