@@ -1,16 +1,16 @@
 """parked: which events could not be routed, why, and what becomes of them."""
 
+import dataclasses
 import re
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from datetime import timedelta
 from typing import Annotated, Final, TypeVar
 from uuid import UUID
 
-import orjson
 import typer
 
 from consumer.adapters.postgres.operating import parked as operating
-from consumer.adapters.postgres.operating.parked import Outcome, ParkedEvent, Selection, State
+from consumer.adapters.postgres.operating.parked import Group, Outcome, ParkedEvent, Selection, State
 from consumer.adapters.postgres.operating.session import Connection, session
 from consumer.cli.options import AsJson, DatabaseUrl, add_command, database
 from consumer.cli.runtime import run_async
@@ -50,6 +50,15 @@ def _error_class(text: str | None) -> str | None:
 
 
 Ids = Annotated[list[UUID] | None, typer.Argument(metavar="ID", help="Ids, as list shows them.", show_default=False)]
+EventIds = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--event-id",
+        metavar="EVENT_ID",
+        help="Only with this id of the provider; may be given again.",
+        show_default=False,
+    ),
+]
 Channel = Annotated[str | None, typer.Option("--channel", help="Only of this channel.")]
 ErrorClass = Annotated[
     str | None,
@@ -71,48 +80,58 @@ Everything = Annotated[bool, typer.Option("--all", help="All that the filters le
 
 def show_list(
     *,
+    event_ids: EventIds = None,
     channel: Channel = None,
     error_class: ErrorClass = None,
     older_than: OlderThan = None,
     newer_than: NewerThan = None,
     state: OfState = None,
-    limit: Annotated[int, typer.Option(min=1, help="At most this many, the latest.")] = 50,
+    group: Annotated[
+        bool, typer.Option("--group", help="A line for each error, with counts, instead of one for each event.")
+    ] = False,
+    limit: Annotated[int, typer.Option(min=1, help="At most this many lines: the latest, or the most frequent.")] = 50,
     database_url: DatabaseUrl = None,
     as_json: AsJson = False,
 ) -> None:
     """List parked events, the latest first.
 
-    The error and the next attempt of each are shown.
+    The error and the next attempt of each are shown; with --group, how many events have which error.
     """
-    selection = Selection(
-        channel=channel, error_class=error_class, older_than=older_than, newer_than=newer_than, state=state, limit=limit
+    filters = Selection(
+        event_ids=event_ids or None,
+        channel=channel,
+        error_class=error_class,
+        older_than=older_than,
+        newer_than=newer_than,
+        state=state,
     )
-    events = _asked(database_url, lambda connection: operating.find(connection, selection))
+
+    async def look(connection: Connection) -> Sequence[ParkedEvent] | Sequence[Group]:
+        if group:
+            return (await operating.groups(connection, filters))[:limit]
+        return await operating.find(connection, dataclasses.replace(filters, limit=limit))
+
+    found = _asked(database_url, look)
     if as_json:
-        typer.echo(json_text(events))
+        typer.echo(json_text(found))
         return
-    rows = [
-        (
-            event["id"],
-            event["channel"],
-            event["state"],
-            duration(event["age_seconds"]),
-            str(event["attempts"]),
-            event["error_code"],
-            event["error_message"].replace("\n", " "),
-            _next_attempt(event),
-        )
-        for event in events
-    ]
-    for line in table(["id", "channel", "state", "age", "attempts", "error", "message", "next attempt"], rows):
+    for line in _by_error(found) if group else _one_by_one(found):
         typer.echo(line)
-    if len(events) == limit:
-        typer.echo(f"the latest {limit}; --limit shows more", err=True)
+    if len(found) == limit:
+        typer.echo(
+            f"the {limit} most frequent errors; --limit shows more"
+            if group
+            else f"the latest {limit}; --limit shows more, --group a line for each error",
+            err=True,
+        )
+    if not found:
+        typer.echo("nothing is parked" + ("" if filters == Selection() else " that has all of this"), err=True)
 
 
 def show_one(
-    ids: Annotated[list[UUID], typer.Argument(metavar="ID", help="Ids, as list shows them.")],
+    ids: Ids = None,
     *,
+    event_ids: EventIds = None,
     payload: Annotated[
         bool,
         typer.Option("--payload", help="Also author, content and raw payload; requires the table owner's rights."),
@@ -124,10 +143,19 @@ def show_one(
 
     Author, content and raw payload are shown with --payload only.
     """
+    if not ids and not event_ids:
+        raise typer.BadParameter("say which: ids, as `webhook-router parked list` shows them, or --event-id EVENT_ID")
 
     async def look(connection: Connection) -> list[ParkedEvent]:
-        events = await operating.find(connection, Selection(ids=ids))
-        written = await operating.contents(connection, ids) if payload else {}
+        events: list[ParkedEvent] = []
+        if ids:
+            events += await operating.find(connection, Selection(ids=ids))
+        if event_ids:
+            known = {event["id"] for event in events}
+            more = await operating.find(connection, Selection(event_ids=event_ids))
+            events += [event for event in more if event["id"] not in known]
+        shown = [UUID(event["id"]) for event in events]
+        written = await operating.contents(connection, shown) if payload else {}
         return [event | written.get(event["id"], {}) for event in events]
 
     events = _asked(database_url, look)
@@ -140,19 +168,20 @@ def show_one(
             for line in pairs([(name, _text(value)) for name, value in event.items()]):
                 typer.echo(line)
     found = {event["id"] for event in events}
-    _all_known([given for given in dict.fromkeys(ids) if str(given) not in found])
+    _all_known([given for given in dict.fromkeys(ids or []) if str(given) not in found], _missing(event_ids, events))
 
 
 Decide = Callable[[Connection, Selection], Awaitable[Outcome]]
 
 
-def _decision(decide: Decide, *, text: str, said: str, already: str) -> Callable[..., None]:
+def _decision(name: str, decide: Decide, *, text: str, said: str, already: str) -> Callable[..., None]:
     """A command that decides about parked events."""
 
     def command(
         ids: Ids = None,
         *,
         everything: Everything = False,
+        event_ids: EventIds = None,
         channel: Channel = None,
         error_class: ErrorClass = None,
         older_than: OlderThan = None,
@@ -163,6 +192,7 @@ def _decision(decide: Decide, *, text: str, said: str, already: str) -> Callable
         as_json: AsJson = False,
     ) -> None:
         filters = Selection(
+            event_ids=event_ids or None,
             channel=channel,
             error_class=error_class,
             older_than=older_than,
@@ -170,8 +200,16 @@ def _decision(decide: Decide, *, text: str, said: str, already: str) -> Callable
             state=state,
             limit=limit,
         )
-        selection = _chosen(ids, everything=everything, filters=filters)
-        outcome = _asked(database_url, lambda connection: decide(connection, selection))
+        selection = _chosen(name, ids, everything=everything, filters=filters)
+
+        async def choose(connection: Connection) -> tuple[Outcome, list[str]]:
+            if selection.event_ids is None:
+                return await decide(connection, selection), []
+            events = await operating.find(connection, selection)
+            outcome = await decide(connection, Selection(ids=[UUID(event["id"]) for event in events]))
+            return outcome, _missing(selection.event_ids, events)
+
+        outcome, missing = _asked(database_url, choose)
         if as_json:
             typer.echo(json_text(outcome, indent=False))
         else:
@@ -180,7 +218,7 @@ def _decision(decide: Decide, *, text: str, said: str, already: str) -> Callable
                 f"{outcome.changed:,} event{'' if outcome.changed == 1 else 's'} {said}"
                 + (f"; {as_before:,} {'was' if as_before == 1 else 'were'} {already}" if as_before else "")
             )
-        _all_known(outcome.unknown)
+        _all_known(outcome.unknown, missing)
 
     command.__doc__ = text
     return command
@@ -197,19 +235,77 @@ def _asked(database_url: str | None, question: Callable[[Connection], Awaitable[
     return run_async(ask())
 
 
-def _chosen(ids: Sequence[UUID] | None, *, everything: bool, filters: Selection) -> Selection:
-    if not ids and not everything:
-        raise typer.BadParameter("say which: ids, or --all, with filters if you like")
-    if not ids:
+def _chosen(name: str, ids: Sequence[UUID] | None, *, everything: bool, filters: Selection) -> Selection:
+    """What a decision is about.
+
+    Raises:
+        typer.BadParameter: nothing says so, or it says two things.
+    """
+    if ids:
+        if everything or filters != Selection():
+            raise typer.BadParameter("ids, or --all with filters, but not both")
+        return Selection(ids=ids)
+    if everything or filters.event_ids:
         return filters
-    if everything or filters != Selection():
-        raise typer.BadParameter("ids, or --all with filters, but not both")
-    return Selection(ids=ids)
+    if filters != Selection():
+        raise typer.BadParameter(
+            f"say which: ids, or --all, which would {name} all events that these filters let through"
+        )
+    raise typer.BadParameter(
+        "say which: ids, or --all, with filters if you like. `webhook-router parked list` shows the ids; "
+        f"the provider's id will do as well: webhook-router parked {name} --event-id EVENT_ID"
+    )
 
 
-def _all_known(unknown: Sequence[UUID]) -> None:
-    if unknown:
-        raise ConsumerError(f"not parked (any more): {', '.join(str(one) for one in unknown)}")
+def _missing(event_ids: Sequence[str] | None, events: Sequence[ParkedEvent]) -> list[str]:
+    """Those that no event has."""
+    found = {event["event_id"] for event in events}
+    return [given for given in dict.fromkeys(event_ids or []) if given not in found]
+
+
+def _all_known(unknown: Sequence[UUID], missing: Sequence[str]) -> None:
+    """
+    Raises:
+        ConsumerError: some are not parked.
+    """
+    if unknown or missing:
+        given = ", ".join([*(str(one) for one in unknown), *(printable(one) for one in missing)])
+        raise ConsumerError(f"not parked (any more): {given}")
+
+
+def _one_by_one(events: Sequence[ParkedEvent]) -> Iterator[str]:
+    heads = ["id", "channel", "event_id", "state", "age", "attempts", "error", "message", "next attempt"]
+    rows = [
+        (
+            event["id"],
+            event["channel"],
+            event["event_id"],
+            event["state"],
+            duration(event["age_seconds"]),
+            str(event["attempts"]),
+            event["error_code"],
+            event["error_message"].replace("\n", " "),
+            _next_attempt(event),
+        )
+        for event in events
+    ]
+    return table(heads, rows)
+
+
+def _by_error(groups: Sequence[Group]) -> Iterator[str]:
+    heads = ["events", "waiting", "dead", "discarded", "channels", "oldest", "error", "message", "latest id"]
+    rows = [
+        (
+            *(f"{group[count]:,}" for count in ("events", "waiting", "dead", "discarded")),
+            " ".join(group["channels"]),
+            duration(group["age_seconds"]),
+            group["error_code"],
+            group["error_message"].replace("\n", " "),
+            group["latest_id"],
+        )
+        for group in groups
+    ]
+    return table(heads, rows)
 
 
 def _next_attempt(event: ParkedEvent) -> str:
@@ -224,7 +320,7 @@ def _text(value: object) -> str:
         return ""
     if isinstance(value, str):
         return printable(value) if "\n" not in value else value
-    return orjson.dumps(value).decode()
+    return json_text(value, indent=False)
 
 
 add_command(commands, "list", show_list)
@@ -233,6 +329,7 @@ add_command(
     commands,
     "retry",
     _decision(
+        "retry",
         operating.retry,
         text="Have parked events tried again, as if they had never failed.\n\nThe service's next sweep tries them.",
         said="will be tried again, at the service's next sweep or by: webhook-router reconcile",
@@ -243,6 +340,7 @@ add_command(
     commands,
     "discard",
     _decision(
+        "discard",
         operating.discard,
         text="Give up parked events: they stay in the table, untried.\n\n`retry` takes it back.",
         said="will not be tried any more",

@@ -4,6 +4,7 @@ import psycopg
 import pytest
 
 from tests.abuse.conftest import EVENTS, Target
+from tests.cli import run
 from tests.processes import running
 from tests.waiting import wait_for
 
@@ -44,6 +45,7 @@ FORBIDDEN = (
     "select router.route_events('{}')",
     "select router.mark_routed('{}', '{}')",
     "select router.park_event(null, 'x', 'x')",
+    "select router.parked_contents('{}')",
     "select router.ingest_events('{}')",
     "select router.make_targets('{}', '{}')",
     "select router.reply(null)",
@@ -73,3 +75,22 @@ def test_what_it_needs(target: Target) -> None:
         wait_for(lambda: router.metric("webhook_router_sweeps_total") > 1, what="sweeps")
         assert router.metric("webhook_router_loop_failures_total") == 0
     assert target.counts()["public.messages"] == EVENTS
+
+
+def test_an_operator_needs_no_other_login(target: Target) -> None:
+    """With the URL of the service it is found out what became of an event, and decided; nobody's words are shown."""
+    dsn = target.service_dsn
+    with target.connect() as owner:
+        owner.execute(
+            "update public.webhook_events set event_date = 'infinity' where event_id in ('secret-2', 'secret-3')"
+        )
+    assert run(dsn, "reconcile").code == 0
+    listed = run(dsn, "parked", "list", "--event-id", "secret-2", "--json")
+    grouped = run(dsn, "parked", "list", "--group", "--json")
+    assert (len(listed.json), grouped.json[0]["events"]) == (1, 2)
+    for done in (listed, grouped, run(dsn, "parked", "show", "--event-id", "secret-2")):
+        assert done.error is None
+        assert not any(word in done.out for word in ("Secret Name", "secret content", "author-"))
+    assert run(dsn, "parked", "discard", "--event-id", "secret-2").code == 0
+    assert run(dsn, "parked", "retry", "--all").code == 0
+    assert "lacks rights" in str(run(dsn, "parked", "show", "--payload", "--event-id", "secret-3").error)

@@ -45,10 +45,10 @@ COLUMNS = """
     attempts integer, error_code text, error_message text, first_parked_at timestamptz, last_parked_at timestamptz,
     next_attempt_at timestamptz, discarded_at timestamptz
 """
-PARKED = "router.parked(uuid[],text,text,interval,interval,text,integer)"
+PARKED = "router.parked(uuid[],text,text,interval,interval,text,integer,text[])"
 NAMED = """
     p_ids uuid[], p_channel text, p_error_class text, p_older_than interval, p_newer_than interval, p_state text,
-    p_limit integer
+    p_limit integer, p_event_ids text[]
 """
 VALUES = """
     gen_random_uuid(), 'waiting', 'instagram', 'message', 'e1', now(), now(), 1, '22008', 'x', now(), now(), now(),
@@ -121,11 +121,12 @@ def trapped(session: psycopg.Connection[TupleRow]) -> bool:
     return session.execute("select is_called from public.trapped").fetchone() != (False,)
 
 
-def ask_everything(dsn: str, event_id: str) -> None:
+def ask_everything(dsn: str) -> None:
     """Commands that look; what has been planted may fail them."""
     for arguments in (
         ("parked", "list"),
-        ("parked", "show", "--payload", event_id),
+        ("parked", "list", "--group"),
+        ("parked", "show", "--payload", "--event-id", "e1"),
     ):
         run(dsn, *arguments)
 
@@ -134,9 +135,8 @@ def ask_everything(dsn: str, event_id: str) -> None:
 def test_looking(owned: tuple[str, psycopg.Connection[TupleRow]], plant: str) -> None:
     """No function of the owner runs with the superuser's rights: neither in the call, nor in its result, nor later."""
     dsn, session = owned
-    (event_id,) = session.execute("select id::text from public.webhook_events").fetchone() or ("",)
     session.execute(PLANTS[plant].encode())
-    ask_everything(dsn, event_id)
+    ask_everything(dsn)
     assert not trapped(session)
 
 
@@ -146,7 +146,7 @@ def test_the_trap_works(owned: tuple[str, psycopg.Connection[TupleRow]], plant: 
     dsn, session = owned
     session.execute(PLANTS[plant].encode())
     with psycopg.connect(dsn) as superuser:
-        superuser.execute("select row_to_json(p) from router.parked(null, null, null, null, null, null, null) p")
+        superuser.execute("select row_to_json(p) from router.parked(null, null, null, null, null, null, null, null) p")
         runs_deferred_triggers_as_the_owner = superuser.info.server_version >= 180000
     assert trapped(session) or (plant == "left for the commit" and runs_deferred_triggers_as_the_owner)
 
@@ -157,6 +157,7 @@ def test_looking_works(owned: tuple[str, psycopg.Connection[TupleRow]]) -> None:
     (event,) = run(dsn, "parked", "list", "--json").json
     (shown,) = run(dsn, "parked", "show", event["id"], "--payload", "--json").json
     assert (shown["event_id"], shown["raw_payload"]) == ("e1", {})
+    assert run(dsn, "parked", "list", "--group", "--json").json[0]["events"] == 1
     assert session.execute("select count(*) from pg_proc where proname = 'webhook_router_asks'").fetchone() == (0,)
 
 
@@ -168,9 +169,10 @@ def test_deciding(owned: tuple[str, psycopg.Connection[TupleRow]], decision: str
         "create constraint trigger trap after update on public.webhook_events deferrable initially deferred"
         " for each row execute function public.trap_of_trigger()"
     )
-    refused = run(dsn, "parked", decision, "--all")
-    assert isinstance(refused.error, ConsumerError)
-    assert "give the URL of the service's login" in str(refused.error)
+    for which in (["--all"], ["--event-id", "e1"]):
+        refused = run(dsn, "parked", decision, *which)
+        assert isinstance(refused.error, ConsumerError)
+        assert "give the URL of the service's login" in str(refused.error)
     owner = session.info.user
     assert run(psycopg.conninfo.make_conninfo(dsn, user=owner), "parked", decision, "--all").error is None
     assert not trapped(session)

@@ -1,5 +1,6 @@
 """`webhook-router parked`: what could not be routed, and what becomes of it."""
 
+import json
 from collections.abc import Iterator
 from uuid import uuid4
 
@@ -40,6 +41,7 @@ ROWS_READ = """
     select sum(seq_tup_read + idx_tup_fetch) from pg_stat_xact_user_tables
     where relname in ('webhook_events', 'parked_events')
 """
+GROUPS = ("parked", "list", "--group")
 BACKLOG = "select ready, parked, dead, discarded from router.backlog()"
 
 
@@ -112,9 +114,13 @@ def test_the_list_says_what_happened_and_nothing_private(database: str, letters:
     """Channel, state, age, attempts, error, next attempt; the latest first; nothing that anybody wrote."""
     lines = run(database, "parked", "list").out.splitlines()
     heads = [head.strip() for head in lines[0].split("|")]
-    assert heads == ["id", "channel", "state", "age", "attempts", "error", "message", "next attempt"]
-    rows = {cells[0]: cells[1:] for cells in ([cell.strip() for cell in line.split("|")] for line in lines[2:])}
+    assert heads == ["id", "channel", "event_id", "state", "age", "attempts", "error", "message", "next attempt"]
+    rows = {
+        cells[0]: [cells[1], *cells[3:]] for cells in ([cell.strip() for cell in line.split("|")] for line in lines[2:])
+    }
     assert next(iter(rows)) == letters["dead"]
+    names = [line.split("|")[2].strip() for line in lines[2:]]
+    assert sorted(names) == ["dead", "endless", "refused"]
     assert rows[letters["dead"]][1] == "dead"
     assert rows[letters["dead"]][3:] == ["10", "RF001", "error (function refuse())", "never"]
     assert rows[letters["refused"]][:4] == ["whatsapp", "waiting", "1 d 0 h", "1"]
@@ -211,15 +217,65 @@ def test_thousands_are_one_statement_whatever_the_planner_knows(database: str, c
         assert rows_read() - before < 50 * 20
 
 
-def test_payloads_that_python_cannot_hold(database: str, connection: Connection, letters: dict[str, str]) -> None:
-    """A number of any size, and any depth, are shown as they are."""
+def test_groups_by_error(database: str, connection: Connection, letters: dict[str, str]) -> None:
+    """A line for each error, the most frequent first: how many events, in which state and channels, and one of them."""
+    first, second = run(database, "parked", "list", "--group", "--json").json
+    assert (first["error_code"], first["events"], first["waiting"], first["dead"]) == ("RF001", 2, 1, 1)
+    assert first["channels"] == ["facebook", "whatsapp"]
+    assert first["latest_id"] == letters["dead"]
+    assert (second["error_code"], second["events"], second["discarded"]) == ("22008", 1, 0)
+    lines = run(database, "parked", "list", "--group").out.splitlines()
+    heads = [head.strip() for head in lines[0].split("|")]
+    assert heads == ["events", "waiting", "dead", "discarded", "channels", "oldest", "error", "message", "latest id"]
+    assert [line.split("|")[0].strip() for line in lines[2:]] == ["2", "1"]
+    (only,) = run(database, "parked", "list", "--group", "--json", "--channel", "whatsapp").json
+    assert (only["error_code"], only["events"]) == ("RF001", 1)
+    few = run(database, "parked", "list", "--group", "--limit", "1")
+    assert len(few.out.splitlines()) == 3
+    assert "the 1 most frequent errors; --limit shows more" in few.err
+    run(database, "parked", "discard", "--all")
+    nothing = run(database, "parked", "list", "--group")
+    assert (len(nothing.out.splitlines()), nothing.err) == (2, "nothing is parked\n")
+    assert [group["discarded"] for group in run(database, *GROUPS, "--state", "discarded", "--json").json] == [2, 1]
+
+
+def test_by_the_id_of_the_provider(database: str, connection: Connection, letters: dict[str, str]) -> None:
+    """A complaint names an event_id: list, show, retry and discard take it, and filters narrow it."""
+    assert found(run(database, "parked", "list", "--event-id", "refused", "--json")) == {"refused"}
+    both = ("--event-id", "refused", "--event-id", "dead")
+    assert found(run(database, "parked", "list", *both, "--json")) == {"refused", "dead"}
+    assert found(run(database, "parked", "list", *both, "--channel", "facebook", "--json")) == {"dead"}
+    (letter,) = run(database, "parked", "show", "--event-id", "dead", "--json").json
+    assert letter["id"] == letters["dead"]
+    assert len(run(database, "parked", "show", letters["dead"], "--event-id", "dead", "--json").json) == 1
+    outcome = run(database, "parked", "discard", *both, "--channel", "facebook", "--json")
+    assert outcome.json == {"matched": 1, "changed": 1, "unknown": []}
+    assert str(outcome.error) == "not parked (any more): refused"
+    assert found(run(database, "parked", "list", "--event-id", "dead", "--json")) == {"dead"}, "though discarded"
+    assert run(database, "parked", "retry", "--event-id", "dead").out.startswith("1 event will be tried again")
+    assert run(database, "parked", "retry", "--event-id", "fine", "--json").json["matched"] == 0
+    none = run(database, "parked", "list", "--event-id", "fine", "--channel", "facebook")
+    assert none.code == 0
+    assert "nothing is parked that has all of this" in none.err
+
+
+def test_events_that_are_hard_to_show(database: str, connection: Connection, letters: dict[str, str]) -> None:
+    """Numbers that no program holds, times that Python lacks, escapes: they are shown, and JSON stays JSON."""
     payload = '{"big": 123456789012345678901234567890, "huge": 1e400, "deep": %s}' % ("[" * 2000 + "]" * 2000)
-    connection.execute("update webhook_events set raw_payload = %s::jsonb where event_id = 'dead'", [payload])
-    for more in ([], ["--json"]):
-        shown = run(database, "parked", "show", "--payload", letters["dead"], *more)
-        assert shown.error is None
-        assert '"big": 123456789012345678901234567890' in shown.out
-        assert "[" * 2000 in shown.out
+    connection.execute(
+        "update webhook_events set raw_payload = %s::jsonb, content = %s, created_at = '-infinity',"
+        " event_date = '4000-01-01 BC' where event_id = 'dead'",
+        [payload, "\x1b[2J\x9b\u202e"],
+    )
+    connection.execute("update router.parked_events set error_message = E'refused \\x1b[2J\\u009b\\u202e'")
+    for arguments in (["list"], ["list", "--group"], ["show", "--payload", letters["dead"]]):
+        words, answer = (run(database, "parked", *arguments, *more) for more in ([], ["--json"]))
+        assert words.error is answer.error is None
+        for character in "\x1b\x9b\u202e":
+            assert character not in words.out + answer.out
+    text = run(database, "parked", "show", "--payload", letters["dead"], "--json").out
+    assert "123456789012345678901234567890" in text
+    assert json.loads(text.replace("[" * 2000, "[").replace("]" * 2000, "]"))[0]["content"] == "\x1b[2J\x9b\u202e"
 
 
 @pytest.mark.parametrize("encoding", ["SQL_ASCII", "LATIN1", "WIN1252"])
@@ -267,7 +323,10 @@ def test_columns_of_other_types(database: str, connection: Connection, letters: 
         (["list", "--older-than", "soon"], "'soon' is no duration such as"),
         (["list", "--error-class", "225"], "'225' is neither an SQLSTATE"),
         (["list", "--state", "lost"], "Invalid value for '--state'"),
-        (["show"], "Missing argument 'ID"),
+        (["discard", "--channel", "instagram"], "--all, which would discard all events that these filters let through"),
+        (["discard"], "webhook-router parked discard --event-id EVENT_ID"),
+        (["retry", str(uuid4()), "--event-id", "e1"], "ids, or --all with filters, but not both"),
+        (["show"], "say which: ids, as `webhook-router parked list` shows them, or --event-id EVENT_ID"),
     ],
 )
 def test_mistakes_are_usage_errors(arguments: list[str], said: str) -> None:

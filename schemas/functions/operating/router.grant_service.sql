@@ -23,7 +23,7 @@ begin
         'router.backlog()',
         'router.recent_backlog(double precision)',
         'router.ingest_lines(text)',
-        'router.parked(uuid[],text,text,interval,interval,text,integer)',
+        'router.parked(uuid[],text,text,interval,interval,text,integer,text[])',
         'router.retry_parked(uuid[],text,text,interval,interval,text,integer)',
         'router.discard_parked(uuid[],text,text,interval,interval,text,integer)',
         'router.status()',

@@ -1,12 +1,13 @@
 -- router.parked: the parked events and their errors, without their content.
 -- takes: p_ids: only these events; p_channel; p_error_class: an SQLSTATE, or its beginning; p_older_than, p_newer_than: time
---   since they were first parked; p_state: 'waiting' for another attempt, 'dead' or 'discarded'. Null is no condition, but
---   discarded events are found only by state or id. p_limit: null for all
+--   since they were first parked; p_state: 'waiting' for another attempt, 'dead' or 'discarded'; p_event_ids: only events with
+--   one of these event_id, in any channel. Null is no condition, but discarded events are found only by state, id or event_id.
+--   p_limit: null for all
 -- returns: the events, the one parked last first
 create or replace function router.parked(
     p_ids uuid[] default null, p_channel text default null, p_error_class text default null,
     p_older_than interval default null, p_newer_than interval default null, p_state text default null,
-    p_limit integer default null
+    p_limit integer default null, p_event_ids text[] default null
 ) returns table (
     id uuid, state text, channel text, type text, event_id text, event_date timestamptz, created_at timestamptz,
     attempts integer, error_code text, error_message text, first_parked_at timestamptz, last_parked_at timestamptz,
@@ -40,12 +41,13 @@ begin
     ) s
     where w.routed_at is null and w.parked_until is not null
       and (p_ids is null or p.event_id = any (p_ids))
+      and (p_event_ids is null or w.event_id = any (p_event_ids))
       and (p_channel is null or p.channel = router.channel_of(p_channel))
       and (p_error_class is null or starts_with(p.error_code, upper(p_error_class collate "C")))
       and (p_older_than is null or p.first_parked_at < now() - p_older_than)
       and (p_newer_than is null or p.first_parked_at > now() - p_newer_than)
       and (p_state is null or s.state = p_state)
-      and (p_state is not null or p_ids is not null or p.discarded_at is null)
+      and (p_state is not null or p_ids is not null or p_event_ids is not null or p.discarded_at is null)
     order by p.last_parked_at desc
     limit p_limit;
 end

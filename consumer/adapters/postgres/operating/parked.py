@@ -19,6 +19,7 @@ _CONDITIONS: Final = """
     p_older_than => %(older_than)s::pg_catalog.interval, p_newer_than => %(newer_than)s::pg_catalog.interval,
     p_state => %(state)s::pg_catalog.text, p_limit => %(limit)s::pg_catalog.int4
 """
+_LISTED: Final = f"{_CONDITIONS}, p_event_ids => %(event_ids)s::pg_catalog.text[]"
 _FIND: Final = f"""
     select pg_catalog.row_to_json(l)
     from (
@@ -32,7 +33,26 @@ _FIND: Final = f"""
                     then greatest(extract(epoch from d.next_attempt_at operator(pg_catalog.-) pg_catalog.now()), 0)
                end::pg_catalog.float8 as due_in_seconds,
                d.discarded_at
-        from router.parked({_CONDITIONS}) d
+        from router.parked({_LISTED}) d
+    ) l
+"""  # noqa: S608 - constants only
+# The most frequent first.
+_GROUPS: Final = f"""
+    select pg_catalog.row_to_json(l)
+    from (
+        select d.error_code, d.error_message, pg_catalog.count(*) as events,
+               pg_catalog.count(*) filter (where d.state operator(pg_catalog.=) 'waiting') as waiting,
+               pg_catalog.count(*) filter (where d.state operator(pg_catalog.=) 'dead') as dead,
+               pg_catalog.count(*) filter (where d.state operator(pg_catalog.=) 'discarded') as discarded,
+               pg_catalog.array_agg(distinct d.channel) as channels,
+               pg_catalog.min(d.first_parked_at) as first_parked_at,
+               extract(epoch from pg_catalog.now() operator(pg_catalog.-) pg_catalog.min(d.first_parked_at))
+                   ::pg_catalog.float8 as age_seconds,
+               pg_catalog.max(d.last_parked_at) as last_parked_at,
+               (pg_catalog.array_agg(d.id order by d.last_parked_at desc))[1] as latest_id
+        from router.parked({_LISTED}) d
+        group by d.error_code, d.error_message
+        order by 3 desc, 1, 2
     ) l
 """  # noqa: S608 - constants only
 # The payload as text, whose numbers may be of a size that nothing but text holds.
@@ -48,6 +68,8 @@ _DISCARD: Final = f"select matched, changed, unknown from router.discard_parked(
 
 ParkedEvent = Answer
 """The columns of router.parked, with `age_seconds` and `due_in_seconds`; no next attempt: None."""
+Group = Answer
+"""Events with the same error: how many `events`, of them `waiting`, `dead` and `discarded`; their `channels`."""
 
 
 class State(StrEnum):
@@ -63,9 +85,11 @@ class State(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Selection:
-    """Which events; None is no condition, but discarded ones are only found by state or id."""
+    """Which events; None is no condition, but discarded ones are only found by state, id or event_id."""
 
     ids: Sequence[UUID] | None = None
+    event_ids: Sequence[str] | None = None
+    """The provider's ids, in any channel; for lists, decisions are made by id."""
     channel: str | None = None
     error_class: str | None = None
     """An SQLSTATE, or its first characters."""
@@ -79,6 +103,7 @@ class Selection:
     def parameters(self) -> dict[str, object]:
         return {
             "ids": None if self.ids is None else list(self.ids),
+            "event_ids": None if self.event_ids is None else list(self.event_ids),
             "channel": self.channel,
             "error_class": self.error_class,
             "older_than": self.older_than,
@@ -103,6 +128,11 @@ class Outcome:
 async def find(connection: Connection, selection: Selection) -> list[ParkedEvent]:
     """The parked events, latest first, without author and content."""
     return await answers(connection, "parked", _FIND, selection.parameters())
+
+
+async def groups(connection: Connection, selection: Selection) -> list[Group]:
+    """The parked events by their error, the most frequent first."""
+    return await answers(connection, "parked", _GROUPS, selection.parameters())
 
 
 async def contents(connection: Connection, ids: Sequence[UUID]) -> dict[str, ParkedEvent]:
