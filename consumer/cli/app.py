@@ -17,6 +17,7 @@ from consumer.adapters.telemetry import log as logs
 from consumer.cli import (
     audit,
     demo,
+    explain,
     ingest,
     interrupt_by_exception,
     migrate,
@@ -61,6 +62,7 @@ add_command(app, "migrate", migrate.migrate)
 add_command(app, "run", run.run)
 add_command(app, "reconcile", reconcile.reconcile)
 add_command(app, "status", status.status)
+add_command(app, "explain", explain.explain)
 app.add_typer(parked.commands, name="parked", short_help=parked.SUMMARY)
 app.add_typer(parked.commands, name="dead-letters", hidden=True)  # the name of earlier versions
 add_command(app, "ingest", ingest.ingest)

@@ -2,6 +2,7 @@
 
 import dataclasses
 import re
+import shlex
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from datetime import timedelta
 from typing import Annotated, Final, TypeVar
@@ -126,6 +127,10 @@ def show_list(
         )
     if not found:
         typer.echo("nothing is parked" + ("" if filters == Selection() else " that has all of this"), err=True)
+    if not group:
+        for event_id in _missing(event_ids, found):
+            command = shlex.join(["webhook-router", "explain", channel or "CHANNEL", event_id])
+            typer.echo(f"{printable(event_id)} is not parked; where it is: {printable(command)}", err=True)
 
 
 def show_one(
@@ -269,8 +274,9 @@ def _all_known(unknown: Sequence[UUID], missing: Sequence[str]) -> None:
         ConsumerError: some are not parked.
     """
     if unknown or missing:
+        advice = "; webhook-router explain CHANNEL EVENT_ID says where an event is" if missing else ""
         given = ", ".join([*(str(one) for one in unknown), *(printable(one) for one in missing)])
-        raise ConsumerError(f"not parked (any more): {given}")
+        raise ConsumerError(f"not parked (any more): {given}{advice}")
 
 
 def _one_by_one(events: Sequence[ParkedEvent]) -> Iterator[str]:

@@ -80,15 +80,18 @@ def test_what_it_needs(target: Target) -> None:
 def test_an_operator_needs_no_other_login(target: Target) -> None:
     """With the URL of the service it is found out what became of an event, and decided; nobody's words are shown."""
     dsn = target.service_dsn
+    assert run(dsn, "explain", "instagram", "secret-1", "--json").json["state"] == "ready"
+    assert run(dsn, "explain", "instagram", "secret-1", "--route", "--json").json["state"] == "routed"
     with target.connect() as owner:
         owner.execute(
             "update public.webhook_events set event_date = 'infinity' where event_id in ('secret-2', 'secret-3')"
         )
     assert run(dsn, "reconcile").code == 0
+    shown = run(dsn, "explain", "instagram", "secret-2")
     listed = run(dsn, "parked", "list", "--event-id", "secret-2", "--json")
     grouped = run(dsn, "parked", "list", "--group", "--json")
     assert (len(listed.json), grouped.json[0]["events"]) == (1, 2)
-    for done in (listed, grouped, run(dsn, "parked", "show", "--event-id", "secret-2")):
+    for done in (shown, listed, grouped, run(dsn, "parked", "show", "--event-id", "secret-2")):
         assert done.error is None
         assert not any(word in done.out for word in ("Secret Name", "secret content", "author-"))
     assert run(dsn, "parked", "discard", "--event-id", "secret-2").code == 0

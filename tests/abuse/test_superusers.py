@@ -127,6 +127,8 @@ def ask_everything(dsn: str) -> None:
         ("parked", "list"),
         ("parked", "list", "--group"),
         ("parked", "show", "--payload", "--event-id", "e1"),
+        ("explain", "instagram", "e1"),
+        ("explain", "instagram", "e2"),
     ):
         run(dsn, *arguments)
 
@@ -158,6 +160,8 @@ def test_looking_works(owned: tuple[str, psycopg.Connection[TupleRow]]) -> None:
     (shown,) = run(dsn, "parked", "show", event["id"], "--payload", "--json").json
     assert (shown["event_id"], shown["raw_payload"]) == ("e1", {})
     assert run(dsn, "parked", "list", "--group", "--json").json[0]["events"] == 1
+    assert run(dsn, "explain", "instagram", "e1", "--json").json["state"] == "parked"
+    assert run(dsn, "explain", "instagram", "it's \\ e2", "--json").json["event_id"] == "it's \\ e2"
     assert session.execute("select count(*) from pg_proc where proname = 'webhook_router_asks'").fetchone() == (0,)
 
 
@@ -173,6 +177,7 @@ def test_deciding(owned: tuple[str, psycopg.Connection[TupleRow]], decision: str
         refused = run(dsn, "parked", decision, *which)
         assert isinstance(refused.error, ConsumerError)
         assert "give the URL of the service's login" in str(refused.error)
+    assert run(dsn, "explain", "instagram", "e1", "--route").error is not None
     owner = session.info.user
     assert run(psycopg.conninfo.make_conninfo(dsn, user=owner), "parked", decision, "--all").error is None
     assert not trapped(session)

@@ -250,13 +250,14 @@ def test_by_the_id_of_the_provider(database: str, connection: Connection, letter
     assert len(run(database, "parked", "show", letters["dead"], "--event-id", "dead", "--json").json) == 1
     outcome = run(database, "parked", "discard", *both, "--channel", "facebook", "--json")
     assert outcome.json == {"matched": 1, "changed": 1, "unknown": []}
-    assert str(outcome.error) == "not parked (any more): refused"
+    assert str(outcome.error).startswith("not parked (any more): refused; webhook-router explain CHANNEL")
     assert found(run(database, "parked", "list", "--event-id", "dead", "--json")) == {"dead"}, "though discarded"
     assert run(database, "parked", "retry", "--event-id", "dead").out.startswith("1 event will be tried again")
     assert run(database, "parked", "retry", "--event-id", "fine", "--json").json["matched"] == 0
     none = run(database, "parked", "list", "--event-id", "fine", "--channel", "facebook")
     assert none.code == 0
     assert "nothing is parked that has all of this" in none.err
+    assert "fine is not parked; where it is: webhook-router explain facebook fine" in none.err
 
 
 def test_events_that_are_hard_to_show(database: str, connection: Connection, letters: dict[str, str]) -> None:
@@ -299,6 +300,7 @@ def test_bytes_that_are_no_text(postgres_server: EmbeddedPostgres, encoding: str
             if encoding == "LATIN1":
                 assert {event["event_id"] for event in events} == {"caf\u00e9\x81", "fine"}
             assert run(dsn, "parked", "show", "--payload", *(event["id"] for event in events)).error is None
+            assert run(dsn, "explain", "instagram", "fine", "--json").json["state"] == "parked"
             assert run(dsn, "parked", "retry", "--all").out.startswith("2 events")
         finally:
             admin.execute(f"drop database {name} with (force)")
@@ -310,6 +312,8 @@ def test_columns_of_other_types(database: str, connection: Connection, letters: 
         connection.execute(f"alter table webhook_events alter {column} type varchar(500)".encode())
     assert found(run(database, "parked", "list", "--json")) == {"endless", "refused", "dead"}
     assert found(run(database, "parked", "show", "--payload", letters["dead"], "--json")) == {"dead"}
+    assert run(database, "explain", "facebook", "dead", "--json").json["state"] == "dead"
+    assert run(database, "explain", "facebook", "none", "--json").json["state"] == "unknown"
 
 
 @pytest.mark.parametrize(

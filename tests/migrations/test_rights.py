@@ -42,7 +42,7 @@ SERVICE = {
     "recent_backlog",
     "status",
 }
-SERVICE |= {"parked", "retry_parked", "discard_parked"}
+SERVICE |= {"parked", "retry_parked", "discard_parked", "explain"}
 OPERATORS = {"parked_contents", "grant_service"}  # what people wrote, and rights: for the owner alone
 
 FUNCTIONS = """

@@ -26,6 +26,7 @@ begin
         'router.parked(uuid[],text,text,interval,interval,text,integer,text[])',
         'router.retry_parked(uuid[],text,text,interval,interval,text,integer)',
         'router.discard_parked(uuid[],text,text,interval,interval,text,integer)',
+        'router.explain(text,text)',
         'router.status()',
         'router.doorbell()'
     ]::regprocedure[] loop
