@@ -1,4 +1,4 @@
-"""A superuser who looks at parked events lends no rights to the owner of the tables, whatever that one has planted."""
+"""A superuser who only looks lends no rights to the owner of the tables, whatever that one has planted."""
 
 from collections.abc import Iterator
 from uuid import uuid4
@@ -83,6 +83,14 @@ PLANTS = {
         returns table ({COLUMNS.replace("error_message text", "error_message public.poisoned")})
         language sql security definer as $$ select {VALUES.replace("'x'", "'x'::public.poisoned")} $$;
     """,
+    "status": """
+        create or replace function router.doorbell() returns text language sql security invoker as
+            $$ select 'rings' where public.trap() $$;
+        drop function router.status();
+        create function router.status(
+            ready bigint default (public.trap())::int, out oldest_seconds double precision, out parked bigint
+        ) language sql as $$ select 1.0::double precision, 1::bigint where public.trap() $$;
+    """,
     "policy": """
         create policy trap on public.webhook_events using (public.trap());
         alter table public.webhook_events force row level security, enable row level security;
@@ -124,6 +132,7 @@ def trapped(session: psycopg.Connection[TupleRow]) -> bool:
 def ask_everything(dsn: str) -> None:
     """Commands that look; what has been planted may fail them."""
     for arguments in (
+        ("status",),
         ("parked", "list"),
         ("parked", "list", "--group"),
         ("parked", "show", "--payload", "--event-id", "e1"),
@@ -156,11 +165,14 @@ def test_the_trap_works(owned: tuple[str, psycopg.Connection[TupleRow]], plant: 
 def test_looking_works(owned: tuple[str, psycopg.Connection[TupleRow]]) -> None:
     """As with any other login."""
     dsn, session = owned
+    assert run(dsn, "status", "--json").json["parked"] == 1
     (event,) = run(dsn, "parked", "list", "--json").json
     (shown,) = run(dsn, "parked", "show", event["id"], "--payload", "--json").json
     assert (shown["event_id"], shown["raw_payload"]) == ("e1", {})
     assert run(dsn, "parked", "list", "--group", "--json").json[0]["events"] == 1
     assert run(dsn, "explain", "instagram", "e1", "--json").json["state"] == "parked"
+    read_only = psycopg.conninfo.make_conninfo(dsn, options="-c default_transaction_read_only=on")
+    assert run(read_only, "explain", "instagram", "e1", "--json").json["state"] == "parked"
     assert run(dsn, "explain", "instagram", "it's \\ e2", "--json").json["event_id"] == "it's \\ e2"
     assert session.execute("select count(*) from pg_proc where proname = 'webhook_router_asks'").fetchone() == (0,)
 

@@ -3,17 +3,19 @@
 from dataclasses import dataclass
 from typing import Final
 
-from psycopg.rows import class_row
-
+from consumer.adapters.postgres.operating.answers import answers
 from consumer.adapters.postgres.operating.session import Connection
 
 _STATUS: Final = """
-    select ready, oldest_seconds, parked, dead, discarded, per_second_in_minute, per_second_in_hour,
-           case when last_routed_at is not null  -- it may be later than the moment at which this transaction began
-                then greatest(extract(epoch from pg_catalog.now() operator(pg_catalog.-) last_routed_at), 0)::float
-           end as last_routed_seconds_ago,
-           sessions, replicas, counted_seconds, awake, notification_queue, router.doorbell() as doorbell
-    from router.status()
+    select pg_catalog.row_to_json(l)
+    from (
+        select s.ready, s.oldest_seconds, s.parked, s.dead, s.discarded, s.per_second_in_minute, s.per_second_in_hour,
+               case when s.last_routed_at is not null  -- it may be later than the moment at which this began
+                    then greatest(extract(epoch from pg_catalog.now() operator(pg_catalog.-) s.last_routed_at), 0)
+               end::pg_catalog.float8 as last_routed_seconds_ago,
+               s.sessions, s.replicas, s.counted_seconds, s.awake, s.notification_queue, router.doorbell() as doorbell
+        from router.status() s
+    ) l
 """
 
 
@@ -52,8 +54,5 @@ class Status:
 
 async def status(connection: Connection) -> Status:
     """Takes one look. It is cheap on a table of any size, except that it counts what is unrouted."""
-    async with connection.cursor(row_factory=class_row(Status)) as cursor:
-        await cursor.execute(_STATUS)
-        row = await cursor.fetchone()
-    assert row is not None
-    return row
+    (row,) = await answers(connection, "status", _STATUS)
+    return Status(**row)
