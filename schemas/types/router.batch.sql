@@ -10,5 +10,6 @@ create type router.batch as (
     reached_id uuid,
     seconds    double precision,  -- from the start of the statement to the end of the work, without the commit
     held       integer,      -- claimed, but neither routed nor parked, since the schema is at fault: tried again by the next call
-    held_reason text         -- why most of them are: SQLSTATE, message and object; null if none is held
+    held_reason text,        -- why most of them are: SQLSTATE, message and object; null if none is held
+    faults     integer       -- how many of the held ones are so for a fault of the schema, and not since they cannot be parked
 );

@@ -160,6 +160,33 @@ def test_a_park_that_fails(any_inbox: Inbox, body: str, reason: str, size: int) 
     assert any_inbox.batch().parked == held
 
 
+@pytest.mark.parametrize("timeout", ["0", "60 s"])
+def test_faults_are_told_from_what_cannot_be_parked(any_inbox: Inbox, timeout: str) -> None:
+    """Whoever routes by hand hears of a fault of the schema, whatever comes before it; with a timeout, in steps."""
+    any_inbox.run(f"set statement_timeout = '{timeout}'")
+    any_inbox.insert_many(60)
+    any_inbox.run(
+        "update webhook_events set content = 'bad' where event_id in (select 'e' || i from generate_series(1, 30) i)"
+    )
+    judge(any_inbox, "if new.content_text like 'bad%' then raise 'bad'; else perform no_such_function(); end if;")
+    any_inbox.run(
+        """
+        create function public.refuse() returns trigger language plpgsql as
+        $$ begin if new.content = 'bad' then raise 'locked'; end if; return new; end $$;
+        create trigger refuse before update on webhook_events for each row execute function public.refuse();
+        """
+    )
+    counts = "select (b).claimed, (b).held, (b).faults from (select router.route_batch(1000) as b offset 0) b"
+    assert any_inbox.row(counts) == {"claimed": 60, "held": 60, "faults": 30}
+    with pytest.raises(psycopg.errors.ObjectNotInPrerequisiteState, match=r"^no event can be routed: 42883: "):
+        any_inbox.route_unrouted(limit=100)
+    any_inbox.run("drop function judge cascade")
+    judge(any_inbox, "raise 'bad';")
+    any_inbox.run("update webhook_events set routed_at = now() where content <> 'bad'")
+    assert any_inbox.row(counts) == {"claimed": 30, "held": 30, "faults": 0}
+    assert any_inbox.route_unrouted(limit=100) == 0
+
+
 def test_a_trigger_that_refuses_the_mark(any_inbox: Inbox) -> None:
     """One event that the application lets nobody touch does not undo the batch, and is not parked over and over."""
     judge(any_inbox, BAD_EVENT.format("raise exception 'locked: %', new.content;"), ON_EVENTS)

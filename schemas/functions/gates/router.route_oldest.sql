@@ -94,7 +94,9 @@ begin
             v_batch.ages := v_batch.ages || v_part.ages;
             v_batch.seconds := v_part.seconds;
             v_batch.held := v_batch.held + v_part.held;
-            v_batch.held_reason := coalesce(v_batch.held_reason, v_part.held_reason);
+            v_batch.held_reason := case when v_batch.faults = 0 and v_part.faults > 0 then v_part.held_reason
+                                        else coalesce(v_batch.held_reason, v_part.held_reason) end;
+            v_batch.faults := v_batch.faults + v_part.faults;
         end if;
         p_after_at := v_next_at;
         p_after_id := v_next_id;
@@ -107,7 +109,7 @@ begin
     end loop;
     v_batch.reached_at := p_after_at;
     v_batch.reached_id := p_after_id;
-    if p_shared and v_batch.held > 0 and v_batch.held = v_batch.claimed and not starts_with(v_batch.held_reason, 'an event') then
+    if p_shared and v_batch.held > 0 and v_batch.held = v_batch.claimed and v_batch.faults > 0 then
         raise exception 'no event can be routed: %', v_batch.held_reason
             using errcode = 'object_not_in_prerequisite_state',
                   hint = 'Nothing was parked. Is a trigger of the application on these tables broken, or without rights?';

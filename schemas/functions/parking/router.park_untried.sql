@@ -21,6 +21,7 @@ begin
         v_batch.dead := v_done.dead;
         v_batch.held := cardinality(v_done.held);
         v_batch.held_reason := v_done.reason;
+        v_batch.faults := v_done.faults;
         v_batch.reached_at := coalesce((p_events[v_count]).created_at, '-infinity');
         v_batch.reached_id := (p_events[v_count]).id;
     end if;

@@ -1,8 +1,8 @@
 -- router.route_claimed: routes, parks or holds claimed events and sums up.
 -- takes: claimed events, null for none; the limit they were claimed with; p_constraints as router.check_deferred
--- returns: claimed, inserted, parked, dead, held: counts; channels and ages (seconds since created_at, zero where that is no
---   finite time or lies ahead): one entry per routed event; reached: the last event of a full batch, -infinity standing for no
---   created_at; otherwise nothing is left, and it is the time of the call
+-- returns: claimed, inserted, parked, dead, held, faults: counts; channels and ages (seconds since created_at, zero where that
+--   is no finite time or lies ahead): one entry per routed event; reached: the last event of a full batch, -infinity standing
+--   for no created_at; otherwise nothing is left, and it is the time of the call
 -- raises: see router.refuse_hidden_rows, if there is none
 create or replace function router.route_claimed(p_events router.event[], p_limit integer, p_constraints text default null)
 returns router.batch
@@ -20,6 +20,7 @@ begin
     v_batch.parked := 0;
     v_batch.dead := 0;
     v_batch.held := 0;
+    v_batch.faults := 0;
     v_batch.reached_at := statement_timestamp();
     v_batch.reached_id := '00000000-0000-0000-0000-000000000000';
     if v_count = 0 then
@@ -33,6 +34,7 @@ begin
         v_batch.dead := v_done.dead;
         v_batch.held := cardinality(v_done.held);
         v_batch.held_reason := v_done.reason;
+        v_batch.faults := v_done.faults;
         if v_batch.held > 0 then
             perform router.postpone(v_done.held);
         end if;
