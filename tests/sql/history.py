@@ -187,7 +187,7 @@ def expected(events: list[Event]) -> Outcome:
         elif event.type == "comment" and event.post is not None:
             members["post", event.channel, event.post].append(event)
         else:
-            members["alone", event.channel, event.event_id].append(event)
+            members["alone", event.channel, f"{event.type}:{event.event_id}"].append(event)
         messages.append(
             Message(
                 event_id=event.event_id,

@@ -160,6 +160,76 @@ def test_comments_of_no_post(inbox: Inbox, post: str | None) -> None:
     assert inbox.message("c1")["metadata"] == {"type": "comment"}
 
 
+STRANGERS = [
+    {"type": "message", "event_id": "p1"},
+    {"type": "comment", "event_id": "p1"},
+    {"type": "comment", "event_id": "c9", "post_id": "m1"},
+    {"type": "comment", "event_id": "c9", "post_id": "message:m1"},
+    {"type": "comment", "event_id": "c9", "post_id": "comment:c2"},
+    {"type": "comment", "event_id": "c9", "post_id": "post:message:m1"},
+    {"type": "comment", "event_id": "message:m1"},
+    {"type": "message", "event_id": "comment:c2"},
+    {"type": "message", "event_id": "message:m1"},
+]
+
+
+@pytest.mark.parametrize("stranger", STRANGERS, ids=str)
+def test_no_id_leads_into_the_thread_of_others(any_inbox: Inbox, stranger: dict[str, str]) -> None:
+    """No choice of ids brings an event without an author to a message, to a comment of no post, or to other posts."""
+    any_inbox.insert("m1", author_id=None)
+    any_inbox.insert("c1", author_id=None, type="comment", post_id="p1")
+    any_inbox.insert("c2", author_id=None, type="comment")
+    if stranger.get("post_id") != "message:m1":
+        any_inbox.insert("c3", author_id=None, type="comment", post_id="message:m1")
+    routed = any_inbox.batch().inserted
+    before = set(any_inbox.column("select id from conversations"))
+    assert len(before) == routed >= 3
+    any_inbox.insert(stranger["event_id"], author_id=None, type=stranger["type"], post_id=stranger.get("post_id"))
+    assert any_inbox.route(stranger["event_id"]).conversation_id not in before
+
+
+def test_threads_of_posts_with_odd_names(any_inbox: Inbox) -> None:
+    """Comments of one post share a thread, whatever the post's id; it is the thread's name, if it can be."""
+    for number, post in enumerate(("p1", "message:m1", "post:p1", "Message:m1")):
+        any_inbox.insert(f"c{number}", author_id=None, type="comment", post_id=post)
+        any_inbox.insert(f"d{number}", author_id=None, type="comment", post_id=post)
+    any_inbox.insert("m1", author_id=None)
+    any_inbox.insert("c9", author_id=None, type="comment")
+    assert any_inbox.batch().inserted == 10
+    threads = any_inbox.column(
+        'select channel_conversation_id from conversations order by channel_conversation_id collate "C"'
+    )
+    assert threads == ["Message:m1", "comment:c9", "message:m1", "p1", "post:message:m1", "post:post:p1"]
+
+
+def test_threads_of_the_release_before(any_inbox: Inbox) -> None:
+    """A thread that is named by the bare id of its event keeps it when that is re-opened; comments join a post's."""
+    old = {
+        name: any_inbox.value(
+            "insert into conversations (channel, channel_conversation_id) values ('instagram', %s) returning id", name
+        )
+        for name in ("m1", "c1", "p1")
+    }
+    any_inbox.insert("m1", author_id=None)
+    any_inbox.insert("c1", author_id=None, type="comment")
+    for event in ("m1", "c1"):
+        any_inbox.run(
+            """
+            insert into messages (conversation_id, channel, direction, provider_message_id)
+            values (%s, 'instagram', 'inbound', %s)
+            """,
+            old[event],
+            event,
+        )
+    any_inbox.insert("c2", author_id=None, type="comment", post_id="p1")
+    assert any_inbox.batch().inserted == 1
+    for event, thread in (("m1", "m1"), ("c1", "c1"), ("c2", "p1")):
+        assert any_inbox.event(event)["conversation_id"] == old[thread]
+        any_inbox.reopen(event)
+        assert any_inbox.route(event).conversation_id == old[thread]
+    assert any_inbox.count("conversations") == 3
+
+
 def test_comments_after_the_thread_was_closed(inbox: Inbox) -> None:
     """A closed thread is over: the next comment opens a new one, and the one after joins that."""
     for number in (1, 2, 3):

@@ -1,10 +1,14 @@
 -- router.thread_of: channel_conversation_id of a conversation without a contact.
 -- returns: the post of a comment, whose comments share a conversation; the event itself otherwise: it is not known which
---   other events without an author belong together
+--   other events without an author belong together. No event can be named so that it falls into another one's thread: threads
+--   of single events begin with their kind, and so do those of posts that look like them
 create or replace function router.thread_of(p_type text, p_post_id text, p_event_id text)
 returns text
 language sql
 immutable
 as $function$
-    select case when p_type = 'comment' then coalesce(p_post_id, p_event_id) else p_event_id end
+    select case when p_type <> 'comment' then 'message:' || p_event_id
+                when p_post_id is null then 'comment:' || p_event_id
+                when p_post_id collate "C" ~ '^(message|comment|post):' then 'post:' || p_post_id
+                else p_post_id end
 $function$;
