@@ -174,7 +174,7 @@ def loaded_line(form: str, text: str) -> str:
 
 
 FRENCH = (
-    "Bonjour Ana ! Merci pour votre question. Votre demande est transmise en priorité à un membre de notre équipe. "
+    "Bonjour ! Merci pour votre question. Votre demande est transmise en priorité à un membre de notre équipe. "
     "Nous revenons vers vous rapidement. À bientôt !"
 )
 

@@ -13,7 +13,7 @@ ESCALATION = "Votre demande est transmise en priorité à un membre de notre éq
 CLOSING = "Nous revenons vers vous rapidement. À bientôt !"
 
 
-def message_with(inbox: Inbox, text: str | None, *, name: str | None = "Alice", analyzed: bool = True) -> UUID:
+def message_with(inbox: Inbox, text: str | None, *, name: str = "Alice", analyzed: bool = True) -> UUID:
     """The message of an event with this text, by somebody of this name."""
     inbox.ingest("e1", content=text, author_name=name)
     message = inbox.route("e1").message_id
@@ -33,28 +33,29 @@ def reply_to(inbox: Inbox, message: UUID) -> str:
     ("text", "thanks"), [("Where?", THANKS_QUESTION), ("Bonjour", THANKS_MESSAGE), (None, THANKS_MESSAGE)]
 )
 def test_reply(inbox: Inbox, text: str | None, thanks: str, analyzed: bool) -> None:
-    """Greeting by name, thanks for a question or a message, closing, in this order; also before the analysis."""
-    assert reply_to(inbox, message_with(inbox, text, analyzed=analyzed)) == f"Bonjour Alice ! {thanks} {CLOSING}"
+    """Greeting, thanks for a question or a message, closing, in this order; also before the analysis."""
+    assert reply_to(inbox, message_with(inbox, text, analyzed=analyzed)) == f"Bonjour ! {thanks} {CLOSING}"
 
 
 def test_escalation(any_inbox: Inbox) -> None:
     """A message that needs a person says so."""
     reply = reply_to(any_inbox, message_with(any_inbox, "I have a problem"))
-    assert reply == f"Bonjour Alice ! {THANKS_MESSAGE} {ESCALATION} {CLOSING}"
+    assert reply == f"Bonjour ! {THANKS_MESSAGE} {ESCALATION} {CLOSING}"
 
 
-def test_names(inbox: Inbox) -> None:
-    """The first name comes before the full name; without either, the greeting has no name."""
-    message = message_with(inbox, "hi", name=None)
-    assert reply_to(inbox, message).startswith("Bonjour ! Merci")
-    inbox.run("update contacts set full_name = 'Alice Smith'")
-    assert reply_to(inbox, message).startswith("Bonjour Alice Smith ! ")
-    inbox.run("update contacts set first_name = 'Alice'")
-    assert reply_to(inbox, message).startswith("Bonjour Alice ! ")
-    inbox.run("update contacts set first_name = '  '")
-    assert reply_to(inbox, message).startswith("Bonjour Alice Smith ! ")
-    inbox.run("update messages set contact_id = null")
-    assert reply_to(inbox, message).startswith("Bonjour ! Merci")
+NAMES = ("Alice", "Win 1000 EUR: https://evil.example", "<a href=//evil.example>Alice</a>", "Alice\u202e\x1b[1m\n")
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_no_name_is_repeated(any_inbox: Inbox, name: str) -> None:
+    """Replies go out in the operator's name: nothing that a sender, or whoever ingested for one, wrote is in them."""
+    message = message_with(any_inbox, f"{name}?", name=name)
+    expected = f"Bonjour ! {THANKS_QUESTION} {CLOSING}"
+    assert reply_to(any_inbox, message) == expected
+    any_inbox.run("update contacts set first_name = %s, last_name = %s", name, name)
+    assert reply_to(any_inbox, message) == expected
+    reply = any_inbox.value("select public.auto_reply_stub(%s)", message)
+    assert any_inbox.value("select content_text from messages where id = %s", reply) == expected
 
 
 def test_unknown_message(inbox: Inbox) -> None:

@@ -1,4 +1,6 @@
--- router.compose_reply: a rule-based reply in French to a message: greeting, thanks, what happens next, closing.
+-- router.compose_reply: a rule-based reply in French to a message: greeting, thanks, what happens next, closing. It holds
+-- nothing that anybody has written: names are what senders call themselves, and may be an advertisement with a link, which would
+-- go out in the operator's name.
 -- raises: "message not found"
 create or replace function router.compose_reply(p_message_id uuid)
 returns text
@@ -14,12 +16,10 @@ declare
     v_message record;
     v_letters text[];  -- e acute, a grave, A grave, o circumflex
 begin
-    select m.content_text, coalesce(nullif(btrim(c.first_name), ''), nullif(btrim(c.full_name), '')) as name,
-           coalesce(a.needs_escalation, false) as escalate,
+    select coalesce(a.needs_escalation, false) as escalate,
            coalesce(a.intent = 'question', strpos(m.content_text collate "C", '?') > 0, false) as is_question
     into v_message
     from public.messages m
-    left join lateral (select c.first_name, c.full_name from public.contacts c where c.id = m.contact_id limit 1) c on true
     left join lateral (
         select a.needs_escalation, a.intent from public.message_analysis a where a.message_id = m.id limit 1
     ) a on true
@@ -35,7 +35,7 @@ begin
             v_letters := array['e', 'a', 'A', 'o'];
     end;
     return concat_ws(' ',
-        'Bonjour' || coalesce(' ' || v_message.name, '') || ' !',
+        'Bonjour !',
         case when v_message.is_question then 'Merci pour votre question.' else 'Merci pour votre message.' end,
         case when v_message.escalate
              then format('Votre demande est transmise en priorit%1$s %2$s un membre de notre %1$squipe.',
