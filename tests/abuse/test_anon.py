@@ -97,6 +97,8 @@ def test_nothing_secret_comes_back(target: Target) -> None:
             "select public.route_webhook_event('instagram', 'secret-1')",
             "select public.ingest_webhook_event('instagram', 'message', null, '', '', '', null, null, null, null)",
             "select public.ingest_webhook_event('x', 'message', 'secret-2', '', '', '', null, null, null, null)",
+            "select public.ingest_webhook_event('instagram', null, 'secret-1', '', '', null, null, null, null, null)",
+            "select public.ingest_webhook_event('instagram', null, 'secret-4', '', '', null, null, null, null, null)",
             "select public.analyze_message_simple('00000000-0000-0000-0000-000000000000')",
             "select public.auto_reply_stub('00000000-0000-0000-0000-000000000000')",
         ):

@@ -132,6 +132,52 @@ def test_redelivery_updates_content(inbox: Inbox) -> None:
     assert inbox.count("webhook_events") == 1
 
 
+def test_redelivery_shows_nothing_of_others(any_inbox: Inbox) -> None:
+    """Whoever knows an id learns what he has given himself and whether it is routed, and nothing that others said."""
+    chosen = any_inbox.value("insert into conversations (channel) values ('instagram') returning id")
+    any_inbox.insert(
+        "e1",
+        type="comment",
+        author_id="secret-author",
+        author_name="Secret Name",
+        content="secret content",
+        post_id="secret-post",
+        raw_payload='{"secret": true}',
+        conversation_id=chosen,
+    )
+    stored = any_inbox.event("e1")
+    for routed in (False, True):
+        if routed:
+            any_inbox.route("e1")
+        answer = any_inbox.ingest("e1", channel=" INSTAGRAM ", author_id=None, content=None, event_date=None)
+        assert answer == {
+            "id": str(stored["id"]), "channel": "instagram", "type": "message", "event_id": "e1", "author_id": None,
+            "author_name": None, "content": None, "event_date": None, "post_id": None, "conversation_id": None,
+            "raw_payload": {}, "created_at": answer["created_at"], "routed_at": answer["routed_at"],
+        }  # fmt: skip
+        assert datetime.fromisoformat(answer["created_at"]) == stored["created_at"]
+        assert (answer["routed_at"] is not None) == routed
+    own = any_inbox.value("insert into conversations (channel) values ('instagram') returning id")
+    answer = any_inbox.ingest(
+        "e1", type_="comment", author_name="Me", post_id="p", conversation_id=own, raw_payload=[1]
+    )
+    assert (answer["type"], answer["author_id"], answer["author_name"], answer["content"]) == (
+        "comment", "a1", "Me", "hello"
+    )  # fmt: skip
+    assert (answer["post_id"], answer["conversation_id"], answer["raw_payload"]) == ("p", str(own), [1])
+    assert datetime.fromisoformat(answer["event_date"]) == datetime(2026, 1, 1, 12, tzinfo=UTC)
+    assert any_inbox.event("e1")["conversation_id"] == chosen
+
+
+def test_redelivery_shows_no_column_of_the_application(database: str) -> None:
+    """Columns that the application has added are in the row, as null where they were filled by others."""
+    with Inbox(database) as inbox:
+        inbox.run("alter table webhook_events add column note text default 'default'")
+        assert inbox.ingest("e1")["note"] == "default"
+        inbox.run("update webhook_events set note = 'secret'")
+        assert inbox.ingest("e1")["note"] is None
+
+
 def test_redelivery_forgets_nothing(inbox: Inbox) -> None:
     """What a redelivery leaves out stays as it was, the date too."""
     inbox.ingest("e1", author_name="Alice", post_id="p1", raw_payload={"v": 1})

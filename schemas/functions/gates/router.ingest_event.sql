@@ -1,5 +1,7 @@
 -- router.ingest_event: stores one event, see router.ingest_events.
--- returns: the row as it was stored, without the router's own column; null if a trigger of the application keeps it out
+-- returns: the row as it was stored, without the router's own column; null if a trigger of the application keeps it out. Of an
+--   event that was known already: its id, key, arrival and routed_at, and for the rest what this caller has given: callers may
+--   know an event_id without having a right to what others have said of the event
 create or replace function router.ingest_event(
     p_channel text, p_type text, p_event_id text, p_author_id text, p_author_name text, p_content text,
     p_event_date timestamptz, p_post_id text, p_conversation_id uuid, p_raw_payload jsonb
@@ -19,10 +21,12 @@ declare
     v_channel constant text := router.channel_of(p_channel);
     v_event   constant router.incoming := row(p_channel, p_type, p_event_id, p_author_id, p_author_name, p_content,
                                               p_event_date, p_post_id, p_conversation_id, p_raw_payload);
+    v_is_new  boolean;
     v_id      uuid;
     v_row     public.webhook_events;
+    v_answer  jsonb;
 begin
-    perform router.ingest_events(array[v_event]);
+    v_is_new := router.ingest_events(array[v_event]) = 1;
     select w.* into v_row
     from public.webhook_events w
     where w.channel = v_channel and w.event_id >= p_event_id and w.event_id <= p_event_id
@@ -37,6 +41,16 @@ begin
         from public.webhook_events w
         where w.id = v_id;
     end if;
-    return to_jsonb(v_row) - 'parked_until';
+    v_answer := to_jsonb(v_row) - 'parked_until';
+    if v_is_new then
+        return v_answer;
+    end if;
+    return (select jsonb_object_agg(k.column_name, null) from jsonb_object_keys(v_answer) k (column_name))
+           || jsonb_build_object(
+               'id', v_row.id, 'channel', v_row.channel, 'event_id', v_row.event_id, 'created_at', v_row.created_at,
+               'routed_at', v_row.routed_at,
+               'type', case when lower(btrim(p_type) collate "C") = 'comment' then 'comment' else 'message' end,
+               'author_id', p_author_id, 'author_name', p_author_name, 'content', p_content, 'event_date', p_event_date,
+               'post_id', p_post_id, 'conversation_id', p_conversation_id, 'raw_payload', coalesce(p_raw_payload, '{}'));
 end
 $function$;
