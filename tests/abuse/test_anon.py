@@ -111,6 +111,50 @@ def test_nothing_secret_comes_back(target: Target) -> None:
     assert "secret content" not in text
 
 
+REFUSALS = {
+    "a check of an event": (
+        "alter table public.webhook_events add check (author_name <> 'x')",
+        "select public.ingest_webhook_event('instagram', '', 'secret-1', '', 'x', null, null, null, null, null)",
+        "23514",
+    ),
+    "a mandatory column of a message": (
+        "alter table public.messages add column tenant text not null",
+        "select public.route_webhook_event('instagram', 'secret-1')",
+        "23502",
+    ),
+    "a cast in a trigger": (
+        """create function public.cast_it() returns trigger language plpgsql as
+               $$ begin new.metadata := jsonb_build_object('number', new.content_text::integer); return new; end $$;
+           create trigger cast_it before insert on public.messages for each row execute function public.cast_it()""",
+        "select public.route_webhook_event('instagram', 'secret-1')",
+        "22P02",
+    ),
+    "a cast in a trigger on events": (
+        """create function public.cast_it() returns trigger language plpgsql as
+               $$ begin new.raw_payload := jsonb_build_object('number', new.content::integer); return new; end $$;
+           create trigger cast_it before update on public.webhook_events for each row
+               execute function public.cast_it()""",
+        "select public.ingest_webhook_event('instagram', '', 'secret-1', '', '', null, null, null, null, null)",
+        "22P02",
+    ),
+}
+
+
+@pytest.mark.parametrize("case", REFUSALS)
+def test_what_the_application_refuses_is_not_quoted(target: Target, case: str) -> None:
+    """The error keeps SQLSTATE and object; the row that a constraint refused, and the value of a cast, are not told."""
+    ddl, call, code = REFUSALS[case]
+    with target.connect() as owner, target.connect("anon") as anon:
+        owner.execute(ddl.encode())
+        with pytest.raises(psycopg.Error) as refused:
+            anon.execute(call.encode())
+    assert refused.value.sqlstate == code
+    told = [refused.value.diag.message_primary, refused.value.diag.message_detail, refused.value.diag.message_hint]
+    assert "ecret" not in f"{told} {refused.value.diag.context}"
+    if code.startswith("23"):
+        assert refused.value.diag.table_name in {"webhook_events", "messages"}
+
+
 def test_the_search_path_of_the_caller_does_not_matter(target: Target) -> None:
     """Functions and operators of the caller's own, in a schema that comes first, are not called with others' rights."""
     with target.connect() as owner:

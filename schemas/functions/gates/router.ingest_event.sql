@@ -2,6 +2,7 @@
 -- returns: the row as it was stored, without the router's own column; null if a trigger of the application keeps it out. Of an
 --   event that was known already: its id, key, arrival and routed_at, and for the rest what this caller has given: callers may
 --   know an event_id without having a right to what others have said of the event
+-- raises: see router.ingest_events and router.raise_without_values
 create or replace function router.ingest_event(
     p_channel text, p_type text, p_event_id text, p_author_id text, p_author_name text, p_content text,
     p_event_date timestamptz, p_post_id text, p_conversation_id uuid, p_raw_payload jsonb
@@ -25,8 +26,18 @@ declare
     v_id      uuid;
     v_row     public.webhook_events;
     v_answer  jsonb;
+    v_error   router.fault;
 begin
-    v_is_new := router.ingest_events(array[v_event]) = 1;
+    begin
+        v_is_new := router.ingest_events(array[v_event]) = 1;
+    exception
+        when data_exception or integrity_constraint_violation then
+            get stacked diagnostics
+                v_error.code = returned_sqlstate, v_error.message = message_text, v_error.schema_name = schema_name,
+                v_error.table_name = table_name, v_error.column_name = column_name,
+                v_error.constraint_name = constraint_name;
+            perform router.raise_without_values(v_error);
+    end;
     select w.* into v_row
     from public.webhook_events w
     where w.channel = v_channel and w.event_id >= p_event_id and w.event_id <= p_event_id

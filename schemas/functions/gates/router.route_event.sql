@@ -1,6 +1,6 @@
 -- router.route_event: routes one event now. Called again it returns the same ids and adds nothing.
 -- returns: {conversation_id, message_id}
--- raises: "event not found"; any error of routing, without parking the event
+-- raises: "event not found"; any error of routing, without parking the event, see also router.raise_without_values
 -- reads: events and messages by key
 -- locks: the event; waits for a batch that has claimed it
 create or replace function router.route_event(p_channel text, p_event_id text)
@@ -21,6 +21,7 @@ declare
     v_conversation uuid;
     v_message      uuid;
     v_target       router.target;
+    v_error        router.fault;
     -- Compared by the collation of the column beside them: the columns of two tables may have different ones.
     v_channel      text;
     v_event_id     text;
@@ -36,7 +37,16 @@ begin
             using hint = 'No row of webhook_events has this channel and event_id; ingest the event first.';
     end if;
     if v_row.routed_at is null then
-        v_message := (router.route(array[router.as_event(v_row)])).message_id;
+        begin
+            v_message := (router.route(array[router.as_event(v_row)])).message_id;
+        exception
+            when data_exception or integrity_constraint_violation then
+                get stacked diagnostics
+                    v_error.code = returned_sqlstate, v_error.message = message_text, v_error.schema_name = schema_name,
+                    v_error.table_name = table_name, v_error.column_name = column_name,
+                    v_error.constraint_name = constraint_name;
+                perform router.raise_without_values(v_error);
+        end;
     end if;
     select w.conversation_id into v_conversation
     from public.webhook_events w
