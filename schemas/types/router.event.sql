@@ -10,6 +10,7 @@ create type router.event as (
     author_name           text,         -- null when blank
     post_id               text,         -- null when blank
     sent_at               timestamptz,  -- event_date; where there is none, the arrival, or now
+    ranked_at             timestamptz,  -- decides which of several is the latest: sent_at, but never later than the arrival
     created_at            timestamptz,
     given_conversation_id uuid          -- the conversation that the row names already
 );

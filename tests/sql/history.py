@@ -22,7 +22,7 @@ class Event:
     """"known" has a contact without name and conversation from the beginning, on Instagram."""
     name: str | None
     minute: int | None
-    """None: without a date; the arrival counts."""
+    """None: without a date; the arrival counts. It may lie after the arrival, even years."""
     arrival: int
     post: str | None
     preset: bool
@@ -34,6 +34,16 @@ class Event:
     def sent_at(self) -> datetime:
         """The time of its message."""
         return START + timedelta(minutes=self.arrival if self.minute is None else self.minute)
+
+    @property
+    def arrived_at(self) -> datetime:
+        """When it is stored for the first time."""
+        return START + timedelta(minutes=self.arrival)
+
+    @property
+    def ranked_at(self) -> datetime:
+        """What decides which of several events is the latest: nobody gains by a date in the future."""
+        return min(self.sent_at, self.arrived_at)
 
     @property
     def date(self) -> datetime | None:
@@ -75,7 +85,7 @@ def histories(draw: st.DrawFn) -> list[Event]:
                 type=kind,
                 author=draw(st.sampled_from(authors)),
                 name=draw(st.sampled_from([None, "", "Ann", "Bob", "ann", "Zoë"])),
-                minute=draw(st.sampled_from([0, 1, 2, 3, None])),
+                minute=draw(st.sampled_from([0, 1, 2, 3, 1_000_000, None])),
                 arrival=draw(st.integers(0, 5)),
                 post=draw(st.sampled_from([None, "p", "p", "p", "q"])) if kind == "comment" else None,
                 preset=special and draw(st.booleans()),
@@ -179,7 +189,7 @@ def expected(events: list[Event]) -> Outcome:
         if author is not None:
             known = names.setdefault(author, [])
             if event.name:
-                known.append((event.sent_at, event.name))
+                known.append((event.ranked_at, event.name))
         if event.preset:
             members["preset"].append(event)
         elif author is not None:
@@ -210,7 +220,7 @@ def expected(events: list[Event]) -> Outcome:
 
 def conversation_of(key: object, inside: list[Event]) -> Conversation:
     """The conversation with these events' messages."""
-    latest = max((event.sent_at for event in inside), default=None)
+    latest = max((event.ranked_at for event in inside), default=None)
     ids = frozenset(event.event_id for event in inside)
     match key:
         case "answered":

@@ -178,7 +178,7 @@ def test_names_in_opposite_orders(people: Inbox) -> None:
             author_id=author,
             author_name=name,
             event_date=f"2026-02-0{day}",
-            created_at=f"2025-01-0{place + 1}",
+            created_at=f"2026-03-0{place + 1}",
         )
     meet(people)
     assert people.contact_of("a1")["full_name"] == people.contact_of("a1")["display_name"] == "Bea"

@@ -181,7 +181,7 @@ class Arena:
             event.date,
             event.post,
             self._preset if event.preset else None,
-            event.sent_at if event.minute is None else START,
+            event.arrived_at,
         )
 
     def finish(self, events: list[Event]) -> None:

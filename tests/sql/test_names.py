@@ -1,4 +1,6 @@
-"""Names of contacts: the latest by event time, as long as nobody has given another one."""
+"""Names of contacts: the latest by event time or arrival, as long as nobody has given another one."""
+
+from datetime import UTC, datetime
 
 import pytest
 
@@ -36,6 +38,50 @@ def test_latest_name_wins(inbox: Inbox, in_a_batch: bool) -> None:
     expected = {case: name for case, (_, name) in enumerate(NAMES)}
     assert {case: contact["full_name"] for case, contact in names.items()} == expected
     assert {case: contact["display_name"] for case, contact in names.items()} == expected
+
+
+@pytest.mark.parametrize("in_a_batch", [False, True])
+@pytest.mark.parametrize("turned", [False, True])
+def test_name_from_the_future(any_inbox: Inbox, turned: bool, in_a_batch: bool) -> None:
+    """A name counts from its arrival at the latest: a date in the far future renames nobody for good."""
+    events = [
+        {"event_id": "before", "author_name": "Ann", "event_date": "2026-01-01", "created_at": "2026-01-01"},
+        {"event_id": "forged", "author_name": "Eve", "event_date": "2126-01-01", "created_at": "2026-01-02"},
+        {"event_id": "after", "author_name": "Ann B.", "event_date": "2026-01-03", "created_at": "2026-01-03"},
+    ]
+    for event in reversed(events) if turned else events:
+        any_inbox.insert(**event)
+        if not in_a_batch:
+            any_inbox.route(event["event_id"])
+    if in_a_batch:
+        any_inbox.batch()
+    contact = any_inbox.contact_of()
+    assert (contact["full_name"], contact["display_name"]) == ("Ann B.", "Ann B.")
+    assert any_inbox.value("select display_name_at from contact_channels") == datetime(2026, 1, 3, tzinfo=UTC)
+
+
+@pytest.mark.parametrize("author", ["a1", "A1"])
+def test_name_of_the_release_before_from_the_future(any_inbox: Inbox, author: str) -> None:
+    """A contact that an earlier release let somebody rename for a hundred years takes the next name that comes.
+
+    Also if a trigger of the application writes the author's id in another form.
+    """
+    any_inbox.run(
+        """
+        create function public.small() returns trigger language plpgsql as
+        $$ begin new.external_id := lower(new.external_id); return new; end $$;
+        create trigger small before insert on contact_channels for each row execute function public.small();
+        """
+    )
+    any_inbox.insert("e1", author_name="Eve", author_id=author)
+    any_inbox.route("e1")
+    any_inbox.run("update contact_channels set display_name_at = '2126-01-01'")
+    any_inbox.insert("e2", author_name="Ann", author_id=author, event_date="2026-01-02 12:00+00")
+    any_inbox.insert("e3", author_name="An", author_id=author, event_date="2026-01-01 12:00+00")
+    assert any_inbox.batch().inserted == 2
+    contact = any_inbox.contact_of()
+    assert (contact["full_name"], contact["display_name"]) == ("Ann", "Ann")
+    assert any_inbox.value("select display_name_at from contact_channels") == datetime(2026, 1, 2, 12, tzinfo=UTC)
 
 
 def test_name_given_by_a_person(any_inbox: Inbox) -> None:

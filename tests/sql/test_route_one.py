@@ -1,6 +1,7 @@
 """route_webhook_event: what one event becomes."""
 
 from datetime import UTC, datetime
+from typing import Any
 from uuid import UUID
 
 import psycopg
@@ -293,6 +294,23 @@ def test_last_message_at_never_goes_back(any_inbox: Inbox) -> None:
     any_inbox.ingest("e4", event_date="2026-01-01 13:00+00")
     any_inbox.route("e4")
     assert any_inbox.value("select last_message_at from conversations") == datetime(2026, 1, 1, 13, tzinfo=UTC)
+
+
+@pytest.mark.parametrize("is_known", [False, True])
+@pytest.mark.parametrize("author", ["a1", None])
+def test_message_from_the_future(any_inbox: Inbox, author: str | None, is_known: bool) -> None:
+    """A message keeps the time that it claims; its conversation moves on to the arrival, no further, and goes on."""
+    post: dict[str, Any] = {"author_id": author, "type": "comment", "post_id": "p1"}
+    if is_known:
+        any_inbox.insert("e0", **post)
+        any_inbox.route("e0")
+    any_inbox.insert("e1", **post, event_date="2126-01-01", created_at="2026-01-02")
+    any_inbox.route("e1")
+    assert any_inbox.message("e1")["sent_at"] == datetime(2126, 1, 1, tzinfo=UTC)
+    assert any_inbox.value("select last_message_at from conversations") == datetime(2026, 1, 2, tzinfo=UTC)
+    any_inbox.insert("e2", **post, event_date="2026-01-03", created_at="2026-01-04")
+    assert any_inbox.batch().inserted == 1
+    assert any_inbox.value("select last_message_at from conversations") == datetime(2026, 1, 3, tzinfo=UTC)
 
 
 @pytest.mark.parametrize("direction", ["inbound", "outbound"])

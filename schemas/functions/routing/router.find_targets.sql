@@ -16,6 +16,9 @@ set enable_seqscan = off
 set enable_bitmapscan = off
 set jit = off
 as $function$
+declare
+    -- Names that come from further ahead are of a release that took any time for one, and do not count as known.
+    v_ahead constant timestamptz := clock_timestamp() + interval '1 day';
 begin
     return (
         select array_agg(row(f.has_message, f.conversation_id, f.contact_id, f.channel_id,
@@ -27,10 +30,10 @@ begin
                              e.message_id)::router.target)
         from rows from (unnest(p_events), unnest(p_targets)) e
         left join lateral (
-            -- Names are ordered by event time and then by themselves: every order of routing ends with the same one.
+            -- Names are ordered by time and then by themselves: every order of routing ends with the same one.
             select k.id, k.contact_id, k.display_name,
-                   k.display_name_at is null
-                   or (k.display_name_at, coalesce(k.display_name, '')) < (e.sent_at, e.author_name collate "C") as is_older,
+                   k.display_name_at is null or k.display_name_at > v_ahead
+                   or (k.display_name_at, coalesce(k.display_name, '')) < (e.ranked_at, e.author_name collate "C") as is_older,
                    k.display_name is distinct from e.author_name as is_other
             from public.contact_channels k
             where (e.contact_id is null or p_again) and k.channel = e.channel and k.external_id = e.author_id

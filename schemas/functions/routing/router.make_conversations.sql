@@ -18,20 +18,20 @@ declare
 begin
     for v_event in
         select e.place, e.contact_id, e.channel, e.thread,
-               row_number() over of_one = 1 as is_first, max(e.sent_at) over of_one as sent_at
+               row_number() over of_one = 1 as is_first, max(e.ranked_at) over of_one as ranked_at
         from (
-            select e.ordinality as place, e.contact_id, e.channel, e.sent_at,
+            select e.ordinality as place, e.contact_id, e.channel, e.ranked_at,
                    case when e.author_id is null then router.thread_of(e.type, e.post_id, e.event_id) end as thread
             from rows from (unnest(p_events), unnest(p_targets)) with ordinality e
             where e.conversation_id is null
         ) e
-        window of_one as (partition by e.contact_id, e.channel, e.thread order by e.sent_at desc, e.place)
-        order by e.contact_id, e.channel, e.thread, e.sent_at desc, e.place
+        window of_one as (partition by e.contact_id, e.channel, e.thread order by e.ranked_at desc, e.place)
+        order by e.contact_id, e.channel, e.thread, e.ranked_at desc, e.place
     loop
         if v_event.is_first then
             insert into public.conversations as v (id, contact_id, channel, channel_conversation_id, status, last_message_at)
             values (router.key_of(p_seed, -v_event.place), v_event.contact_id, v_event.channel, v_event.thread, 'open',
-                    v_event.sent_at)
+                    v_event.ranked_at)
             returning v.id into v_id;
             if v_id is null then
                 raise exception 'a trigger or rule on conversations keeps out the conversation of an event'

@@ -19,19 +19,20 @@ declare
     v_person  record;
     v_target  router.target;
     v_room    constant integer := router.room_for_names();
+    v_ahead   constant timestamptz := clock_timestamp() + interval '1 day';  -- as in router.find_targets
 begin
     for v_event in
-        select e.ordinality as place, e.channel, e.author_id, e.author_name, e.sent_at
+        select e.ordinality as place, e.channel, e.author_id, e.author_name, e.ranked_at
         from rows from (unnest(p_events), unnest(p_targets)) with ordinality e
         where e.contact_id is null and e.author_id is not null
-        order by e.channel collate "C", e.author_id collate "C", (e.author_name is null), e.sent_at desc,
+        order by e.channel collate "C", e.author_id collate "C", (e.author_name is null), e.ranked_at desc,
                  e.author_name collate "C" desc
     loop
         if (v_event.channel, v_event.author_id) is distinct from (v_channel, v_author) then
             v_person := router.make_person(
                 router.key_of(p_seed, v_event.place), v_event.channel, v_event.author_id,
                 left(v_event.author_name, v_room),
-                case when v_event.author_name is not null then v_event.sent_at end
+                case when v_event.author_name is not null then v_event.ranked_at end
             );
             v_channel := v_event.channel;
             v_author := v_event.author_id;
@@ -41,8 +42,8 @@ begin
         v_target.channel_id := v_person.channel_id;
         v_target.known_name := v_person.known_name;
         v_target.name_is_news := v_event.author_name is not null and v_person.channel_id is not null
-            and (v_person.known_at is null
-                 or (v_person.known_at, coalesce(v_person.known_name, '')) < (v_event.sent_at, v_event.author_name collate "C"));
+            and (v_person.known_at is null or v_person.known_at > v_ahead
+                 or (v_person.known_at, coalesce(v_person.known_name, '')) < (v_event.ranked_at, v_event.author_name collate "C"));
         v_target.renames := v_target.name_is_news and v_person.known_name is distinct from v_event.author_name;
         p_targets[v_event.place] := v_target;
     end loop;

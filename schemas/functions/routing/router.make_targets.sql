@@ -53,11 +53,11 @@ begin
             with newcomer as (
                 select distinct on (e.channel collate "C", e.author_id collate "C")
                     e.channel, e.author_id, e.author_name,
-                    case when e.author_name is not null then e.sent_at end as named_at,
+                    case when e.author_name is not null then e.ranked_at end as named_at,
                     router.key_of(v_seed, row_number() over ()) as contact_id
                 from rows from (unnest(v_events), unnest(v_targets)) e
                 where e.contact_id is null and e.author_id is not null
-                order by e.channel collate "C", e.author_id collate "C", (e.author_name is null), e.sent_at desc,
+                order by e.channel collate "C", e.author_id collate "C", (e.author_name is null), e.ranked_at desc,
                          e.author_name collate "C" desc
             ), won as (
                 insert into public.contact_channels (contact_id, channel, external_id, display_name, display_name_at, is_primary)
@@ -121,11 +121,11 @@ begin
         else
             insert into public.conversations (id, contact_id, channel, channel_conversation_id, status, last_message_at)
             select router.key_of(v_seed, -row_number() over ()),  -- negative numbers: contacts have the positive ones
-                   n.contact_id, n.channel, n.thread, 'open', n.sent_at
+                   n.contact_id, n.channel, n.thread, 'open', n.ranked_at
             from (
                 select e.contact_id, e.channel,
                        case when e.author_id is null then router.thread_of(e.type, e.post_id, e.event_id) end as thread,
-                       max(e.sent_at) as sent_at
+                       max(e.ranked_at) as ranked_at
                 from rows from (unnest(v_events), unnest(v_targets)) e
                 where e.conversation_id is null
                 group by 1, 2, 3

@@ -1,5 +1,5 @@
--- router.note_names: the latest name of each author, by event time, becomes the display name of the channel, and the full
--- name of the contact unless somebody has given it another one.
+-- router.note_names: the latest name of each author becomes the display name of the channel, and the full name of the contact
+-- unless somebody has given it another one.
 -- takes: events and their targets
 -- returns: false if another batch has changed one of these names since it was looked up, and ours is later: look again
 -- writes: contact_channels (also if only the time changes: it decides about names that arrive late), contacts
@@ -21,13 +21,14 @@ declare
     v_events  router.event[];
     v_targets router.target[];
     v_moved   uuid[];
+    v_ahead   constant timestamptz := clock_timestamp() + interval '1 day';  -- as in router.find_targets
 begin
     select array_agg(p_events[n.ordinality]), array_agg(p_targets[n.ordinality]) into v_events, v_targets
     from (
         select distinct on (e.channel collate "C", e.author_id collate "C") e.ordinality
         from rows from (unnest(p_events), unnest(p_targets)) with ordinality e
         where not e.has_message and e.name_is_news
-        order by e.channel collate "C", e.author_id collate "C", e.sent_at desc, e.author_name collate "C" desc
+        order by e.channel collate "C", e.author_id collate "C", e.ranked_at desc, e.author_name collate "C" desc
     ) n;
     if v_events is null then
         return true;
@@ -36,12 +37,12 @@ begin
     -- One pass over all of them: two would take locks in two orders.
     with moved as (
         update public.contact_channels k
-        set display_name = n.author_name, display_name_at = n.sent_at
+        set display_name = n.author_name, display_name_at = n.ranked_at
         from rows from (unnest(v_events), unnest(v_targets)) n
         where k.id = any (array[n.channel_id])
           and k.display_name is not distinct from n.known_name
-          and (k.display_name_at is null or k.display_name_at < n.sent_at
-               or k.display_name_at = n.sent_at and coalesce(k.display_name, '') < n.author_name collate "C")
+          and (k.display_name_at is null or k.display_name_at > v_ahead or k.display_name_at < n.ranked_at
+               or k.display_name_at = n.ranked_at and coalesce(k.display_name, '') < n.author_name collate "C")
         returning k.id, k.contact_id, n.author_name, n.known_name
     ), renamed as (
         update public.contacts c
@@ -63,8 +64,8 @@ begin
         ) k
         where k.id <> all (v_moved)
           and k.display_name is distinct from n.known_name  -- if it is the same, a trigger of the application has kept it
-          and (k.display_name_at is null or k.display_name_at < n.sent_at
-               or k.display_name_at = n.sent_at and coalesce(k.display_name, '') < n.author_name collate "C")
+          and (k.display_name_at is null or k.display_name_at > v_ahead or k.display_name_at < n.ranked_at
+               or k.display_name_at = n.ranked_at and coalesce(k.display_name, '') < n.author_name collate "C")
     );
 end
 $function$;

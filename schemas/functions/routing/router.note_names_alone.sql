@@ -19,7 +19,7 @@ begin
         select e.ordinality
         from rows from (unnest(p_events), unnest(p_targets)) with ordinality e
         where not e.has_message and e.name_is_news
-        order by e.channel collate "C", e.author_id collate "C", e.sent_at desc, e.author_name collate "C" desc
+        order by e.channel collate "C", e.author_id collate "C", e.ranked_at desc, e.author_name collate "C" desc
     loop
         p_events[v_place].author_name := left(p_events[v_place].author_name, v_room);
         begin

@@ -1,4 +1,5 @@
--- router.touch_conversations: moves last_message_at on to the latest message that the events make, never back.
+-- router.touch_conversations: moves last_message_at on to the latest message that the events make, never back, and never beyond
+-- the arrival of an event that claims to come from the future.
 -- takes: events and their targets
 -- writes: only the conversations that are behind
 -- locks: conversations in the order of their id. If the application has triggers on messages, all conversations that get a
@@ -28,14 +29,14 @@ begin
     end if;
 
     update public.conversations v
-    set last_message_at = t.sent_at, updated_at = now()
+    set last_message_at = t.ranked_at, updated_at = now()
     from (
-        select e.conversation_id, max(e.sent_at) as sent_at
+        select e.conversation_id, max(e.ranked_at) as ranked_at
         from rows from (unnest(p_events), unnest(p_targets)) e
         where not e.has_message
         group by e.conversation_id
         order by e.conversation_id
     ) t
-    where v.id = any (array[t.conversation_id]) and (v.last_message_at is null or v.last_message_at < t.sent_at);
+    where v.id = any (array[t.conversation_id]) and (v.last_message_at is null or v.last_message_at < t.ranked_at);
 end
 $function$;
