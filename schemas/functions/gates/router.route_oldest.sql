@@ -80,6 +80,9 @@ begin
                         if v_attempt = 3 then
                             raise;
                         end if;
+                        -- The other one has been woken, but may not run yet: whoever took the same locks again before it does
+                        -- would be in the same deadlock.
+                        perform pg_sleep(0.1 * v_attempt);
                 end;
             end loop;
             v_batch := v_part;
