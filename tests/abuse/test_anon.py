@@ -1,6 +1,9 @@
 """anon may call the public functions, and with them get at nothing that it may not read."""
 
+import contextlib
 import threading
+from datetime import UTC, datetime
+from typing import Any
 
 import psycopg
 import pytest
@@ -175,3 +178,68 @@ def test_the_search_path_of_the_caller_does_not_matter(target: Target) -> None:
         assert row[0]["message_id"] is not None
         assert anon.execute("select public.route_unrouted_events(null, 10)").fetchone() == (10,)
         assert anon.execute("select count(*) from trap.webhook_events").fetchone() == (0,)
+
+
+SETTINGS = """
+select s.name, v.value
+from pg_catalog.pg_settings s
+cross join lateral unnest(case s.vartype when 'bool' then array['on', 'off'] when 'enum' then s.enumvals
+                                         when 'string' then array[s.reset_val] else array[s.min_val, s.max_val] end
+                          || case s.name when 'DateStyle' then array['SQL, DMY', 'German']
+                                         when 'IntervalStyle' then array['sql_standard']
+                                         when 'TimeZone' then array['Asia/Kolkata']
+                                         when 'timezone_abbreviations' then array['India'] end) v (value)
+where s.context = 'user' and not s.name ~ 'timeout|^post_auth_delay|^session_authorization|^role|^client_encoding'
+order by s.name, v.value
+"""
+"""Whatever anon may set, with its limits; timeouts only end calls."""
+
+SAME = ["message", "help?", "question", "Bonjour ! Merci pour votre question.", 1]
+OTHER: dict[tuple[str, str], list[object]] = {
+    ("default_transaction_isolation", "repeatable read"): ["25000"],
+    ("default_transaction_isolation", "serializable"): ["25000"],
+    ("default_transaction_read_only", "on"): ["25006"],
+}
+
+
+def test_the_settings_of_the_caller_do_not_matter(target: Target) -> None:
+    """Each setting that a session may change, at each end of its range: the answers and the rows are the same."""
+    with target.connect() as owner, target.connect("anon") as anon:
+        owner.execute("delete from public.webhook_events")
+        anon.prepare_threshold = None
+        settings = owner.execute(SETTINGS).fetchall()
+        assert len(settings) > 200
+        for number, (name, value) in enumerate(settings):
+            with contextlib.suppress(psycopg.Error):  # some are not for every role, or not in every build
+                anon.execute("select set_config(%s, %s, false)", (name, value))
+            assert told_to(anon, number) == OTHER.get((name, value), SAME), (name, value)
+            anon.execute("discard all")
+        sent = owner.execute("select distinct sent_at from public.messages where provider_message_id like 'a-%'")
+        assert sent.fetchall() == [(datetime(2026, 1, 2, 3, 4, 5, 600_000, tzinfo=UTC),)]
+        assert owner.execute("select count(*) from public.webhook_events where routed_at is null").fetchone() == (0,)
+
+
+def told_to(anon: psycopg.Connection, number: int) -> list[object]:
+    """What the public functions answer about two new events, or a SQLSTATE; it leaves nothing unrouted."""
+
+    def call(function: str, *values: object) -> Any:
+        marks = ", ".join(["%s"] * len(values))
+        row = anon.execute(f"select public.{function}({marks})".encode(), values).fetchone()
+        assert row is not None
+        return row[0]
+
+    event, author = f"a-{number}", f"author {number}"
+    try:
+        with anon.transaction():
+            stored = call(
+                "ingest_webhook_event",
+                *("Instagram", "", event, author, "Ann", "help?", "2026-01-02 03:04:05.6+00", None, None, None),
+            )
+            message = call("route_webhook_event", "INSTAGRAM", event)["message_id"]
+            analysis = call("analyze_message_simple", message)
+            call("auto_reply_stub", message)
+            reply = str(call("ai_reply_template", message))
+            call("ingest_webhook_event", "instagram", "", f"b-{number}", author, None, "", None, None, None, None)
+            return [stored["type"], stored["content"], analysis["intent"], reply[:36], call("route_unrouted_events")]
+    except psycopg.Error as error:
+        return [error.sqlstate]

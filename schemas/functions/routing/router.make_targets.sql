@@ -3,7 +3,7 @@
 -- takes: events; their targets as router.find_targets returned them; p_careful: one after the other, since a trigger of the
 --   application has changed what was inserted; p_names: contacts may be renamed
 -- returns: the targets, in the same order, each with its conversation, and with its contact where there is an author
--- raises: a conversation has to be made and the transaction is not "read committed": it would not see what others made
+-- raises: a conversation has to be made and the transaction is above "read committed": it would not see what others made
 -- raises: RW002 if events rename a contact only because of what another batch has done meanwhile: start again; RW003 if what
 --   was inserted is not found: start again, and carefully
 -- writes: contacts, contact_channels, conversations
@@ -111,7 +111,7 @@ begin
         raise exception using errcode = 'RW002', message = 'another batch was faster';
     end if;
     if exists (select from unnest(v_targets) t where t.conversation_id is null) then
-        if current_setting('transaction_isolation') <> 'read committed' then
+        if current_setting('transaction_isolation') in ('repeatable read', 'serializable') then
             raise exception 'no conversation can be made in a transaction that is "%"', current_setting('transaction_isolation')
                 using errcode = 'invalid_transaction_state',
                       hint = 'Two of them could make the same one. Call this in a "read committed" transaction.';
