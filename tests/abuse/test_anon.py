@@ -1,4 +1,4 @@
-"""anon may call the public functions, and with them get at nothing that it may not read."""
+"""anon may call the public functions, and with them get at nothing that it may not read. So may authenticated."""
 
 import contextlib
 import threading
@@ -13,7 +13,8 @@ from tests.abuse.conftest import EVENTS, Target
 
 TABLES = (
     *("public.webhook_events", "public.conversations", "public.messages", "public.message_analysis"),
-    *("public.contacts", "public.contact_channels", "router.parked_events", "router.migrations"),
+    *("public.contacts", "public.contact_channels", "router.parked_events", "router.schema_migrations"),
+    "router.installation",
 )
 
 
@@ -49,24 +50,59 @@ def test_a_limit_is_clamped(target: Target) -> None:
         assert anon.execute("select public.route_unrouted_events(null, 2147483647)").fetchone() == (10_000,)
 
 
+READABLE = {"public.webhook_events", "public.conversations", "public.messages", "public.message_analysis"}
+"""For authenticated, as the contract has it."""
+
+
+@pytest.mark.parametrize("who", ["anon", "authenticated"])
 @pytest.mark.parametrize("table", TABLES)
 @pytest.mark.parametrize(
     "statement",
     [
         "select * from {}",
+        "insert into {} default values",
         "delete from {}",
         "truncate {}",
         "drop table {}",
         "alter table {} add column x int",
+        "alter table {} disable row level security",
+        "create policy mine on {} using (true)",
+        "create index on {} ((1))",
+        "create rule mine as on insert to {} do nothing",
+        "comment on table {} is 'made by webhook-router; no readers yet'",
         "begin; lock {}",
     ],
 )
-def test_no_right_on_any_table(fortress: Target, table: str, statement: str) -> None:
-    """Neither to read nor to write nor to stop others."""
-    with fortress.connect("anon") as anon, pytest.raises(errors.InsufficientPrivilege):
-        anon.execute(statement.format(table).encode())
+def test_no_right_on_any_table(fortress: Target, table: str, statement: str, who: str) -> None:
+    """Neither to read nor to write nor to stop others; authenticated may read what the contract says."""
+    with fortress.connect(who) as session:
+        if who == "authenticated" and table in READABLE and statement.startswith("select"):
+            session.execute(statement.format(table).encode())
+            return
+        with pytest.raises(errors.InsufficientPrivilege):
+            session.execute(statement.format(table).encode())
 
 
+@pytest.mark.parametrize("who", ["anon", "authenticated"])
+@pytest.mark.parametrize("statement", ["update {} set {} = {}", "select 1 from {} for update"])
+@pytest.mark.parametrize(
+    ("table", "column"),
+    [
+        ("public.webhook_events", "routed_at"),
+        ("public.messages", "content_text"),
+        ("public.conversations", "status"),
+        ("public.message_analysis", "intent"),
+        ("public.contacts", "full_name"),
+        ("public.contact_channels", "external_id"),
+    ],
+)
+def test_no_row_is_changed_or_locked(fortress: Target, table: str, column: str, statement: str, who: str) -> None:
+    """Neither by an update nor by a lock."""
+    with fortress.connect(who) as session, pytest.raises(errors.InsufficientPrivilege):
+        session.execute(statement.format(table, column, column).encode())
+
+
+@pytest.mark.parametrize("who", ["anon", "authenticated"])
 @pytest.mark.parametrize(
     "call",
     [
@@ -82,11 +118,25 @@ def test_no_right_on_any_table(fortress: Target, table: str, statement: str) -> 
         "router.route_one('00000000-0000-0000-0000-000000000000', true)",
     ],
 )
-def test_no_private_function(fortress: Target, call: str) -> None:
+def test_no_private_function(fortress: Target, call: str, who: str) -> None:
     """The private schema is closed."""
-    with fortress.connect("anon") as anon, pytest.raises(psycopg.Error) as refused:
-        anon.execute(f"select * from {call}".encode())
+    with fortress.connect(who) as session, pytest.raises(psycopg.Error) as refused:
+        session.execute(f"select * from {call}".encode())
     assert refused.value.sqlstate == "42501"
+
+
+@pytest.mark.parametrize("who", ["anon", "authenticated"])
+def test_every_function_but_the_public_ones_is_closed(fortress: Target, who: str) -> None:
+    """Of all functions in "router" none may be executed, nor is the schema open; in public, exactly eight may."""
+    with fortress.connect(who) as session:
+        assert session.execute("select has_schema_privilege('router', 'usage, create')").fetchone() == (False,)
+        open_ones = session.execute(
+            """select n.nspname, p.proname
+               from pg_proc p join pg_namespace n on n.oid = p.pronamespace
+               where n.nspname in ('public', 'router') and has_function_privilege(p.oid, 'execute')"""
+        ).fetchall()
+    assert {schema for schema, _ in open_ones} == {"public"}
+    assert len(open_ones) == 8
 
 
 def test_nothing_secret_comes_back(target: Target) -> None:
