@@ -65,7 +65,8 @@ begin
         select c.oid
         from pg_class c
         where c.relnamespace = 'router'::regnamespace
-          and c.relname in ('schema_migrations', 'schema_functions', 'function_fingerprints', 'parked_events', 'installation')
+          and c.relname in ('schema_migrations', 'schema_functions', 'function_fingerprints', 'parked_events', 'installation',
+                            'replaced_functions', 'found')
     loop
         execute format('alter table %s owner to %I', v_relation, v_owner);
         execute format('revoke all on %s from public', v_relation);

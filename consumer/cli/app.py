@@ -28,6 +28,7 @@ from consumer.cli import (
     show_config,
     sql,
     status,
+    uninstall,
 )
 from consumer.cli.options import add_command
 from consumer.cli.runtime import Interrupted, open_standard_streams, trust_as_the_system_does
@@ -70,6 +71,7 @@ add_command(app, "produce", produce.produce)
 add_command(app, "audit", audit.audit)
 add_command(app, "sql", sql.run)
 add_command(app, "config", show_config.show_config)
+add_command(app, "uninstall", uninstall.uninstall)
 
 
 def _version(wanted: bool) -> None:  # noqa: FBT001 - typer's callback

@@ -4,7 +4,7 @@ from typing import Annotated
 
 import typer
 
-from consumer.adapters.postgres.migrations import migrator
+from consumer.adapters.postgres.migrations import migrator, replaced
 from consumer.adapters.postgres.migrations import psql_script as migration_script
 from consumer.adapters.shipped_files import roles_script
 from consumer.cli.options import DatabaseUrl, database
@@ -55,7 +55,7 @@ def _check(conninfo: str) -> None:
     pending = migrator.check(conninfo)
     for line in pending:
         typer.echo(line)
-    for note in migrator.notes(conninfo):
+    for note in [*migrator.notes(conninfo), *replaced.to_be_replaced(conninfo)]:
         typer.echo(f"note: {note}")
     if pending:
         raise typer.Exit(1)

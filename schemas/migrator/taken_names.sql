@@ -25,6 +25,9 @@ with router as (
            ('parked_events', 'r', array['attempts', 'channel', 'discarded_at', 'error_code', 'error_message', 'event_id',
                                         'first_parked_at', 'last_parked_at', 'next_attempt_at']),
            ('installation', 'r', array['doorbell', 'only']),
+           ('replaced_functions', 'r', array['definition', 'description', 'extensions', 'kept_at', 'owner', 'rights',
+                                             'signature']),
+           ('found', 'r', array['kind', 'name']),
            ('parked_events_by_time', 'i', array['last_parked_at']),
            ('parked_events_discarded', 'i', array['discarded_at'])
 ), kinds (kind, word) as (

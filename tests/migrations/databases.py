@@ -86,6 +86,9 @@ def make_application_roles(server: EmbeddedPostgres) -> None:
     with psycopg.connect(server.dsn(), autocommit=True) as connection:
         connection.execute("create role webhook_router_api nologin noinherit")
         connection.execute("grant webhook_router_api to app_owner")
+        # Another application of the server, so that nobody who uninstalls takes the role from the other tests.
+        connection.execute("create schema elsewhere")
+        connection.execute("grant usage on schema elsewhere to webhook_router_api")
 
 
 @contextlib.contextmanager

@@ -31,4 +31,4 @@ def psql(
 def run_psql(database: Database, script: str) -> None:
     """As `psql`, and it must succeed without a word."""
     done = psql(database, script)
-    assert (done.returncode, done.stderr) == (0, "")
+    assert (done.returncode, done.stderr) == (0, ""), done.stderr

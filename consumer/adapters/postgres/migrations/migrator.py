@@ -127,11 +127,15 @@ class _Run:
                 f"owner, use that one. Otherwise first put right:{lines}"
             )
         if newer := checks.newer_versions(applied, self._files):
-            raise Fatal(f"a newer release has migrated this database ({', '.join(newer)}): use that release")
+            raise Fatal(
+                f"a newer release has migrated this database ({', '.join(newer)}): use that release. To go back to "
+                "this one, let that release run webhook-router uninstall, which leaves the data, then migrate with this"
+            )
         with sessions.reading(self._connection):
             gone = checks.missing(self._connection, self._files, applied)
         broken = self._indexes_gone(applied)
-        self._patiently("bookkeeping", lambda: self._commit(self._files.file("migrator", "bookkeeping.sql")))
+        bookkeeping = [self._files.file("migrator", name) for name in ("bookkeeping.sql", "found.sql")]
+        self._patiently("bookkeeping", lambda: self._commit(*bookkeeping))
         done = []
         for migration in self._files.migrations():
             if migration.version not in applied:
@@ -223,6 +227,7 @@ class _Run:
                 if doorbell is not None:
                     self._connection.execute(_REMEMBER_DOORBELL, [doorbell])
                 self._send(self._files.file("migrator", "functions_begin.sql"))
+                self._send(self._files.file("migrator", "keep_functions.sql"))
                 for file in used_types:
                     self._send(types.in_force(file))
                 for file in files:
@@ -295,7 +300,7 @@ class _Run:
             except psycopg.Error as exc:
                 if self._connection.closed:
                     raise Transient(f"{what}: the connection broke: {exc}") from exc
-                if not _passes(exc):
+                if not passes(exc):
                     raise Fatal(self._located(exc) + _who_may(exc)) from exc
                 blockers = sessions.blockers(self._connection)
                 if time.monotonic() + pause > deadline:
@@ -324,7 +329,7 @@ def _who_may(exc: psycopg.Error) -> str:
     return ""
 
 
-def _passes(exc: psycopg.Error) -> bool:
+def passes(exc: psycopg.Error) -> bool:
     """Whether others were in the way: also a migrator of another database of the server, which has the same roles."""
     if isinstance(exc, errors.UniqueViolation):
         return exc.diag.schema_name == "pg_catalog"

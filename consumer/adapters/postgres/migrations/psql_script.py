@@ -109,6 +109,7 @@ def script(files: SqlFiles = SHIPPED, *, doorbell: bool | None = None) -> str:
         _HEAD,
         _preflight(files),
         _in_transaction(files.file("migrator", "bookkeeping.sql").text),
+        _in_transaction(files.file("migrator", "found.sql").text),
         *(_migration(migration, files) for migration in files.migrations()),
         _in_transaction(functions),
     ]
@@ -165,6 +166,7 @@ def _functions(files: SqlFiles) -> str:
     return "\n".join(
         [
             files.file("migrator", "functions_begin.sql").text,
+            files.file("migrator", "keep_functions.sql").text,
             *(types.in_force(file).text for file in used_types),
             *(file.text for file in files.functions()),
             files.functions_end().text,

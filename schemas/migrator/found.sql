@@ -1,0 +1,59 @@
+-- What the first run finds in the application's tables, so that uninstalling takes away no more than was added. It runs after
+-- bookkeeping.sql and before any migration, in their place also where they are applied already.
+-- writes: router.found, once
+
+do $found$
+declare
+    v_is_first constant boolean := not exists (select from router.schema_migrations);
+    -- An installation that somebody has removed by hand: its indexes are left.
+    v_is_left  constant boolean := exists (
+        select from pg_index i
+        join pg_class c on c.oid = i.indexrelid
+        where i.indrelid = to_regclass('public.webhook_events')
+          and c.relname in ('router_ready_by_arrival', 'router_parked_by_next_attempt', 'router_ready_by_event_date')
+    );
+begin
+    -- Events that were parked when the list of them was lost are on no list, and never due: they are ready again. That changes
+    -- no row.
+    if v_is_left and to_regclass('router.parked_events') is null
+       and exists (select from pg_attribute a
+                   where a.attrelid = to_regclass('public.webhook_events') and a.attname = 'parked_until'
+                     and not a.attisdropped) then
+        begin
+            alter table public.webhook_events drop column parked_until, add column parked_until timestamptz;
+        exception
+            when dependent_objects_still_exist then
+                raise exception 'column public.webhook_events.parked_until is left over from an installation that was removed '
+                                'by hand, and something depends on it'
+                    using hint = 'Drop what depends on it, run this again, and make it again then.',
+                          errcode = 'dependent_objects_still_exist';
+        end;
+    end if;
+    if to_regclass('router.found') is null then
+        create table router.found (
+            kind text not null,  -- 'table' or 'column'
+            name text not null,
+            primary key (kind, name)
+        );
+        insert into router.found (kind, name)
+        select 'table', 'public.' || c.relname
+        from pg_class c
+        where c.relnamespace = to_regnamespace('public') and c.relkind = 'r'
+          and c.relname in ('contacts', 'contact_channels', 'conversations', 'messages', 'message_analysis', 'webhook_events')
+          -- Earlier versions kept no list, but marked most of the tables that they made.
+          and (v_is_first
+               or coalesce(obj_description(c.oid, 'pg_class'), '') not like 'made by webhook-router%');
+        insert into router.found (kind, name)
+        select 'column', format('public.%I.%I', c.relname, a.attname)
+        from pg_class c
+        join router.found f on f.kind = 'table' and f.name = 'public.' || c.relname
+        join pg_attribute a on a.attrelid = c.oid and not a.attisdropped
+        where c.relnamespace = to_regnamespace('public')
+          and (c.relname = 'webhook_events' and a.attname = 'routed_at'
+               -- These have names that nobody else uses; but what is there first belongs to those who made it.
+               or v_is_first and not v_is_left
+                  and (c.relname = 'webhook_events' and a.attname = 'parked_until'
+                       or c.relname = 'contact_channels' and a.attname = 'display_name_at'));
+    end if;
+end
+$found$;
