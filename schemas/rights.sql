@@ -66,7 +66,7 @@ begin
         from pg_class c
         where c.relnamespace = 'router'::regnamespace
           and c.relname in ('schema_migrations', 'schema_functions', 'function_fingerprints', 'parked_events', 'installation',
-                            'replaced_functions', 'found')
+                            'replaced_functions', 'found', 'history')
     loop
         execute format('alter table %s owner to %I', v_relation, v_owner);
         execute format('revoke all on %s from public', v_relation);

@@ -1,10 +1,11 @@
 """migrate: the schema, brought to this version, checked or printed."""
 
+from datetime import datetime
 from typing import Annotated
 
 import typer
 
-from consumer.adapters.postgres.migrations import migrator, replaced
+from consumer.adapters.postgres.migrations import history, migrator, replaced
 from consumer.adapters.postgres.migrations import psql_script as migration_script
 from consumer.adapters.shipped_files import roles_script
 from consumer.cli.options import DatabaseUrl, database
@@ -31,6 +32,14 @@ def migrate(
             show_default=False,
         ),
     ] = None,
+    routed_before: Annotated[
+        str | None,
+        typer.Option(
+            metavar="TIME",
+            help="Mark what arrived before this time (ISO 8601; UTC without an offset) and is not routed as routed, in "
+            "small steps; an interrupted run is gone on with by the next.",
+        ),
+    ] = None,
     database_url: DatabaseUrl = None,
 ) -> None:
     """Bring the database to this version.
@@ -41,6 +50,8 @@ def migrate(
         raise typer.BadParameter("--check, --print and --print-roles exclude each other")
     if doorbell is not None and (check or print_roles):
         raise typer.BadParameter("--doorbell and --no-doorbell are for migrating, or for --print")
+    if routed_before is not None and (check or print_script or print_roles):
+        raise typer.BadParameter("--routed-before is for migrating")
     if print_roles:
         typer.echo(roles_script(), nl=False)
     elif print_script:
@@ -48,22 +59,25 @@ def migrate(
     elif check:
         _check(database(database_url))
     else:
-        _migrate(database(database_url), doorbell=doorbell)
+        before = None if routed_before is None else history.moment(routed_before)
+        _migrate(database(database_url), doorbell=doorbell, routed_before=before)
 
 
 def _check(conninfo: str) -> None:
     pending = migrator.check(conninfo)
     for line in pending:
         typer.echo(line)
-    for note in [*migrator.notes(conninfo), *replaced.to_be_replaced(conninfo)]:
+    for note in [*migrator.notes(conninfo), *history.cost(conninfo), *replaced.to_be_replaced(conninfo)]:
         typer.echo(f"note: {note}")
     if pending:
         raise typer.Exit(1)
     typer.echo("up to date")
 
 
-def _migrate(conninfo: str, *, doorbell: bool | None) -> None:
-    report = migrator.migrate(conninfo, report=lambda line: typer.echo(line, err=True), doorbell=doorbell)
+def _migrate(conninfo: str, *, doorbell: bool | None, routed_before: datetime | None) -> None:
+    report = migrator.migrate(
+        conninfo, report=lambda line: typer.echo(line, err=True), doorbell=doorbell, routed_before=routed_before
+    )
     for note in report.notes:
         typer.echo(f"note: {note}", err=True)
     if not report.changed:
@@ -72,4 +86,6 @@ def _migrate(conninfo: str, *, doorbell: bool | None) -> None:
     done = [f"{len(report.migrations)} migrations", f"{report.functions} functions"]
     if report.repaired:
         done.append(f"{len(report.repaired)} things made again")
+    if report.marked:
+        done.append(f"{report.marked} events marked as routed")
     typer.echo(f"applied: {', '.join(done)}")

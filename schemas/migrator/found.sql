@@ -1,6 +1,6 @@
 -- What the first run finds in the application's tables, so that uninstalling takes away no more than was added. It runs after
 -- bookkeeping.sql and before any migration, in their place also where they are applied already.
--- writes: router.found, once
+-- writes: router.found, once; router.history, empty
 
 do $found$
 declare
@@ -54,6 +54,19 @@ begin
                or v_is_first and not v_is_left
                   and (c.relname = 'webhook_events' and a.attname = 'parked_until'
                        or c.relname = 'contact_channels' and a.attname = 'display_name_at'));
+    end if;
+    -- Marking what is older than a time as routed: see history.sql. One row.
+    if to_regclass('router.history') is null then
+        create table router.history (
+            "only"  boolean primary key default true check ("only"),
+            before  timestamptz not null,
+            -- 'mark': events older than that get a routed_at. 'reset': the column was added with that value for all rows, and
+            -- the others are to lose it. 'done'.
+            state   text not null,
+            block   bigint not null default 0,  -- of the table: all before it are done
+            blocks  bigint not null,            -- to be done
+            marked  bigint not null default 0
+        );
     end if;
 end
 $found$;

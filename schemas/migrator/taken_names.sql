@@ -28,6 +28,7 @@ with router as (
            ('replaced_functions', 'r', array['definition', 'description', 'extensions', 'kept_at', 'owner', 'rights',
                                              'signature']),
            ('found', 'r', array['kind', 'name']),
+           ('history', 'r', array['before', 'block', 'blocks', 'marked', 'only', 'state']),
            ('parked_events_by_time', 'i', array['last_parked_at']),
            ('parked_events_discarded', 'i', array['discarded_at'])
 ), kinds (kind, word) as (

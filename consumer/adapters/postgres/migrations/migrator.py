@@ -9,6 +9,7 @@ import contextlib
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Final, TypeVar
 
 import psycopg
@@ -17,6 +18,7 @@ from psycopg import errors, sql
 from consumer.adapters.postgres.blocking import Connection
 from consumer.adapters.postgres.migrations import checks, sessions, types
 from consumer.adapters.postgres.migrations.checks import check, notes
+from consumer.adapters.postgres.migrations.history import History
 from consumer.adapters.postgres.migrations.sessions import MIGRATION_LOCK, MINIMUM_MAJOR, Report
 from consumer.adapters.postgres.migrations.sql_files import SHIPPED, Migration, SqlFile, SqlFiles
 from consumer.adapters.postgres.scripts.statements import split_statements
@@ -56,13 +58,15 @@ class MigrationReport:
     """How many functions were put in force; either none or all."""
     repaired: tuple[str, ...] = ()
     """What was missing and was made again: tables, columns, indexes, also those that an interrupted build has left."""
+    marked: int = 0
+    """Events that were marked as routed, as `routed_before` says."""
     notes: tuple[str, ...] = ()
     """What should be known about this database, and prevents nothing."""
 
     @property
     def changed(self) -> bool:
         """Whether the run did anything besides confirming the rights."""
-        return bool(self.migrations or self.functions or self.repaired)
+        return bool(self.migrations or self.functions or self.repaired or self.marked)
 
 
 def migrate(
@@ -71,6 +75,7 @@ def migrate(
     report: Report = _silent,
     reapply: bool = False,
     doorbell: bool | None = None,
+    routed_before: datetime | None = None,
     patience: float = 300.0,
     lock_timeout: float = LOCK_TIMEOUT,
     minimum_major: int = MINIMUM_MAJOR,
@@ -84,6 +89,7 @@ def migrate(
         reapply: apply types, functions and rights even if nothing shows that they differ.
         doorbell: whether inserting events wakes the service, which a transaction that is to be prepared (two-phase
             commit) must not; None: as it was decided before, at first yes.
+        routed_before: what arrived before is marked as routed; see `history`.
         patience: seconds to go on trying while transactions of the application hold the locks that a step needs.
         lock_timeout: seconds that each of these attempts waits for a lock.
         minimum_major: the oldest version of Postgres that is accepted.
@@ -98,7 +104,7 @@ def migrate(
         sessions.refuse_pooler(connection, conninfo)
         with sessions.alone(connection, report):
             run = _Run(connection, files, report, patience=patience, lock_timeout=lock_timeout)
-            return run.all(reapply=reapply, doorbell=doorbell)
+            return run.all(reapply=reapply, doorbell=doorbell, routed_before=routed_before)
 
 
 class _Run:
@@ -116,7 +122,7 @@ class _Run:
         self._sent = ""  # the text of it that was sent
         self._line = 1  # the line of the file where that text begins
 
-    def all(self, *, reapply: bool, doorbell: bool | None) -> MigrationReport:
+    def all(self, *, reapply: bool, doorbell: bool | None, routed_before: datetime | None) -> MigrationReport:
         with sessions.reading(self._connection):
             problems = checks.problems(self._connection, self._files)
             applied = set() if problems else checks.applied_versions(self._connection)
@@ -136,9 +142,13 @@ class _Run:
         broken = self._indexes_gone(applied)
         bookkeeping = [self._files.file("migrator", name) for name in ("bookkeeping.sql", "found.sql")]
         self._patiently("bookkeeping", lambda: self._commit(*bookkeeping))
+        history = History(self._connection, self._report, self._apart, self._lock_timeout)
+        history.begin(routed_before)
         done = []
         for migration in self._files.migrations():
             if migration.version not in applied:
+                if not migration.transactional:
+                    history.work()  # before there are more indexes that each update would have to keep up
                 self._report(f"applying {migration.name}")
                 self._apply(migration)
                 done.append(migration.name)
@@ -147,6 +157,7 @@ class _Run:
                 self._apply(migration)  # each makes what does not exist, and leaves the rest alone
             elif not migration.transactional and self._indexes_gone(applied):
                 self._apply(migration)
+        history.work()
         with sessions.reading(self._connection):
             outdated = checks.outdated_functions(self._connection, self._files)
             changes = doorbell is not None and doorbell != checks.rings(self._connection)
@@ -162,6 +173,7 @@ class _Run:
             migrations=tuple(done),
             functions=functions,
             repaired=(*(what for _, what in gone), *(f"{s}.{index}" for s, index in broken)),
+            marked=history.marked,
             notes=tuple(said),
         )
 
@@ -289,6 +301,11 @@ class _Run:
     def _send(self, file: SqlFile) -> None:
         self._current, self._sent, self._line = file, file.text, 1
         self._connection.execute(file.text.encode())
+
+    def _apart(self, what: str, work: Callable[[], T]) -> T:
+        """As `_patiently`, for work that is in no file."""
+        self._current = None
+        return self._patiently(what, work)
 
     def _patiently(self, what: str, work: Callable[[], T]) -> T:
         """Repeats the work, after growing pauses, as long as others hold locks that it needs."""
