@@ -6,9 +6,13 @@ returns router.event
 language sql
 stable
 as $function$
-    select row(p_row.id, p_row.channel, p_row.type, p_row.event_id, nullif(btrim(p_row.author_id), ''),
-               case when btrim(p_row.author_name) <> '' then p_row.author_name end, nullif(btrim(p_row.post_id), ''),
-               coalesce(p_row.event_date, case when isfinite(p_row.created_at) then p_row.created_at end, now()),
-               coalesce(least(p_row.event_date, case when isfinite(p_row.created_at) then p_row.created_at end), now()),
+    select row(p_row.id, p_row.channel, p_row.type, p_row.event_id,
+               case when pg_catalog.btrim(p_row.author_id) operator(pg_catalog.<>) '' then pg_catalog.btrim(p_row.author_id) end,
+               case when pg_catalog.btrim(p_row.author_name) operator(pg_catalog.<>) '' then p_row.author_name end,
+               case when pg_catalog.btrim(p_row.post_id) operator(pg_catalog.<>) '' then pg_catalog.btrim(p_row.post_id) end,
+               coalesce(p_row.event_date,
+                        case when pg_catalog.isfinite(p_row.created_at) then p_row.created_at end, pg_catalog.now()),
+               coalesce(least(p_row.event_date, case when pg_catalog.isfinite(p_row.created_at) then p_row.created_at end),
+                        pg_catalog.now()),
                p_row.created_at, p_row.conversation_id)::router.event
 $function$;

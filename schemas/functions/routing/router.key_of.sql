@@ -7,6 +7,10 @@ returns uuid
 language sql
 immutable
 as $function$
-    select overlay(overlay(encode(substr(p_seed, 1, 6), 'hex')
-                           || substr(encode(sha256(p_seed || int8send(p_number)), 'hex'), 1, 20), '7', 13), '8', 17)::uuid
+    select pg_catalog.overlay(pg_catalog.overlay(
+               pg_catalog.encode(pg_catalog.substr(p_seed, 1, 6), 'hex')
+               operator(pg_catalog.||)
+               pg_catalog.substr(pg_catalog.encode(pg_catalog.sha256(
+                   p_seed operator(pg_catalog.||) pg_catalog.int8send(p_number)), 'hex'), 1, 20),
+               '7', 13), '8', 17)::pg_catalog.uuid
 $function$;

@@ -5,6 +5,7 @@ returns jsonb
 language sql
 stable
 as $function$
-    select case when p_type = 'comment' then jsonb_strip_nulls(jsonb_build_object('type', p_type, 'post_id', p_post_id))
+    select case when p_type operator(pg_catalog.=) 'comment'
+                then pg_catalog.jsonb_strip_nulls(pg_catalog.jsonb_build_object('type', p_type, 'post_id', p_post_id))
                 else '{}' end
 $function$;

@@ -5,6 +5,9 @@ returns bytea
 language sql
 volatile
 as $function$
-    select substr(int8send((date_part('epoch', clock_timestamp()) * 1000)::bigint), 3)  -- 8 bytes without the first two
-           || uuid_send(gen_random_uuid()) || uuid_send(gen_random_uuid())
+    select pg_catalog.substr(  -- 8 bytes without the first two
+               pg_catalog.int8send((pg_catalog.date_part('epoch', pg_catalog.clock_timestamp())
+                                    operator(pg_catalog.*) 1000)::bigint), 3)
+           operator(pg_catalog.||) pg_catalog.uuid_send(pg_catalog.gen_random_uuid())
+           operator(pg_catalog.||) pg_catalog.uuid_send(pg_catalog.gen_random_uuid())
 $function$;

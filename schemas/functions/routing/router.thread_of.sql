@@ -7,8 +7,9 @@ returns text
 language sql
 immutable
 as $function$
-    select case when p_type <> 'comment' then 'message:' || p_event_id
-                when p_post_id is null then 'comment:' || p_event_id
-                when p_post_id collate "C" ~ '^(message|comment|post):' then 'post:' || p_post_id
+    select case when p_type operator(pg_catalog.<>) 'comment' then 'message:' operator(pg_catalog.||) p_event_id
+                when p_post_id is null then 'comment:' operator(pg_catalog.||) p_event_id
+                when p_post_id collate pg_catalog."C" operator(pg_catalog.~) '^(message|comment|post):'
+                    then 'post:' operator(pg_catalog.||) p_post_id
                 else p_post_id end
 $function$;

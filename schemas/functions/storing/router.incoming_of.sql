@@ -6,7 +6,12 @@ returns router.incoming
 language sql
 stable
 as $function$
-    select row(p_line ->> 'channel', p_line ->> 'type', p_line ->> 'event_id', p_line ->> 'author_id',
-               p_line ->> 'author_name', p_line ->> 'content', (p_line ->> 'event_date')::timestamptz, p_line ->> 'post_id',
-               (p_line ->> 'conversation_id')::uuid, nullif(p_line -> 'raw_payload', 'null'))::router.incoming
+    select row(p_line operator(pg_catalog.->>) 'channel', p_line operator(pg_catalog.->>) 'type',
+               p_line operator(pg_catalog.->>) 'event_id', p_line operator(pg_catalog.->>) 'author_id',
+               p_line operator(pg_catalog.->>) 'author_name', p_line operator(pg_catalog.->>) 'content',
+               (p_line operator(pg_catalog.->>) 'event_date')::timestamp with time zone,
+               p_line operator(pg_catalog.->>) 'post_id',
+               (p_line operator(pg_catalog.->>) 'conversation_id')::pg_catalog.uuid,
+               case when p_line operator(pg_catalog.->) 'raw_payload' operator(pg_catalog.<>) 'null'
+                    then p_line operator(pg_catalog.->) 'raw_payload' end)::router.incoming
 $function$;

@@ -8,17 +8,23 @@ immutable
 as $function$
     -- Counting bytes is cheap, and there are never fewer of them than characters.
     select case
-        when octet_length(p_event.channel) > 64 and length(p_event.channel) > 64
+        when pg_catalog.octet_length(p_event.channel) operator(pg_catalog.>) 64
+             and pg_catalog.length(p_event.channel) operator(pg_catalog.>) 64
             then 'channel is longer than 64 characters'
-        when octet_length(p_event.event_id) > 512 and length(p_event.event_id) > 512
+        when pg_catalog.octet_length(p_event.event_id) operator(pg_catalog.>) 512
+             and pg_catalog.length(p_event.event_id) operator(pg_catalog.>) 512
             then 'event_id is longer than 512 characters'
-        when octet_length(p_event.author_id) > 512 and length(p_event.author_id) > 512
+        when pg_catalog.octet_length(p_event.author_id) operator(pg_catalog.>) 512
+             and pg_catalog.length(p_event.author_id) operator(pg_catalog.>) 512
             then 'author_id is longer than 512 characters'
-        when octet_length(p_event.author_name) > 1024 and length(p_event.author_name) > 1024
+        when pg_catalog.octet_length(p_event.author_name) operator(pg_catalog.>) 1024
+             and pg_catalog.length(p_event.author_name) operator(pg_catalog.>) 1024
             then 'author_name is longer than 1024 characters'
-        when octet_length(p_event.content) > 4194304 and length(p_event.content) > 4194304
+        when pg_catalog.octet_length(p_event.content) operator(pg_catalog.>) 4194304
+             and pg_catalog.length(p_event.content) operator(pg_catalog.>) 4194304
             then 'content is longer than 4194304 characters'
-        when octet_length(p_event.post_id) > 512 and length(p_event.post_id) > 512
+        when pg_catalog.octet_length(p_event.post_id) operator(pg_catalog.>) 512
+             and pg_catalog.length(p_event.post_id) operator(pg_catalog.>) 512
             then 'post_id is longer than 512 characters'
     end
 $function$;
