@@ -7,7 +7,7 @@ returns jsonb
 language plpgsql
 volatile
 security definer
-set search_path = pg_catalog, public, extensions, pg_temp  -- for the application's triggers
+set search_path = pg_catalog, pg_temp
 set plan_cache_mode = force_generic_plan
 set enable_seqscan = off
 set jit = off
@@ -16,6 +16,7 @@ declare
     v_message  record;
     v_intent   text;
     v_escalate boolean;
+    v_path     text;
 begin
     select m.conversation_id, btrim(coalesce(m.content_text, '')) as content into v_message
     from public.messages m
@@ -28,20 +29,24 @@ begin
                      else 'statement' end;
     v_escalate := v_message.content collate "C" ~* '(urgent|help|assistance|support|problem|issue)';
 
+    v_path := pg_catalog.set_config('search_path', router.application_path(), true);
     insert into public.message_analysis as a (message_id, intent, sentiment, confidence, needs_escalation)
     values (p_message_id, v_intent, 'neutral', 0.5, v_escalate)
     on conflict (message_id) do update
     set intent = excluded.intent, sentiment = excluded.sentiment, confidence = excluded.confidence,
-        needs_escalation = excluded.needs_escalation, updated_at = now()
-    where (a.intent, a.sentiment, a.confidence, a.needs_escalation)
-          is distinct from (excluded.intent, excluded.sentiment, excluded.confidence, excluded.needs_escalation);
+        needs_escalation = excluded.needs_escalation, updated_at = pg_catalog.now()
+    where (a.intent operator(pg_catalog.=) excluded.intent and a.sentiment operator(pg_catalog.=) excluded.sentiment
+           and a.confidence operator(pg_catalog.=) excluded.confidence
+           and a.needs_escalation operator(pg_catalog.=) excluded.needs_escalation) is not true;
 
     if v_escalate then
         update public.conversations v
-        set metadata = coalesce(v.metadata, '{}') || '{"needs_escalation": true}', updated_at = now()
-        where v.id = v_message.conversation_id
-          and (v.metadata ->> 'needs_escalation') is distinct from 'true';
+        set metadata = coalesce(v.metadata, '{}') operator(pg_catalog.||) '{"needs_escalation": true}',
+            updated_at = pg_catalog.now()
+        where v.id operator(pg_catalog.=) v_message.conversation_id
+          and (v.metadata operator(pg_catalog.->>) 'needs_escalation' operator(pg_catalog.=) 'true') is not true;
     end if;
+    v_path := pg_catalog.set_config('search_path', 'pg_catalog, pg_temp', true);
     return jsonb_build_object('message_id', p_message_id, 'intent', v_intent, 'sentiment', 'neutral', 'confidence', 0.5,
                               'needs_escalation', v_escalate);
 end

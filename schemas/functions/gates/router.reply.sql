@@ -8,7 +8,7 @@ returns uuid
 language plpgsql
 volatile
 security definer
-set search_path = pg_catalog, public, extensions, pg_temp  -- for the application's triggers
+set search_path = pg_catalog, pg_temp
 set plan_cache_mode = force_generic_plan
 set enable_seqscan = off
 set jit = off
@@ -16,18 +16,21 @@ as $function$
 declare
     v_text text := router.compose_reply(p_message_id);
     v_id   uuid;
+    v_path text;
 begin
+    v_path := pg_catalog.set_config('search_path', router.application_path(), true);
     insert into public.messages (conversation_id, contact_id, channel, direction, content_text, metadata)
     select m.conversation_id, m.contact_id, m.channel, 'outbound', v_text,
-           jsonb_build_object('reply_to', m.id, 'auto', true)
+           pg_catalog.jsonb_build_object('reply_to', m.id, 'auto', true)
     from public.messages m
-    where m.id = p_message_id
+    where m.id operator(pg_catalog.=) p_message_id
     returning id into v_id;
 
     update public.conversations v
-    set last_message_at = m.sent_at, updated_at = now()
+    set last_message_at = m.sent_at, updated_at = pg_catalog.now()
     from public.messages m
-    where m.id = v_id and v.id = m.conversation_id and (v.last_message_at is null or v.last_message_at < m.sent_at);
+    where m.id operator(pg_catalog.=) v_id and v.id operator(pg_catalog.=) m.conversation_id
+      and (v.last_message_at is null or v.last_message_at operator(pg_catalog.<) m.sent_at);
     return v_id;
 end
 $function$;

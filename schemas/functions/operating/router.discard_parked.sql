@@ -13,7 +13,7 @@ create or replace function router.discard_parked(
 language plpgsql
 volatile
 security definer
-set search_path = pg_catalog, public, pg_temp  -- public: for the application's triggers
+set search_path = pg_catalog, pg_temp
 set plan_cache_mode = force_generic_plan
 set enable_seqscan = off
 set enable_bitmapscan = off
@@ -25,6 +25,8 @@ declare
     v_ids uuid[] := array(select d.id
                           from router.parked(p_ids, p_channel, p_error_class, p_older_than, p_newer_than, p_state,
                                                    p_limit) d);
+    v_changed uuid[];
+    v_path    text;
 begin
     matched := cardinality(v_ids);
     unknown := array(select distinct g.id from unnest(p_ids) as g (id) where g.id <> all (v_ids) order by g.id);
@@ -46,10 +48,13 @@ begin
         where p.event_id = any (array[l.id]) and p.discarded_at is null
         returning p.event_id
     )
+    select array_agg(g.event_id) into v_changed
+    from given_up g;
+    v_path := pg_catalog.set_config('search_path', router.application_path(), true);
     update public.webhook_events w
     set parked_until = 'infinity'
-    from given_up g
-    where w.id = any (array[g.event_id]);
+    from pg_catalog.unnest(v_changed) as g (id)
+    where w.id operator(pg_catalog.=) any (array[g.id]);
     get diagnostics changed = row_count;
 end
 $function$;

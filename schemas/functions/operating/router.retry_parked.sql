@@ -12,7 +12,7 @@ create or replace function router.retry_parked(
 language plpgsql
 volatile
 security definer
-set search_path = pg_catalog, public, pg_temp  -- public: for the application's triggers
+set search_path = pg_catalog, pg_temp
 set plan_cache_mode = force_generic_plan
 set enable_seqscan = off
 set enable_bitmapscan = off
@@ -24,6 +24,8 @@ declare
     v_ids uuid[] := array(select d.id
                           from router.parked(p_ids, p_channel, p_error_class, p_older_than, p_newer_than, p_state,
                                                    p_limit) d);
+    v_changed uuid[];
+    v_path    text;
 begin
     matched := cardinality(v_ids);
     unknown := array(select distinct g.id from unnest(p_ids) as g (id) where g.id <> all (v_ids) order by g.id);
@@ -46,10 +48,13 @@ begin
           and (p.attempts > 0 or p.discarded_at is not null or l.parked_until > now())
         returning p.event_id
     )
+    select array_agg(r.event_id) into v_changed
+    from renewed r;
+    v_path := pg_catalog.set_config('search_path', router.application_path(), true);
     update public.webhook_events w
-    set parked_until = now()
-    from renewed r
-    where w.id = any (array[r.event_id]);
+    set parked_until = pg_catalog.now()
+    from pg_catalog.unnest(v_changed) as r (id)
+    where w.id operator(pg_catalog.=) any (array[r.id]);
     get diagnostics changed = row_count;
 end
 $function$;

@@ -6,14 +6,20 @@ create or replace function router.check_deferred(p_constraints text)
 returns void
 language plpgsql
 volatile
-set search_path = pg_catalog, public, extensions, pg_temp  -- public, extensions: for the application's triggers
+set search_path = pg_catalog, pg_temp
 as $function$
+declare
+    v_check constant text := format('set constraints %s immediate', coalesce(p_constraints, 'all'));
+    v_defer constant text := format('set constraints %s deferred', p_constraints);
+    v_path  text;
 begin
-    if p_constraints is null then
-        set constraints all immediate;
-    elsif p_constraints <> '' then
-        execute 'set constraints ' || p_constraints || ' immediate';
-        execute 'set constraints ' || p_constraints || ' deferred';
+    if p_constraints = '' then
+        return;
+    end if;
+    v_path := pg_catalog.set_config('search_path', router.application_path(), true);
+    execute v_check;
+    if p_constraints is not null then
+        execute v_defer;
     end if;
 end
 $function$;

@@ -7,7 +7,7 @@ create or replace function router.park_event(p_event router.event, p_error_code 
 returns boolean
 language plpgsql
 volatile
-set search_path = pg_catalog, public, extensions, pg_temp  -- public, extensions: for the application's triggers
+set search_path = pg_catalog, pg_temp
 set enable_seqscan = off
 set jit = off
 as $function$
@@ -15,6 +15,7 @@ declare
     v_attempts integer;
     v_next     timestamptz;
     v_until    timestamptz;
+    v_path     text;
 begin
     insert into router.parked_events as p (event_id, channel, error_code, error_message, next_attempt_at)
     values (p_event.id, p_event.channel, p_error_code, left(p_error_message, 1000), 'infinity')
@@ -25,7 +26,12 @@ begin
 
     v_next := router.next_attempt(v_attempts);
     update router.parked_events set next_attempt_at = v_next where event_id = p_event.id;
-    update public.webhook_events set parked_until = v_next where id = p_event.id returning parked_until into v_until;
+    v_path := pg_catalog.set_config('search_path', router.application_path(), true);
+    update public.webhook_events
+    set parked_until = v_next
+    where id operator(pg_catalog.=) p_event.id
+    returning parked_until into v_until;
+    v_path := pg_catalog.set_config('search_path', 'pg_catalog, pg_temp', true);
     if v_until is null then
         raise exception 'a trigger on webhook_events does not let the event be parked' using errcode = 'RW005';
     end if;

@@ -9,7 +9,7 @@ create or replace function router.find_person(
 )
 language plpgsql
 volatile
-set search_path = pg_catalog, public, extensions, pg_temp  -- for the application's triggers
+set search_path = pg_catalog, pg_temp
 set plan_cache_mode = force_generic_plan
 set enable_seqscan = off
 set enable_bitmapscan = off
@@ -18,13 +18,16 @@ as $function$
 declare
     v_contact uuid;
     v_is_new  boolean;
+    v_path    text;
 begin
+    v_path := pg_catalog.set_config('search_path', router.application_path(), true);
     insert into public.contacts as c (id, full_name) values (p_id, p_name) returning c.id into v_contact;
     insert into public.contact_channels as k (contact_id, channel, external_id, display_name, display_name_at, is_primary)
     values (v_contact, p_channel, p_author_id, p_name, p_named_at, true)
     on conflict (channel, external_id) do update set external_id = k.external_id
-    returning k.contact_id, k.id, k.display_name, k.display_name_at, k.xmax::text = '0'
+    returning k.contact_id, k.id, k.display_name, k.display_name_at, k.xmax::pg_catalog.text operator(pg_catalog.=) '0'
     into contact_id, channel_id, known_name, known_at, v_is_new;
+    v_path := pg_catalog.set_config('search_path', 'pg_catalog, pg_temp', true);
     raise exception using errcode = 'RW003', message = 'undo this';
 exception
     when sqlstate 'RW003' then

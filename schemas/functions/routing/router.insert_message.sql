@@ -8,20 +8,22 @@ create or replace function router.insert_message(p_event router.event, p_target 
 returns uuid
 language plpgsql
 volatile
-set search_path = pg_catalog, public, extensions, pg_temp  -- for the application's triggers
+set search_path = pg_catalog, pg_temp
 set plan_cache_mode = force_generic_plan
 set enable_seqscan = off
 set jit = off
 as $function$
 declare
-    v_id uuid;
+    v_id   uuid;
+    v_path text;
 begin
+    v_path := pg_catalog.set_config('search_path', router.application_path(), true);
     insert into public.messages as m (id, conversation_id, contact_id, channel, direction, content_text, provider_message_id,
                                       sent_at, metadata)
     select p_id, p_target.conversation_id, p_target.contact_id, p_event.channel, 'inbound', w.content, p_event.event_id,
            p_event.sent_at, router.metadata_of(p_event.type, p_event.post_id)
     from public.webhook_events w
-    where w.id = p_event.id
+    where w.id operator(pg_catalog.=) p_event.id
     returning m.id into v_id;
     return v_id;
 end

@@ -12,7 +12,7 @@ create or replace function router.insert_messages(
 )
 language plpgsql
 volatile
-set search_path = pg_catalog, public, extensions, pg_temp  -- for the application's triggers
+set search_path = pg_catalog, pg_temp
 set plan_cache_mode = force_generic_plan
 set enable_seqscan = off
 set jit = off
@@ -21,16 +21,20 @@ declare
     v_seed  constant bytea := router.seed();
     v_found record;
     v_known jsonb := '[]';
+    v_path  text;
 begin
     if cardinality(p_events) > 1 and not p_careful then
         -- No "on conflict": every message would pay for a speculative insertion that hardly any of them needs.
+        v_path := pg_catalog.set_config('search_path', router.application_path(), true);
         insert into public.messages (id, conversation_id, contact_id, channel, direction, content_text, provider_message_id,
                                      sent_at, metadata)
         select router.key_of(v_seed, e.ordinality),
                e.conversation_id, e.contact_id, e.channel, 'inbound', w.content, e.event_id, e.sent_at,
                router.metadata_of(e.type, e.post_id)
-        from rows from (unnest(p_events), unnest(p_targets)) with ordinality e
-        cross join lateral (select w.content from public.webhook_events w where w.id = e.id limit 1) w
+        from rows from (pg_catalog.unnest(p_events), pg_catalog.unnest(p_targets)) with ordinality e
+        cross join lateral (
+            select w.content from public.webhook_events w where w.id operator(pg_catalog.=) e.id limit 1
+        ) w
         where not e.has_message;
         get diagnostics made = row_count;
         return;

@@ -8,13 +8,15 @@ create or replace function router.make_conversations(p_events router.event[], p_
 returns router.target[]
 language plpgsql
 volatile
-set search_path = pg_catalog, public, extensions, pg_temp  -- for the application's triggers
+set search_path = pg_catalog, pg_temp
 set plan_cache_mode = force_generic_plan
 set jit = off
 as $function$
 declare
     v_event record;
+    v_key   uuid;
     v_id    uuid;
+    v_path  text;
 begin
     for v_event in
         select e.place, e.contact_id, e.channel, e.thread,
@@ -29,10 +31,12 @@ begin
         order by e.contact_id, e.channel, e.thread, e.ranked_at desc, e.place
     loop
         if v_event.is_first then
+            v_key := router.key_of(p_seed, -v_event.place);
+            v_path := pg_catalog.set_config('search_path', router.application_path(), true);
             insert into public.conversations as v (id, contact_id, channel, channel_conversation_id, status, last_message_at)
-            values (router.key_of(p_seed, -v_event.place), v_event.contact_id, v_event.channel, v_event.thread, 'open',
-                    v_event.ranked_at)
+            values (v_key, v_event.contact_id, v_event.channel, v_event.thread, 'open', v_event.ranked_at)
             returning v.id into v_id;
+            v_path := pg_catalog.set_config('search_path', 'pg_catalog, pg_temp', true);
             if v_id is null then
                 raise exception 'a trigger or rule on conversations keeps out the conversation of an event'
                     using errcode = 'integrity_constraint_violation';

@@ -12,7 +12,7 @@ create or replace function router.make_person(
 )
 language plpgsql
 volatile
-set search_path = pg_catalog, public, extensions, pg_temp  -- for the application's triggers
+set search_path = pg_catalog, pg_temp
 set plan_cache_mode = force_generic_plan
 set enable_seqscan = off
 set enable_bitmapscan = off
@@ -22,8 +22,10 @@ declare
     v_contact uuid;
     v_other   uuid;
     v_after   record;
+    v_path    text;
 begin
     begin
+        v_path := pg_catalog.set_config('search_path', router.application_path(), true);
         insert into public.contacts as c (id, full_name)
         values (p_id, p_name)
         returning c.id into v_contact;
@@ -35,6 +37,7 @@ begin
         insert into public.contact_channels as k (contact_id, channel, external_id, display_name, display_name_at, is_primary)
         values (v_contact, p_channel, p_author_id, p_name, p_named_at, true)
         returning k.contact_id, k.id, k.display_name, k.display_name_at into v_other, channel_id, known_name, known_at;
+        v_path := pg_catalog.set_config('search_path', 'pg_catalog, pg_temp', true);
         if channel_id is null or v_other = v_contact then
             contact_id := v_contact;
             -- Triggers that run afterwards may have led it to another contact as well.
@@ -74,6 +77,7 @@ begin
             end if;
             return;
     end;
+    v_path := pg_catalog.set_config('search_path', router.application_path(), true);
     insert into public.contact_channels as k (contact_id, channel, external_id, display_name, display_name_at, is_primary)
     values (v_other, p_channel, p_author_id, p_name, p_named_at, true)
     returning k.contact_id, k.id, k.display_name, k.display_name_at into contact_id, channel_id, known_name, known_at;

@@ -13,7 +13,7 @@ create or replace function router.make_targets(
 ) returns router.target[]
 language plpgsql
 volatile
-set search_path = pg_catalog, public, extensions, pg_temp  -- for the application's triggers
+set search_path = pg_catalog, pg_temp
 set plan_cache_mode = force_generic_plan
 set enable_seqscan = off
 set enable_bitmapscan = off
@@ -26,6 +26,7 @@ declare
     v_targets router.target[];
     v_locked  uuid[];
     v_threads integer[];
+    v_path    text;
     v_seed    constant bytea := router.seed();
     -- A trigger that runs before a row is inserted may change it, and expects what an application does: the contact comes
     -- first, then its channel.
@@ -50,20 +51,21 @@ begin
         if v_careful then
             v_targets := router.make_people(v_events, v_targets, v_seed);
         else
+            v_path := pg_catalog.set_config('search_path', router.application_path(), true);
             with newcomer as (
-                select distinct on (e.channel collate "C", e.author_id collate "C")
+                select distinct on (e.channel collate pg_catalog."C", e.author_id collate pg_catalog."C")
                     e.channel, e.author_id, e.author_name,
                     case when e.author_name is not null then e.ranked_at end as named_at,
-                    router.key_of(v_seed, row_number() over ()) as contact_id
-                from rows from (unnest(v_events), unnest(v_targets)) e
+                    router.key_of(v_seed, pg_catalog.row_number() over ()) as contact_id
+                from rows from (pg_catalog.unnest(v_events), pg_catalog.unnest(v_targets)) e
                 where e.contact_id is null and e.author_id is not null
-                order by e.channel collate "C", e.author_id collate "C", (e.author_name is null), e.ranked_at desc,
-                         e.author_name collate "C" desc
+                order by e.channel collate pg_catalog."C", e.author_id collate pg_catalog."C", (e.author_name is null),
+                         e.ranked_at desc, e.author_name collate pg_catalog."C" desc
             ), won as (
                 insert into public.contact_channels (contact_id, channel, external_id, display_name, display_name_at, is_primary)
                 select n.contact_id, n.channel, n.author_id, n.author_name, n.named_at, true
                 from newcomer n
-                order by n.channel collate "C", n.author_id collate "C"
+                order by n.channel collate pg_catalog."C", n.author_id collate pg_catalog."C"
                 on conflict (channel, external_id) do nothing
                 returning contact_id, display_name
             )
@@ -71,6 +73,7 @@ begin
             select w.contact_id, w.display_name
             from won w
             order by w.contact_id;
+            v_path := pg_catalog.set_config('search_path', 'pg_catalog, pg_temp', true);
             v_targets := router.find_targets(v_events, v_targets);
             if exists (select from rows from (unnest(v_events), unnest(v_targets)) e
                        where e.contact_id is null and e.author_id is not null) then
@@ -119,17 +122,20 @@ begin
         if v_careful then
             v_targets := router.make_conversations(v_events, v_targets, v_seed);
         else
+            v_path := pg_catalog.set_config('search_path', router.application_path(), true);
             insert into public.conversations (id, contact_id, channel, channel_conversation_id, status, last_message_at)
-            select router.key_of(v_seed, -row_number() over ()),  -- negative numbers: contacts have the positive ones
+            -- Negative numbers: contacts have the positive ones.
+            select router.key_of(v_seed, operator(pg_catalog.-) pg_catalog.row_number() over ()),
                    n.contact_id, n.channel, n.thread, 'open', n.ranked_at
             from (
                 select e.contact_id, e.channel,
                        case when e.author_id is null then router.thread_of(e.type, e.post_id, e.event_id) end as thread,
-                       max(e.ranked_at) as ranked_at
-                from rows from (unnest(v_events), unnest(v_targets)) e
+                       pg_catalog.max(e.ranked_at) as ranked_at
+                from rows from (pg_catalog.unnest(v_events), pg_catalog.unnest(v_targets)) e
                 where e.conversation_id is null
                 group by 1, 2, 3
             ) n;
+            v_path := pg_catalog.set_config('search_path', 'pg_catalog, pg_temp', true);
             v_targets := router.find_targets(v_events, v_targets);
             if exists (select from unnest(v_targets) t where t.conversation_id is null) then
                 raise exception using errcode = 'RW003', message = 'a conversation was stored in another state';

@@ -6,7 +6,7 @@ create or replace function router.mark_routed(p_events router.event[], p_targets
 returns void
 language plpgsql
 volatile
-set search_path = pg_catalog, public, extensions, pg_temp  -- for the application's triggers
+set search_path = pg_catalog, pg_temp
 set plan_cache_mode = force_generic_plan
 set enable_seqscan = off
 set enable_bitmapscan = off
@@ -16,12 +16,15 @@ set jit = off
 as $function$
 declare
     v_count integer;
+    v_path  text;
 begin
+    v_path := pg_catalog.set_config('search_path', router.application_path(), true);
     update public.webhook_events w
-    set conversation_id = e.conversation_id, routed_at = clock_timestamp(), parked_until = null
-    from rows from (unnest(p_events), unnest(p_targets)) e
-    where w.id = any (array[e.id]);
+    set conversation_id = e.conversation_id, routed_at = pg_catalog.clock_timestamp(), parked_until = null
+    from rows from (pg_catalog.unnest(p_events), pg_catalog.unnest(p_targets)) e
+    where w.id operator(pg_catalog.=) any (array[e.id]);
     get diagnostics v_count = row_count;
+    v_path := pg_catalog.set_config('search_path', 'pg_catalog, pg_temp', true);
     if v_count < cardinality(p_events)  -- or else a trigger has deleted them: they are out of the way
        and exists (
            select

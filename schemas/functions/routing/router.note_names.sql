@@ -8,7 +8,7 @@ create or replace function router.note_names(p_events router.event[], p_targets 
 returns boolean
 language plpgsql
 volatile
-set search_path = pg_catalog, public, extensions, pg_temp  -- for the application's triggers
+set search_path = pg_catalog, pg_temp
 set plan_cache_mode = force_generic_plan
 set enable_seqscan = off
 set enable_bitmapscan = off
@@ -22,6 +22,7 @@ declare
     v_targets router.target[];
     v_moved   uuid[];
     v_ahead   constant timestamptz := clock_timestamp() + interval '1 day';  -- as in router.find_targets
+    v_path    text;
 begin
     select array_agg(p_events[n.ordinality]), array_agg(p_targets[n.ordinality]) into v_events, v_targets
     from (
@@ -35,23 +36,28 @@ begin
     end if;
 
     -- One pass over all of them: two would take locks in two orders.
+    v_path := pg_catalog.set_config('search_path', router.application_path(), true);
     with moved as (
         update public.contact_channels k
         set display_name = n.author_name, display_name_at = n.ranked_at
-        from rows from (unnest(v_events), unnest(v_targets)) n
-        where k.id = any (array[n.channel_id])
-          and k.display_name is not distinct from n.known_name
-          and (k.display_name_at is null or k.display_name_at > v_ahead or k.display_name_at < n.ranked_at
-               or k.display_name_at = n.ranked_at and coalesce(k.display_name, '') < n.author_name collate "C")
+        from rows from (pg_catalog.unnest(v_events), pg_catalog.unnest(v_targets)) n
+        where k.id operator(pg_catalog.=) any (array[n.channel_id])
+          and (k.display_name operator(pg_catalog.=) n.known_name or k.display_name is null and n.known_name is null)
+          and (k.display_name_at is null or k.display_name_at operator(pg_catalog.>) v_ahead
+               or k.display_name_at operator(pg_catalog.<) n.ranked_at
+               or k.display_name_at operator(pg_catalog.=) n.ranked_at
+                  and coalesce(k.display_name, '') operator(pg_catalog.<) n.author_name collate pg_catalog."C")
         returning k.id, k.contact_id, n.author_name, n.known_name
     ), renamed as (
         update public.contacts c
-        set full_name = m.author_name, updated_at = now()
+        set full_name = m.author_name, updated_at = pg_catalog.now()
         from moved m
-        where c.id = any (array[m.contact_id]) and m.author_name is distinct from m.known_name
-          and (c.full_name is null or c.full_name = m.known_name)
+        where c.id operator(pg_catalog.=) any (array[m.contact_id])
+          and (m.author_name operator(pg_catalog.=) m.known_name) is not true
+          and (c.full_name is null or c.full_name operator(pg_catalog.=) m.known_name)
     )
-    select coalesce(array_agg(m.id), '{}') into v_moved from moved m;
+    select coalesce(pg_catalog.array_agg(m.id), '{}') into v_moved from moved m;
+    v_path := pg_catalog.set_config('search_path', 'pg_catalog, pg_temp', true);
 
     return cardinality(v_moved) = cardinality(v_events) or not exists (
         select

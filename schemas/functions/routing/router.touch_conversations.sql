@@ -8,7 +8,7 @@ create or replace function router.touch_conversations(p_events router.event[], p
 returns void
 language plpgsql
 volatile
-set search_path = pg_catalog, public, extensions, pg_temp  -- for the application's triggers
+set search_path = pg_catalog, pg_temp
 set plan_cache_mode = force_generic_plan
 set enable_seqscan = off
 set enable_bitmapscan = off
@@ -16,6 +16,8 @@ set enable_hashjoin = off
 set enable_mergejoin = off
 set jit = off
 as $function$
+declare
+    v_path text;
 begin
     if exists (select from pg_trigger t where t.tgrelid = 'public.messages'::regclass::oid and not t.tgisinternal) then
         perform
@@ -28,15 +30,17 @@ begin
         cross join lateral (select from public.conversations v where v.id = t.conversation_id limit 1 for no key update) v;
     end if;
 
+    v_path := pg_catalog.set_config('search_path', router.application_path(), true);
     update public.conversations v
-    set last_message_at = t.ranked_at, updated_at = now()
+    set last_message_at = t.ranked_at, updated_at = pg_catalog.now()
     from (
-        select e.conversation_id, max(e.ranked_at) as ranked_at
-        from rows from (unnest(p_events), unnest(p_targets)) e
+        select e.conversation_id, pg_catalog.max(e.ranked_at) as ranked_at
+        from rows from (pg_catalog.unnest(p_events), pg_catalog.unnest(p_targets)) e
         where not e.has_message
         group by e.conversation_id
         order by e.conversation_id
     ) t
-    where v.id = any (array[t.conversation_id]) and (v.last_message_at is null or v.last_message_at < t.ranked_at);
+    where v.id operator(pg_catalog.=) any (array[t.conversation_id])
+      and (v.last_message_at is null or v.last_message_at operator(pg_catalog.<) t.ranked_at);
 end
 $function$;

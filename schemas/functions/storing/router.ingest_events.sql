@@ -10,7 +10,7 @@ create or replace function router.ingest_events(p_events router.incoming[])
 returns integer
 language plpgsql
 volatile
-set search_path = pg_catalog, public, extensions, pg_temp  -- for the application's triggers
+set search_path = pg_catalog, pg_temp
 set plan_cache_mode = force_generic_plan
 set enable_seqscan = off
 set enable_bitmapscan = off
@@ -22,6 +22,9 @@ set jit = off
 as $function$
 declare
     v_new      integer;
+    v_ids      uuid[];
+    v_told     router.incoming[];  -- of these rows, as they have to be
+    v_path     text;
     v_too_long constant text := (
         select l.reason from (select router.too_long(g) as reason from unnest(p_events) g) l where l.reason is not null limit 1
     );
@@ -30,17 +33,20 @@ begin
         raise exception '%', v_too_long using errcode = 'string_data_right_truncation';
     end if;
 
+    v_path := pg_catalog.set_config('search_path', router.application_path(), true);
     insert into public.webhook_events (channel, type, event_id, author_id, author_name, content, event_date, post_id,
                                        conversation_id, raw_payload)
-    select distinct on (router.channel_of(g.channel) collate "C", g.event_id collate "C")
+    select distinct on (router.channel_of(g.channel) collate pg_catalog."C", g.event_id collate pg_catalog."C")
            router.channel_of(g.channel),
-           case when lower(btrim(g.type) collate "C") = 'comment' then 'comment' else 'message' end, g.event_id, g.author_id,
-           g.author_name, g.content, coalesce(g.event_date, now()), g.post_id, g.conversation_id,
-           coalesce(g.raw_payload, '{}')
-    from unnest(p_events) with ordinality g
-    order by router.channel_of(g.channel) collate "C", g.event_id collate "C", g.ordinality
+           case when pg_catalog.lower(pg_catalog.btrim(g.type) collate pg_catalog."C") operator(pg_catalog.=) 'comment'
+                then 'comment' else 'message' end,
+           g.event_id, g.author_id, g.author_name, g.content, coalesce(g.event_date, pg_catalog.now()), g.post_id,
+           g.conversation_id, coalesce(g.raw_payload, '{}')
+    from pg_catalog.unnest(p_events) with ordinality g
+    order by router.channel_of(g.channel) collate pg_catalog."C", g.event_id collate pg_catalog."C", g.ordinality
     on conflict (channel, event_id) do nothing;
     get diagnostics v_new = row_count;
+    v_path := pg_catalog.set_config('search_path', 'pg_catalog, pg_temp', true);
     if v_new = cardinality(p_events) then
         return v_new;
     end if;
@@ -62,10 +68,10 @@ begin
         from unnest(p_events) with ordinality g
         group by router.channel_of(g.channel), g.event_id
     ), locked as materialized (
-        select coalesce(w.id, r.id) as id, t.*
+        select t.*, coalesce(w.event, r.event) as event
         from (select * from told order by channel collate "C", event_id collate "C") t
         left join lateral (
-            select w.id
+            select w as event
             from public.webhook_events w
             where w.channel = t.channel and w.event_id >= t.event_id and w.event_id <= t.event_id
             order by w.event_id
@@ -73,25 +79,46 @@ begin
             for no key update
         ) w on true
         -- A trigger of the application may have stored it under another key, or not at all.
-        left join lateral (select router.find_event(p_events[t.place]) as id where w.id is null) r on true
+        left join lateral (
+            select w.event
+            from (select router.find_event(p_events[t.place]) as id where (w.event).id is null offset 0) f
+            cross join lateral (
+                select w as event from public.webhook_events w where w.id = f.id limit 1 for no key update
+            ) w
+        ) r on true
+    ), renewed as (
+        select (l.event).id,
+               row((l.event).channel, l.type, (l.event).event_id,
+                   coalesce(l.author_id, (l.event).author_id),
+                   coalesce(l.author_name, (l.event).author_name),
+                   coalesce(l.content, (l.event).content),
+                   coalesce(l.event_date, (l.event).event_date),
+                   coalesce(l.post_id, (l.event).post_id),
+                   coalesce((l.event).conversation_id, l.conversation_id),
+                   coalesce(l.raw_payload, (l.event).raw_payload))::router.incoming as told,
+               l.event
+        from locked l
+        where (l.event).id is not null
+        offset 0
     )
-    update public.webhook_events w
-    set type = t.type,
-        author_id = coalesce(t.author_id, w.author_id),
-        author_name = coalesce(t.author_name, w.author_name),
-        content = coalesce(t.content, w.content),
-        event_date = coalesce(t.event_date, w.event_date),
-        post_id = coalesce(t.post_id, w.post_id),
-        conversation_id = coalesce(w.conversation_id, t.conversation_id),
-        raw_payload = coalesce(t.raw_payload, w.raw_payload),
-        parked_until = case when w.parked_until = 'infinity' then w.parked_until end
-    from locked t
-    where w.id = any (array[t.id])
-      and (w.type, w.author_id, w.author_name, w.content, w.event_date, w.post_id, w.conversation_id, w.raw_payload)
+    select array_agg(r.id), array_agg(r.told) into v_ids, v_told
+    from renewed r
+    where ((r.told).type, (r.told).author_id, (r.told).author_name, (r.told).content, (r.told).event_date, (r.told).post_id,
+           (r.told).conversation_id, (r.told).raw_payload)
           is distinct from
-          (t.type, coalesce(t.author_id, w.author_id), coalesce(t.author_name, w.author_name),
-           coalesce(t.content, w.content), coalesce(t.event_date, w.event_date), coalesce(t.post_id, w.post_id),
-           coalesce(w.conversation_id, t.conversation_id), coalesce(t.raw_payload, w.raw_payload));
+          ((r.event).type, (r.event).author_id, (r.event).author_name, (r.event).content, (r.event).event_date,
+           (r.event).post_id, (r.event).conversation_id, (r.event).raw_payload);
+    if v_ids is null then
+        return v_new;
+    end if;
+
+    v_path := pg_catalog.set_config('search_path', router.application_path(), true);
+    update public.webhook_events w
+    set type = t.type, author_id = t.author_id, author_name = t.author_name, content = t.content, event_date = t.event_date,
+        post_id = t.post_id, conversation_id = t.conversation_id, raw_payload = t.raw_payload,
+        parked_until = case when w.parked_until operator(pg_catalog.=) 'infinity' then w.parked_until end
+    from pg_catalog.unnest(v_told) with ordinality t
+    where w.id operator(pg_catalog.=) any (array[v_ids[t.ordinality]]);
     return v_new;
 end
 $function$;
