@@ -10,7 +10,8 @@ from consumer.adapters.postgres.migrations.sessions import MIGRATION_LOCK, MINIM
 from consumer.adapters.postgres.migrations.sql_files import SHIPPED, Migration, SqlFile, SqlFiles
 
 # Nothing is set or locked for longer than a transaction, which is all that a pooler promises. Index builds run in none,
-# and so with the settings that psql was started with.
+# and so with the settings that psql was started with. Only the search_path is another one for as long as they take:
+# functions and operators in "public" could come before those of the catalogue.
 _HEAD: Final = r"""-- webhook-router: everything that `webhook-router migrate` applies, for psql:
 --   PGOPTIONS='-c statement_timeout=0' psql --no-psqlrc --file <this file> <connection string>
 -- Run it as the owner of the tables or a superuser, without --single-transaction, and not through a pooler that gives
@@ -23,7 +24,7 @@ begin isolation level read committed read only;
 select pg_catalog.pg_backend_pid() as webhook_router_pid \gset
 commit;
 begin isolation level read committed read only;
-select pg_catalog.pg_backend_pid() = :webhook_router_pid as webhook_router_same \gset
+select pg_catalog.pg_backend_pid() operator(pg_catalog.=) :webhook_router_pid as webhook_router_same \gset
 commit;
 """
 _PREFLIGHT: Final = """do $preflight$
@@ -77,6 +78,11 @@ _PENDING: Final = """select not exists (select from router.schema_migrations whe
 {missing}
     ) m {of_this}
 ) as pending \\gset
+"""
+_OUTSIDE: Final = """select pg_catalog.current_setting('search_path') as webhook_router_path \\gset
+set search_path = '';
+{text}
+select pg_catalog.set_config('search_path', :'webhook_router_path', false) as webhook_router_path \\gset
 """
 _RECORD: Final = sql.SQL(
     "insert into router.schema_migrations (version, name) values ({version}, {name}) on conflict do nothing;\n"
@@ -166,7 +172,7 @@ def _migration(migration: Migration, files: SqlFiles) -> str:
         text = _in_transaction(text + record)
     else:
         drop = _DROP_INVALID.format(query=files.file("migrator", "invalid_indexes.sql").text)
-        text = f"{drop}{text}\n{_in_transaction(record)}"
+        text = _OUTSIDE.replace("{text}", f"{drop}{text}") + _in_transaction(record)
     return f"{_reading(pending.as_string())}\\if :pending\n{text}\\endif\n"
 
 
