@@ -21,6 +21,8 @@ from psycopg.conninfo import conninfo_to_dict
 from consumer.adapters.postgres.migrations import migrator, psql_script
 from consumer.adapters.postgres.record_store import PostgresRecordStore
 from consumer.adapters.postgres.store import PostgresStore
+from consumer.cli.app import app
+from consumer.domain.errors import ConsumerError
 from consumer.domain.routing import BEGINNING, Cursor, Window
 from consumer.domain.webhook import Intake
 from consumer.embedded_postgres.cluster import SUPERUSER
@@ -234,6 +236,71 @@ def test_no_command_meets_them(minefield: Minefield, path: str, tmp_path: Path) 
     assert (done := cli.run(owner, "migrate")).code == 0, done
     assert minefield.called() == []
     assert (done := cli.run(owner, "audit")).code == 0, done
+    assert minefield.called() == []
+
+
+@pytest.mark.parametrize("path", PATHS)
+def test_no_command_for_one_event_meets_them(minefield: Minefield, path: str) -> None:
+    """Nor does the way out."""
+    minefield.set_path(PATHS[path])
+    fail(minefield)
+    with minefield.connect() as connection:
+        found = connection.execute("select id::text from public.webhook_events where event_id = 'bad-1'").fetchone()
+    assert found is not None
+    owner, service = minefield.dsn(), minefield.dsn(SERVICE)
+    commands: list[tuple[str, ...]] = [
+        (owner, "parked", "show", found[0]),
+        *((dsn, "explain", "instagram", "bad-1") for dsn in (owner, service)),
+        (owner, "uninstall", "--check"),
+        (owner, "uninstall"),
+    ]
+    known = {command.name for command in app.registered_commands} | {group.name for group in app.registered_groups}
+    for dsn, *arguments in commands:
+        if arguments[0] in known:
+            assert (done := cli.run(dsn, *arguments)).code == 0, done
+            assert minefield.called() == [], arguments
+
+
+def test_a_missing_column_is_no_function(minefield: Minefield) -> None:
+    """An older schema lacks what a newer program asks for; what somebody has given that name is not called instead."""
+    with minefield.connect() as owner:
+        columns = owner.execute(
+            """select a.attname, format_type(a.atttypid, a.atttypmod) from pg_attribute a
+               where a.attrelid = 'router.batch'::regclass and a.attnum > 0 and not a.attisdropped"""
+        ).fetchall()
+        for column, type_ in columns:
+            owner.execute(
+                sql.SQL(
+                    f"create function public.{{}}(anyelement) returns {type_} language plpgsql as"
+                    " $$ begin perform planted.fires(1); return null; end $$"
+                ).format(sql.Identifier(column))
+            )
+            owner.execute(
+                sql.SQL("alter type router.batch rename attribute {} to {}").format(
+                    sql.Identifier(column), sql.Identifier(f"old_{column}")
+                )
+            )
+        owner.execute(
+            """create or replace function router.ingest_and_route(
+                   p_lines text, p_channels text[], p_event_ids text[], p_keep boolean[],
+                   p_untried boolean default false,
+                   out batch router.batch, out refused integer[], out codes text[], out reasons text[]
+               ) language sql security definer set search_path = pg_catalog, pg_temp
+               as $$ select null::router.batch, '{}'::int4[], '{}'::text[], '{}'::text[] $$"""
+        )
+    named = [Intake(channel="instagram", event_id="unheard-of", line=None)]
+
+    async def ask() -> None:
+        routes = PostgresStore(minefield.dsn(SERVICE), call_timeout=60)
+        records = PostgresRecordStore(minefield.dsn(SERVICE), call_timeout=60)
+        with pytest.raises(ConsumerError):
+            await routes.route_due(limit=1)
+        with pytest.raises(ConsumerError):
+            await records.ingest_and_route(named)
+        await routes.close()
+        await records.close()
+
+    asyncio.run(ask())
     assert minefield.called() == []
 
 

@@ -9,11 +9,13 @@ from consumer.adapters.postgres.store import batch_of
 from consumer.domain.records import IntakeOutcome, Refusal
 from consumer.domain.webhook import Intake
 
+# Columns by their bare names: where "(r.batch).held" is no column, as in an older schema, it is a function's call.
 INGEST_AND_ROUTE = """
-    select (r.batch).claimed, (r.batch).inserted, (r.batch).parked, (r.batch).dead, (r.batch).channels, (r.batch).ages,
-           pg_catalog.timestamptz_send((r.batch).reached_at), (r.batch).reached_id::pg_catalog.text, (r.batch).seconds,
-           (r.batch).held, (r.batch).held_reason, r.refused, r.codes, r.reasons
-    from router.ingest_and_route(%(lines)s, %(channels)b, %(event_ids)b, %(keep)b, %(untried)s) r
+    select claimed, inserted, parked, dead, channels, ages, pg_catalog.timestamptz_send(reached_at),
+           reached_id::pg_catalog.text, seconds, held, held_reason, refused, codes, reasons
+    from router.ingest_and_route(%(lines)s, %(channels)b, %(event_ids)b, %(keep)b, %(untried)s)
+             as r (batch, refused, codes, reasons)
+    cross join lateral (select (r.batch).*) b
 """
 
 
