@@ -38,6 +38,7 @@ ROOT = Path(__file__).parents[2]
 PLANTING = (Path(__file__).parent / "planting.sql").read_text()
 TEMPLATE = "planted_template"
 SERVICE, ANON, PLANTER = "planted_service", "planted_anon", "planter"
+COMMANDS = {command.name for command in app.registered_commands} | {group.name for group in app.registered_groups}
 PATHS = {
     "default": "default",
     "public first": "public, pg_catalog",
@@ -241,7 +242,7 @@ def test_no_command_meets_them(minefield: Minefield, path: str, tmp_path: Path) 
 
 @pytest.mark.parametrize("path", PATHS)
 def test_no_command_for_one_event_meets_them(minefield: Minefield, path: str) -> None:
-    """Nor does the way out."""
+    """Nor one about a parked event."""
     minefield.set_path(PATHS[path])
     fail(minefield)
     with minefield.connect() as connection:
@@ -251,14 +252,42 @@ def test_no_command_for_one_event_meets_them(minefield: Minefield, path: str) ->
     commands: list[tuple[str, ...]] = [
         (owner, "parked", "show", found[0]),
         *((dsn, "explain", "instagram", "bad-1") for dsn in (owner, service)),
-        (owner, "uninstall", "--check"),
-        (owner, "uninstall"),
     ]
-    known = {command.name for command in app.registered_commands} | {group.name for group in app.registered_groups}
     for dsn, *arguments in commands:
-        if arguments[0] in known:
+        if arguments[0] in COMMANDS:
             assert (done := cli.run(dsn, *arguments)).code == 0, done
             assert minefield.called() == [], arguments
+
+
+@pytest.mark.skipif("uninstall" not in COMMANDS, reason="there is no such command")
+@pytest.mark.parametrize("path", PATHS)
+def test_the_way_out_meets_none(minefield: Minefield, path: str) -> None:
+    """Once nothing of the application depends on a type of ours."""
+    minefield.set_path(PATHS[path])
+    owner = minefield.dsn()
+    for arguments in (("uninstall", "--check"), ("uninstall",)):
+        assert cli.run(owner, *arguments).code == 1
+        assert minefield.called() == []
+    with minefield.connect() as connection:
+        connection.execute(
+            """do $$
+               declare
+                   v_function regprocedure;
+               begin
+                   for v_function in
+                       select p.oid
+                       from pg_proc p
+                       where p.proowner = 'planter'::regrole
+                         and exists (select from unnest(p.proargtypes) a (id) join pg_type t on t.oid = a.id
+                                     where t.typnamespace = 'router'::regnamespace)
+                   loop
+                       execute format('drop routine %s cascade', v_function);
+                   end loop;
+               end $$"""
+        )
+    for arguments in (("uninstall", "--check"), ("uninstall",)):
+        assert (done := cli.run(owner, *arguments)).code == 0, done
+        assert minefield.called() == []
 
 
 def test_a_missing_column_is_no_function(minefield: Minefield) -> None:
