@@ -2,13 +2,13 @@
 
 from typing import Annotated, Any
 
-import orjson
 import typer
 
 from consumer import config
 from consumer.adapters.telemetry import log as logs
 from consumer.cli.options import flag
 from consumer.cli.runtime import Interrupted, console, on_signals, run_async
+from consumer.cli.tables import json_text
 from consumer.demo.run import Demo, DemoOptions
 
 
@@ -45,4 +45,4 @@ def demo(
     if figures is None:
         raise Interrupted
     if as_json:
-        typer.echo(orjson.dumps(figures).decode())
+        typer.echo(json_text(figures, indent=False))

@@ -9,6 +9,7 @@ from consumer.adapters.postgres.migrations import history, migrator, replaced
 from consumer.adapters.postgres.migrations import psql_script as migration_script
 from consumer.adapters.shipped_files import roles_script
 from consumer.cli.options import DatabaseUrl, database
+from consumer.domain.text import one_line
 
 
 def migrate(
@@ -66,9 +67,9 @@ def migrate(
 def _check(conninfo: str) -> None:
     pending = migrator.check(conninfo)
     for line in pending:
-        typer.echo(line)
+        typer.echo(one_line(line))
     for note in [*migrator.notes(conninfo), *history.cost(conninfo), *replaced.to_be_replaced(conninfo)]:
-        typer.echo(f"note: {note}")
+        typer.echo(f"note: {one_line(note)}")
     if pending:
         raise typer.Exit(1)
     typer.echo("up to date")
@@ -76,10 +77,13 @@ def _check(conninfo: str) -> None:
 
 def _migrate(conninfo: str, *, doorbell: bool | None, routed_before: datetime | None) -> None:
     report = migrator.migrate(
-        conninfo, report=lambda line: typer.echo(line, err=True), doorbell=doorbell, routed_before=routed_before
+        conninfo,
+        report=lambda line: typer.echo(one_line(line), err=True),
+        doorbell=doorbell,
+        routed_before=routed_before,
     )
     for note in report.notes:
-        typer.echo(f"note: {note}", err=True)
+        typer.echo(f"note: {one_line(note)}", err=True)
     if not report.changed:
         typer.echo("up to date already")
         return

@@ -4,6 +4,7 @@ from collections.abc import Iterator
 
 import psycopg
 import pytest
+from psycopg import sql
 
 from consumer.adapters.postgres.connection import translation
 from tests.cli import run
@@ -81,3 +82,31 @@ def test_a_decision_that_a_trigger_refuses(database: str, connection: psycopg.Co
     error = run(database, "parked", "retry", "--all").error
     assert error is not None
     assert str(error).startswith('database: invalid input syntax for type integer: "…" [22P02]')
+
+
+def test_nothing_that_people_wrote_reaches_a_terminal_as_it_is(database: str, connection: psycopg.Connection) -> None:
+    """In tables, in JSON and in lists of what migrate would do: control characters of both sets, and marks."""
+    odd = "a\x1b[31m\x9b2J\x07\u202eb"
+    connection.execute(
+        "insert into webhook_events (channel, type, event_id, author_name, content, event_date, raw_payload) "
+        "values ('instagram', 'message', %s, %s, %s, 'infinity', jsonb_build_object('x', %s::text))",
+        [odd, odd, odd, odd],
+    )
+    connection.execute("select router.route_batch(10)")
+    row = connection.execute("select id::text from webhook_events").fetchone()
+    assert row is not None
+    connection.execute(sql.SQL("create table public.{} (like public.messages)").format(sql.Identifier(odd)))
+    for words in (
+        ("parked", "list"),
+        ("parked", "list", "--json"),
+        ("parked", "show", row[0], "--payload"),
+        ("parked", "show", row[0], "--payload", "--json"),
+        ("status", "--json"),
+        ("audit",),
+        ("audit", "--json"),
+        ("migrate", "--check"),
+    ):
+        done = run(database, *words)
+        assert not set(done.out + done.err) & set("\x1b\x9b\x07\u202e"), words
+    shown = run(database, "parked", "show", row[0], "--payload", "--json").json[0]
+    assert (shown["event_id"], shown["content"], shown["raw_payload"]) == (odd, odd, {"x": odd})

@@ -3,12 +3,14 @@
 import json
 import unicodedata
 from datetime import timedelta
+from pathlib import Path
 
 import pytest
 import typer
 from hypothesis import given
 from hypothesis import strategies as st
 
+from consumer import cli
 from consumer.cli.parked import parse_duration
 from consumer.cli.tables import duration, pairs, table
 from consumer.domain.text import one_line, printable, printable_json
@@ -115,3 +117,9 @@ def test_other_durations_are_refused(text: str) -> None:
     """A duration is never guessed."""
     with pytest.raises(typer.BadParameter):
         parse_duration(text)
+
+
+def test_commands_print_json_in_one_way() -> None:
+    """`json_text` escapes what strangers wrote; a command that makes JSON by itself would forget it."""
+    commands = Path(cli.__file__).parent.glob("*.py")
+    assert [file.name for file in commands if "orjson.dumps(" in file.read_text(encoding="utf-8")] == ["tables.py"]
