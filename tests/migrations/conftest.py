@@ -6,9 +6,18 @@ from functools import partial
 
 import pytest
 
+from consumer.adapters.postgres.migrations import migrator
 from consumer.embedded_postgres.server import Binaries, EmbeddedPostgres, find_binaries
-from tests.migrations.databases import Database, brownfield_on, empty_on, make_application_roles
-from tests.servers import Server, running, tested_majors
+from tests.migrations.databases import (
+    Database,
+    brownfield_on,
+    empty_on,
+    make_application_roles,
+    make_brownfield,
+    make_role,
+)
+from tests.migrations.platform import database_on
+from tests.servers import Server, newest_binaries, running, tested_majors
 from tests.sharing import shared
 
 
@@ -75,3 +84,35 @@ def brownfield_newest(newest_server: EmbeddedPostgres) -> Iterator[Database]:
     """The tables and functions of the wild, without rows, newest version only."""
     with brownfield_on(newest_server) as database:
         yield database
+
+
+@pytest.fixture(scope="module")
+def platform() -> Iterator[EmbeddedPostgres]:
+    """A server with the roles of a platform as well, which other tests' databases would feel."""
+    with running(newest_binaries()) as server:
+        make_application_roles(server)
+        make_role(server, "service_role", "nologin bypassrls")
+        make_role(server, "stranger", "login")
+        make_role(server, "cron", "login")
+        yield server
+
+
+@pytest.fixture
+def empty(platform: EmbeddedPostgres) -> Iterator[Database]:
+    """An empty database on the platform."""
+    with database_on(platform) as database:
+        yield database
+
+
+@pytest.fixture
+def installed(empty: Database) -> Database:
+    """A fresh installation on the platform."""
+    migrator.migrate(empty.owned)
+    return empty
+
+
+@pytest.fixture
+def wild(empty: Database) -> Database:
+    """The tables and functions of the wild, on the platform."""
+    make_brownfield(empty)
+    return empty

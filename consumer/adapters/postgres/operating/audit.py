@@ -50,7 +50,9 @@ def audit(conninfo: str) -> Audit:
     Raises:
         Fatal, Transient: the database cannot be queried.
     """
-    readiness = SHIPPED.file("audit", "audit_phase9_readiness.sql").text.encode()
+    readiness, risks = (
+        SHIPPED.file("audit", name).text.encode() for name in ("audit_phase9_readiness.sql", "rights_risks.sql")
+    )
     with session(conninfo, name="audit") as connection, connection.transaction():
         connection.execute(_TRANSACTION)
         rows = connection.cursor(row_factory=class_row(AuditRow)).execute(readiness).fetchall()
@@ -61,6 +63,10 @@ def audit(conninfo: str) -> Audit:
         rows += [
             AuditRow(kind="obstacle", name=problem, required=True, ok=False, detail=remedy)
             for problem, remedy in checks.obstacles(connection, SHIPPED)
+        ]
+        rows += [
+            AuditRow(kind="rights", name=name, required=required, ok=False, detail=detail)
+            for name, required, detail in connection.execute(risks)
         ]
         rows += [
             AuditRow(kind="note", name="database", required=False, ok=False, detail=note)
