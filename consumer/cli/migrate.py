@@ -1,6 +1,5 @@
 """migrate: the schema, brought to this version, checked or printed."""
 
-from datetime import datetime
 from typing import Annotated
 
 import typer
@@ -41,6 +40,23 @@ def migrate(
             "small steps; an interrupted run is gone on with by the next.",
         ),
     ] = None,
+    public_api: Annotated[
+        bool | None,
+        typer.Option(
+            "--public-api/--no-public-api",
+            help="Whether anon and authenticated may call the public functions, as applications behind PostgREST do. "
+            "Remembered; yes at first.",
+            show_default=False,
+        ),
+    ] = None,
+    grant_service_role: Annotated[
+        bool,
+        typer.Option(
+            "--grant-service-role",
+            help="Give the existing role webhook_router_service, which all databases of a server share, its rights in "
+            "this one; the script of --print-roles does that as well. Remembered.",
+        ),
+    ] = False,
     database_url: DatabaseUrl = None,
 ) -> None:
     """Bring the database to this version.
@@ -49,19 +65,33 @@ def migrate(
     """
     if check + print_script + print_roles > 1:
         raise typer.BadParameter("--check, --print and --print-roles exclude each other")
-    if doorbell is not None and (check or print_roles):
-        raise typer.BadParameter("--doorbell and --no-doorbell are for migrating, or for --print")
+    decisions = {
+        "--doorbell and --no-doorbell are": doorbell is not None,
+        "--public-api and --no-public-api are": public_api is not None,
+        "--grant-service-role is": grant_service_role,
+    }
+    for options, given in decisions.items():
+        if given and (check or print_roles):
+            raise typer.BadParameter(f"{options} for migrating, or for --print")
     if routed_before is not None and (check or print_script or print_roles):
         raise typer.BadParameter("--routed-before is for migrating")
     if print_roles:
         typer.echo(roles_script(), nl=False)
     elif print_script:
-        typer.echo(migration_script.script(doorbell=doorbell), nl=False)
+        script = migration_script.script(doorbell=doorbell, public_api=public_api, service=grant_service_role)
+        typer.echo(script, nl=False)
     elif check:
         _check(database(database_url))
     else:
-        before = None if routed_before is None else history.moment(routed_before)
-        _migrate(database(database_url), doorbell=doorbell, routed_before=before)
+        report = migrator.migrate(
+            database(database_url),
+            report=lambda line: typer.echo(one_line(line), err=True),
+            doorbell=doorbell,
+            public_api=public_api,
+            service=grant_service_role,
+            routed_before=None if routed_before is None else history.moment(routed_before),
+        )
+        _tell(report)
 
 
 def _check(conninfo: str) -> None:
@@ -75,13 +105,7 @@ def _check(conninfo: str) -> None:
     typer.echo("up to date")
 
 
-def _migrate(conninfo: str, *, doorbell: bool | None, routed_before: datetime | None) -> None:
-    report = migrator.migrate(
-        conninfo,
-        report=lambda line: typer.echo(one_line(line), err=True),
-        doorbell=doorbell,
-        routed_before=routed_before,
-    )
+def _tell(report: migrator.MigrationReport) -> None:
     for note in report.notes:
         typer.echo(f"note: {one_line(note)}", err=True)
     if not report.changed:
@@ -92,4 +116,8 @@ def _migrate(conninfo: str, *, doorbell: bool | None, routed_before: datetime | 
         done.append(f"{len(report.repaired)} things made again")
     if report.marked:
         done.append(f"{report.marked} events marked as routed")
+    if report.rights:
+        done.append("rights put right")
+        for wrong in report.rights:
+            typer.echo(f"put right: {one_line(wrong)}", err=True)
     typer.echo(f"applied: {', '.join(done)}")

@@ -5,7 +5,7 @@ do $migration$
 declare
     v_made  name[] := '{}';
     v_table name;
-    v_role  name;
+    v_role  text;
     v_owner name := (select r.rolname from pg_class c join pg_roles r on r.oid = c.relowner
                      where c.oid = coalesce(to_regclass('public.webhook_events'), to_regclass('public.messages'),
                                             to_regclass('public.conversations'), to_regclass('public.contacts')));
@@ -150,14 +150,21 @@ begin
         if v_owner is not null then
             execute format('alter table public.%I owner to %I', v_table, v_owner);
         end if;
-        -- Where the database gives rights on new tables by default (alter default privileges), that is too much here.
-        for v_role in select r.rolname from pg_roles r where r.rolname in ('anon', 'authenticated') loop
-            execute format('revoke all on public.%I from %I', v_table, v_role);
+        -- Where the database gives rights on new tables by default (alter default privileges), that is too much here. Only
+        -- the platform's own role for servers, which passes row security by, keeps them.
+        for v_role in
+            select distinct case a.grantee when 0 then 'public' else a.grantee::regrole::text end
+            from pg_class c
+            cross join aclexplode(c.relacl) a
+            where c.oid = ('public.' || v_table)::regclass
+              and a.grantee not in (c.relowner, coalesce(to_regrole('service_role')::oid, c.relowner))
+        loop
+            execute format('revoke all on public.%I from %s', v_table, v_role);
         end loop;
         -- Readers are named in rights.sql, which knows by the comment that nobody else has done so.
-        if (select c.relrowsecurity from pg_class c where c.oid = ('public.' || v_table)::regclass) then
-            execute format('comment on table public.%I is %L', v_table, 'made by webhook-router; no readers yet');
-        end if;
+        execute format('comment on table public.%I is %L', v_table,
+                       case when (select c.relrowsecurity from pg_class c where c.oid = ('public.' || v_table)::regclass)
+                            then 'made by webhook-router; no readers yet' else 'made by webhook-router' end);
     end loop;
 end
 $migration$;

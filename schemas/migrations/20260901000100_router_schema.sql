@@ -18,18 +18,6 @@ $migration$;
 
 revoke all on schema router from public;
 
--- Owns the functions of the public API and may do nothing but call the functions of "router" that they wrap.
-do $migration$
-begin
-    if not exists (select from pg_roles where rolname = 'webhook_router_api') then
-        create role webhook_router_api nologin noinherit;
-    end if;
-exception
-    when duplicate_object or unique_violation then
-        null;  -- another database of the same server was migrated at the same moment
-end
-$migration$;
-
 -- One row for each event that could not be routed. The state that claims read is webhook_events.parked_until.
 -- No foreign key: it would forbid the application to truncate webhook_events. Whoever reads this table joins the event.
 create table if not exists router.parked_events (

@@ -1,5 +1,28 @@
--- Opens the transaction that applies the functions. Only the owner of a function may replace it, and those of the public
--- API belong to webhook_router_api: the migrating role becomes a member. A superuser needs no membership.
+-- Opens the transaction that applies functions and rights. Only the owner of a function may replace it, and those of the
+-- public API belong to webhook_router_api: the migrating role becomes a member. A superuser needs no membership.
+
+-- It owns the functions of the public API and may do nothing but call the functions of "router" that they wrap. It is made
+-- by every run that does not find it: a dump of the database does not have it.
+do $owner$
+begin
+    if to_regrole('webhook_router_api') is null then
+        create role webhook_router_api nologin noinherit;
+    end if;
+exception
+    when duplicate_object or unique_violation then
+        null;  -- another database of the same server was migrated at the same moment
+end
+$owner$;
+
+-- For rights.sql: those that are made now have no rights yet that anybody has decided about.
+do $before$
+begin
+    perform set_config('webhook_router.api_before',
+                       coalesce(string_agg(p.oid::text, ' '), 'none'), true)
+    from pg_proc p
+    where p.pronamespace = 'public'::regnamespace;
+end
+$before$;
 
 do $membership$
 declare

@@ -143,7 +143,7 @@ def planted_server(request: pytest.FixtureRequest) -> Iterator[Server]:
                 )
             connection.execute(f"create role {PLANTER} nologin".encode())
             connection.execute(f"create database {TEMPLATE}".encode())
-        migrator.migrate(server.dsn(TEMPLATE))
+        migrator.migrate(server.dsn(TEMPLATE), service=True)
         plant(server.dsn(TEMPLATE))
         yield server
 
@@ -349,7 +349,7 @@ def test_a_first_migration_meets_none(planted_server: Server) -> None:
         minefield = Minefield(server=planted_server, name=str(conninfo_to_dict(dsn)["dbname"]))
         plant(dsn)
         minefield.set_path(PATHS["public first"])
-        migrator.migrate(minefield.dsn())
+        migrator.migrate(minefield.dsn(), service=True)
         live(minefield)
         assert minefield.called() == []
 

@@ -182,7 +182,7 @@ def prepare(server: EmbeddedPostgres, name: str) -> None:
     """Makes a database with the schema, the witnesses and the application's rights."""
     with psycopg.connect(server.dsn(), autocommit=True) as connection:
         connection.execute(sql.SQL("create database {}").format(sql.Identifier(name)))
-    migrator.migrate(server.dsn(name))
+    migrator.migrate(server.dsn(name), service=True)
     with psycopg.connect(server.dsn(name), autocommit=True) as connection:
         connection.execute(sql.SQL(WITNESSES))
         connection.execute(

@@ -236,6 +236,7 @@ def test_the_role_of_the_service_is_enough(private_postgres: StartPostgres, tmp_
     assert command("sql", "-", dsn=owner, stdin=script.stdout).returncode == 0
     with psycopg.connect(owner, autocommit=True) as connection:
         connection.execute("create role operator login password 'pw' in role webhook_router_service")
+        connection.execute("grant connect on database postgres to operator")
     user, _, address = owner.partition("://")[2].rpartition("@")
     assert user
     operator = f"postgresql://operator:pw@{address}"

@@ -292,6 +292,7 @@ def test_roles_that_come_after_the_schema(private_postgres: StartPostgres) -> No
 def check_service(database: Database) -> None:
     """A member of webhook_router_service may call the gates of the service and nothing else."""
     make_role(database.server, "my_service", "login in role webhook_router_service")
+    database.run(f"grant connect on database {database.name} to my_service")
     callable_ones = database.rows(
         "select p.proname::text from pg_proc p where p.pronamespace in ('public'::regnamespace, 'router'::regnamespace)"
         " and has_function_privilege('my_service', p.oid, 'execute')"

@@ -1,6 +1,6 @@
 -- router.grant_service: gives webhook_router_service the right to call what the service and its commands call, and nothing
--- else. The only list of these functions: schemas/rights.sql calls this at every migration, and deploy/sql/roles.sql when
--- the role is made after one.
+-- else. The only list of these functions: migrations take it from this file, and deploy/sql/roles.sql from the catalogue,
+-- since a superuser calls no function that others could have changed.
 -- takes: the role must exist
 create or replace function router.grant_service()
 returns void

@@ -5,7 +5,7 @@ from typing import Any, Final, NamedTuple
 from psycopg import sql
 
 from consumer.adapters.postgres.blocking import Connection
-from consumer.adapters.postgres.migrations import sessions
+from consumer.adapters.postgres.migrations import rights, sessions
 from consumer.adapters.postgres.migrations.sql_files import SHIPPED, SqlFile, SqlFiles
 
 _BOOKKEEPING: Final = {
@@ -45,6 +45,7 @@ def check(conninfo: str, *, files: SqlFiles = SHIPPED) -> list[str]:
             *(f"{what} is missing" for _, what in missing(connection, files, applied)),
             *(f"migration {version} belongs to a newer release" for version in newer_versions(applied, files)),
             *outdated_functions(connection, files),
+            *(f"{wrong}; run: {remedy}" for wrong, remedy in rights.differences(connection, files)),
             *(f"index {schema}.{index} is invalid" for schema, index in invalid_indexes(connection, files)),
             *(f"index {schema}.{index} is missing" for schema, index in missing_indexes(connection, files, applied)),
         ]

@@ -16,8 +16,9 @@ import psycopg
 from psycopg import errors, sql
 
 from consumer.adapters.postgres.blocking import Connection
-from consumer.adapters.postgres.migrations import checks, sessions, types
+from consumer.adapters.postgres.migrations import checks, rights, sessions, types
 from consumer.adapters.postgres.migrations.checks import check, notes
+from consumer.adapters.postgres.migrations.decisions import Decisions
 from consumer.adapters.postgres.migrations.history import History
 from consumer.adapters.postgres.migrations.sessions import MIGRATION_LOCK, MINIMUM_MAJOR, Report
 from consumer.adapters.postgres.migrations.sql_files import SHIPPED, Migration, SqlFile, SqlFiles
@@ -33,11 +34,6 @@ soon and come back later than to stop everything for as long as a long query run
 
 _FIRST_PAUSE_SECONDS: Final = 0.5
 _LONGEST_PAUSE_SECONDS: Final = 30.0
-
-_REMEMBER_DOORBELL: Final = """
-    insert into router.installation (doorbell) values (%s)
-    on conflict ("only") do update set doorbell = excluded.doorbell
-"""
 
 __all__ = ["LOCK_TIMEOUT", "MIGRATION_LOCK", "MINIMUM_MAJOR", "MigrationReport", "check", "migrate", "notes"]
 
@@ -60,13 +56,15 @@ class MigrationReport:
     """What was missing and was made again: tables, columns, indexes, also those that an interrupted build has left."""
     marked: int = 0
     """Events that were marked as routed, as `routed_before` says."""
+    rights: tuple[str, ...] = ()
+    """How owners and rights deviated from what they should be, and were put right without applying functions."""
     notes: tuple[str, ...] = ()
     """What should be known about this database, and prevents nothing."""
 
     @property
     def changed(self) -> bool:
-        """Whether the run did anything besides confirming the rights."""
-        return bool(self.migrations or self.functions or self.repaired or self.marked)
+        """Whether the run did anything."""
+        return bool(self.migrations or self.functions or self.repaired or self.marked or self.rights)
 
 
 def migrate(
@@ -75,6 +73,8 @@ def migrate(
     report: Report = _silent,
     reapply: bool = False,
     doorbell: bool | None = None,
+    public_api: bool | None = None,
+    service: bool = False,
     routed_before: datetime | None = None,
     patience: float = 300.0,
     lock_timeout: float = LOCK_TIMEOUT,
@@ -89,6 +89,9 @@ def migrate(
         reapply: apply types, functions and rights even if nothing shows that they differ.
         doorbell: whether inserting events wakes the service, which a transaction that is to be prepared (two-phase
             commit) must not; None: as it was decided before, at first yes.
+        public_api: whether anon and authenticated may call the public functions; None: as it was decided before, at
+            first yes.
+        service: give the existing role of the service its rights in this database, which it keeps from then on.
         routed_before: what arrived before is marked as routed; see `history`.
         patience: seconds to go on trying while transactions of the application hold the locks that a step needs.
         lock_timeout: seconds that each of these attempts waits for a lock.
@@ -104,7 +107,8 @@ def migrate(
         sessions.refuse_pooler(connection, conninfo)
         with sessions.alone(connection, report):
             run = _Run(connection, files, report, patience=patience, lock_timeout=lock_timeout)
-            return run.all(reapply=reapply, doorbell=doorbell, routed_before=routed_before)
+            decisions = Decisions(doorbell=doorbell, public_api=public_api, service=service)
+            return run.all(decisions, reapply=reapply, routed_before=routed_before)
 
 
 class _Run:
@@ -122,7 +126,7 @@ class _Run:
         self._sent = ""  # the text of it that was sent
         self._line = 1  # the line of the file where that text begins
 
-    def all(self, *, reapply: bool, doorbell: bool | None, routed_before: datetime | None) -> MigrationReport:
+    def all(self, decisions: Decisions, *, reapply: bool, routed_before: datetime | None) -> MigrationReport:
         with sessions.reading(self._connection):
             problems = checks.problems(self._connection, self._files)
             applied = set() if problems else checks.applied_versions(self._connection)
@@ -160,13 +164,13 @@ class _Run:
         history.work()
         with sessions.reading(self._connection):
             outdated = checks.outdated_functions(self._connection, self._files)
-            changes = doorbell is not None and doorbell != checks.rings(self._connection)
+            changes = decisions.doorbell not in (None, checks.rings(self._connection))
         functions = 0
+        wrong: list[str] = []
         if reapply or done or outdated or changes:
-            functions = self._apply_functions(doorbell=doorbell)
+            functions = self._apply_functions(decisions)
         else:
-            begin = self._files.file("migrator", "functions_begin.sql")
-            self._patiently("rights", lambda: self._commit(begin, self._files.rights()))
+            wrong = self._put_rights_in_force(decisions)
         with sessions.reading(self._connection):
             said = checks.notes_on(self._connection, self._files)
         return MigrationReport(
@@ -174,6 +178,7 @@ class _Run:
             functions=functions,
             repaired=(*(what for _, what in gone), *(f"{s}.{index}" for s, index in broken)),
             marked=history.marked,
+            rights=tuple(wrong),
             notes=tuple(said),
         )
 
@@ -229,17 +234,32 @@ class _Run:
         with self._transaction():
             self._record(migration)
 
-    def _apply_functions(self, *, doorbell: bool | None) -> int:
+    def _put_rights_in_force(self, decisions: Decisions) -> list[str]:
+        """What was not as it should be; what only a superuser should decide is left as it is."""
+        wrong: list[str] = []
+
+        def once() -> None:
+            wrong.clear()
+            with self._transaction():
+                self._send(self._files.file("migrator", "functions_begin.sql"))
+                self._send(decisions.remembered())
+                found = rights.differences(self._connection, self._files)
+                wrong.extend(problem for problem, remedy in found if remedy == rights.BY_MIGRATING)
+                self._send(self._files.rights())
+
+        self._patiently("rights", once)
+        return wrong
+
+    def _apply_functions(self, decisions: Decisions) -> int:
         self._report("applying types, functions and rights")
         files, used_types = self._files.functions(), self._files.types()
         drop_first: set[str] = set()
 
         def once() -> None:
             with self._transaction():
-                if doorbell is not None:
-                    self._connection.execute(_REMEMBER_DOORBELL, [doorbell])
                 self._send(self._files.file("migrator", "functions_begin.sql"))
                 self._send(self._files.file("migrator", "keep_functions.sql"))
+                self._send(decisions.remembered())
                 for file in used_types:
                     self._send(types.in_force(file))
                 for file in files:

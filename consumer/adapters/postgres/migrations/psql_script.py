@@ -5,6 +5,7 @@ from typing import Final
 from psycopg import sql
 
 from consumer.adapters.postgres.migrations import types
+from consumer.adapters.postgres.migrations.decisions import Decisions
 from consumer.adapters.postgres.migrations.migrator import LOCK_TIMEOUT
 from consumer.adapters.postgres.migrations.sessions import MIGRATION_LOCK, MINIMUM_MAJOR, SETTINGS
 from consumer.adapters.postgres.migrations.sql_files import SHIPPED, Migration, SqlFile, SqlFiles
@@ -109,24 +110,20 @@ begin
 end
 $history$;
 """
-_REMEMBER_DOORBELL: Final = sql.SQL(
-    "insert into router.installation (doorbell) values ({doorbell})\n"
-    '    on conflict ("only") do update set doorbell = excluded.doorbell;\n'
-)
 
 
-def script(files: SqlFiles = SHIPPED, *, doorbell: bool | None = None) -> str:
-    """The script, ready for `psql -f`; `doorbell` as for `migrator.migrate`."""
-    functions = _functions(files)
-    if doorbell is not None:
-        functions = _REMEMBER_DOORBELL.format(doorbell=sql.Literal(doorbell)).as_string() + functions
+def script(
+    files: SqlFiles = SHIPPED, *, doorbell: bool | None = None, public_api: bool | None = None, service: bool = False
+) -> str:
+    """The script, ready for `psql -f`; what is decided as for `migrator.migrate`."""
+    decisions = Decisions(doorbell=doorbell, public_api=public_api, service=service)
     parts = [
         _HEAD,
         _preflight(files),
         _in_transaction(files.file("migrator", "bookkeeping.sql").text),
         _in_transaction(files.file("migrator", "found.sql").text + _HISTORY),
         *(_migration(migration, files) for migration in files.migrations()),
-        _in_transaction(functions),
+        _in_transaction(_functions(files, decisions)),
     ]
     return "\n".join(parts)
 
@@ -176,12 +173,13 @@ def _migration(migration: Migration, files: SqlFiles) -> str:
     return f"{_reading(pending.as_string())}\\if :pending\n{text}\\endif\n"
 
 
-def _functions(files: SqlFiles) -> str:
+def _functions(files: SqlFiles, decisions: Decisions) -> str:
     used_types = files.types()
     return "\n".join(
         [
             files.file("migrator", "functions_begin.sql").text,
             files.file("migrator", "keep_functions.sql").text,
+            decisions.remembered().text,
             *(types.in_force(file).text for file in used_types),
             *(file.text for file in files.functions()),
             files.functions_end().text,

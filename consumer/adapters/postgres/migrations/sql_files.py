@@ -14,6 +14,15 @@ NO_TRANSACTION: Final = "-- webhook-router: no transaction"
 FOLDERS: Final = ("api", "gates", "routing", "storing", "parking", "operating")
 """The groups of functions, each a folder of `schemas/functions/`; its README.md says what belongs where."""
 
+_PREFLIGHT: Final = ("preflight.sql", "taken_names.sql", "obstacles.sql")
+_DECIDED: Final = "/* decided */"
+_DIFFERENCES: Final = "/* differences */"
+_FILES: Final = "/* files */"
+_SERVICE: Final = "/* service */"
+_REMEMBERED: Final = """
+    select i.public_api, i.service, i.callers, coalesce(i.made, '{}') as made from router.installation i
+    """
+_SERVICE_FUNCTION: Final = re.compile(r"^ +('router\.\w+\([^')]*\)')", re.MULTILINE)
 _MIGRATION: Final = re.compile(r"(?P<version>\d{14})_\w+\.sql")
 
 
@@ -58,13 +67,12 @@ class SqlFiles:
 
     def preflight(self) -> list[SqlFile]:
         """Queries for what stands in the way of migrating, as rows of problem and remedy."""
-        return [self.file("migrator", name) for name in ("preflight.sql", "taken_names.sql", "obstacles.sql")]
+        return [self._with_names(self.file("migrator", name)) for name in _PREFLIGHT]
 
     def taken_functions(self, listed: str = "select file, signature from router.schema_functions") -> SqlFile:
         """A query as those of `preflight`, for databases that have the list of functions, which `listed` reads."""
-        query = self.file("migrator", "taken_functions.sql")
-        names = ", ".join(f"'{file.name}'" for file in [*self.types(), *self.functions()])
-        return SqlFile(name=query.name, text=query.text.replace("/* files */", names).replace("/* listed */", listed))
+        query = self._with_names(self.file("migrator", "taken_functions.sql"))
+        return SqlFile(name=query.name, text=query.text.replace("/* listed */", listed))
 
     def migrator(self) -> set[str]:
         """The names of the files in the folder "migrator"."""
@@ -99,7 +107,22 @@ class SqlFiles:
 
     def rights(self) -> SqlFile:
         """Owners and grants, applied after the functions."""
-        return self.file("rights.sql")
+        file = self.file("rights.sql")
+        differences = self.rights_differences(_REMEMBERED).text
+        return SqlFile(name=file.name, text=file.text.replace(_DIFFERENCES, differences))
+
+    def rights_differences(self, decided: str) -> SqlFile:
+        """A query for what `rights` would change; `decided` is one for what is remembered of this database."""
+        query = self.file("migrator", "rights_differences.sql")
+        before, _, after = query.text.split(_DECIDED)
+        grants = self.file("functions", "operating", "router.grant_service.sql").text
+        service = ", ".join(_SERVICE_FUNCTION.findall(grants))
+        text = f"{before}{decided}{after}".replace(_SERVICE, service)
+        return self._with_names(SqlFile(name=query.name, text=text))
+
+    def _with_names(self, query: SqlFile) -> SqlFile:
+        names = ", ".join(f"'{file.name}'" for file in [*self.types(), *self.functions()])
+        return SqlFile(name=query.name, text=query.text.replace(_FILES, names))
 
     def _in(self, *path: str) -> list[SqlFile]:
         entries = self._folder.joinpath(*path).iterdir()

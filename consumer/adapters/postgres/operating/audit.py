@@ -6,7 +6,7 @@ from typing import Final
 from psycopg.rows import class_row
 
 from consumer.adapters.postgres.blocking import session
-from consumer.adapters.postgres.migrations import checks
+from consumer.adapters.postgres.migrations import checks, rights
 from consumer.adapters.postgres.migrations.sql_files import SHIPPED
 
 # For the transaction alone, since the session may be one of a pool. With a search_path, a function or operator of the
@@ -63,6 +63,10 @@ def audit(conninfo: str) -> Audit:
         rows += [
             AuditRow(kind="obstacle", name=problem, required=True, ok=False, detail=remedy)
             for problem, remedy in checks.obstacles(connection, SHIPPED)
+        ]
+        rows += [
+            AuditRow(kind="rights", name=wrong, required=True, ok=False, detail=remedy)
+            for wrong, remedy in rights.differences(connection, SHIPPED)
         ]
         rows += [
             AuditRow(kind="rights", name=name, required=required, ok=False, detail=detail)
