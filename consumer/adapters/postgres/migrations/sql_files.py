@@ -14,7 +14,7 @@ NO_TRANSACTION: Final = "-- webhook-router: no transaction"
 FOLDERS: Final = ("api", "gates", "routing", "storing", "parking", "operating")
 """The groups of functions, each a folder of `schemas/functions/`; its README.md says what belongs where."""
 
-_PREFLIGHT: Final = ("preflight.sql", "taken_names.sql", "obstacles.sql")
+_PREFLIGHT: Final = ("preflight.sql", "owners.sql", "planted.sql", "taken_names.sql", "obstacles.sql")
 _DECIDED: Final = "/* decided */"
 _DIFFERENCES: Final = "/* differences */"
 _FILES: Final = "/* files */"
