@@ -1,28 +1,11 @@
 """What a database lacks of this version, and what stands in the way: queries that only read."""
 
-from typing import Any, Final, NamedTuple
-
 from psycopg import sql
 
 from consumer.adapters.postgres.blocking import Connection
-from consumer.adapters.postgres.migrations import rights, sessions
+from consumer.adapters.postgres.migrations import bookkeeping, rights, sessions
+from consumer.adapters.postgres.migrations.bookkeeping import FileEntry
 from consumer.adapters.postgres.migrations.sql_files import SHIPPED, SqlFile, SqlFiles
-
-_BOOKKEEPING: Final = {
-    "schema_migrations": ("version",),
-    "schema_functions": ("file", "checksum", "signature", "fingerprint"),
-    "installation": ("doorbell",),
-}
-"""What is read of the tables that the migrator keeps."""
-
-
-class Bookkeeping(NamedTuple):
-    """A row of router.schema_functions."""
-
-    file: str
-    checksum: str | None
-    signature: str | None
-    fingerprint: str | None
 
 
 def check(conninfo: str, *, files: SqlFiles = SHIPPED) -> list[str]:
@@ -36,7 +19,7 @@ def check(conninfo: str, *, files: SqlFiles = SHIPPED) -> list[str]:
         found = [f"{problem}; {_told(remedy)}" for problem, remedy in wrong]
         if any('the schema "router" is there already' in problem for problem, _ in wrong):
             return found  # nothing in it is ours
-        if _closed(connection, "schema_functions"):
+        if bookkeeping.is_closed(connection, "schema_functions"):
             return found or ["this role may not read router.schema_functions; use the URL of the owner of the tables"]
         if _found(connection, [files.file("migrator", "planted.sql")]):
             return found  # our tables cannot be read without running code of others
@@ -93,12 +76,12 @@ def notes_on(connection: Connection, files: SqlFiles) -> list[str]:
 
 def rings(connection: Connection) -> bool:
     """What was decided about the doorbell."""
-    return all(doorbell != "f" for (doorbell,) in _rows(connection, "installation"))
+    return all(doorbell != "f" for (doorbell,) in bookkeeping.rows(connection, "installation", ["doorbell"]))
 
 
 def applied_versions(connection: Connection) -> set[str]:
     """The migrations that the database has recorded."""
-    return {str(version) for (version,) in _rows(connection, "schema_migrations")}
+    return {str(version) for (version,) in bookkeeping.rows(connection, "schema_migrations", ["version"])}
 
 
 def newer_versions(applied: set[str], files: SqlFiles) -> list[str]:
@@ -137,7 +120,7 @@ def outdated_functions(connection: Connection, files: SqlFiles) -> list[str]:
     if not listed:
         return (
             []
-            if _closed(connection, "schema_functions")
+            if bookkeeping.is_closed(connection, "schema_functions")
             else [f"{len(wanted)} files of types, functions and rights are not applied"]
         )
     query = sql.SQL("select f.file, f.signature, f.fingerprint from (\n{}\n) f where f.file = any (%s)")
@@ -183,54 +166,5 @@ def _found(connection: Connection, queries: list[SqlFile]) -> list[tuple[str, st
     ]
 
 
-def _listed(connection: Connection) -> list[Bookkeeping]:
-    return [Bookkeeping(*row) for row in _rows(connection, "schema_functions")]
-
-
-def _rows(connection: Connection, name: str) -> list[tuple[Any, ...]]:
-    """The rows of a table of the migrator's, in texts; none if it is missing, damaged or closed to this role.
-
-    By COPY, which takes no view in the place of a table and evaluates nothing. A query plans, and the planner computes
-    what it can of the predicates of indexes, as whoever asks: a superuser would run functions of the table's owner.
-    """
-    if not _readable(connection, name):
-        return []
-    columns = sql.SQL(", ").join(map(sql.Identifier, _BOOKKEEPING[name]))
-    statement = sql.SQL("copy {} ({}) to stdout").format(sql.Identifier("router", name), columns)
-    with connection.cursor() as cursor, cursor.copy(statement) as copy:
-        return list(copy.rows())
-
-
-def _readable(connection: Connection, name: str) -> bool:
-    """Whether the table is there with its columns, of types of the catalogue, and no secret to this role."""
-    return _columns(connection, name) >= set(_BOOKKEEPING[name]) and not _closed(connection, name)
-
-
-def _closed(connection: Connection, name: str) -> bool:
-    """Whether the relation is there, and a secret to this role; the look-ups by name fail if the schema is one."""
-    row = connection.execute(
-        """
-        select not (has_schema_privilege(n.oid, 'usage') and has_table_privilege(c.oid, 'select'))
-        from pg_class c
-        join pg_namespace n on n.oid = c.relnamespace
-        where n.nspname = 'router' and c.relname = %s
-        """,
-        [name],
-    ).fetchone()
-    return bool(row and row[0])
-
-
-def _columns(connection: Connection, name: str) -> set[str]:
-    rows = connection.execute(
-        """
-        select a.attname::text
-        from pg_class c
-        join pg_namespace n on n.oid = c.relnamespace
-        join pg_attribute a on a.attrelid = c.oid and a.attnum > 0 and not a.attisdropped and a.attgenerated = ''
-        join pg_type t on t.oid = a.atttypid
-        where n.nspname = 'router' and c.relname = %s and c.relkind = 'r'
-          and t.typnamespace = 'pg_catalog'::regnamespace
-        """,
-        [name],
-    ).fetchall()
-    return {str(column) for (column,) in rows}
+def _listed(connection: Connection) -> list[FileEntry]:
+    return [FileEntry(*row) for row in bookkeeping.rows(connection, "schema_functions", FileEntry._fields)]

@@ -7,33 +7,23 @@ router.installation remembers is, where that is a plain table.
 from collections.abc import Mapping
 from typing import Final
 
-import psycopg
 from psycopg import sql
 
 from consumer.adapters.postgres.blocking import Connection
+from consumer.adapters.postgres.migrations import bookkeeping
 from consumer.adapters.postgres.migrations.sql_files import SqlFiles
 
 BY_MIGRATING: Final = "webhook-router migrate"
 """The remedy for what a migration puts right."""
+FROM_THE_OWNER: Final = "use the URL of the owner of the tables"
 
-# Columns of a table that can be read without running anybody's code: no rule, policy or child, no index but ours.
-_REMEMBERED: Final = """
-    select a.attname
-    from pg_class c
-    join pg_namespace n on n.oid = c.relnamespace
-    join pg_attribute a on a.attrelid = c.oid and a.attnum > 0 and not a.attisdropped and a.attgenerated = ''
-    join (values ('public_api', 'bool'::regtype), ('service', 'bool'), ('callers', '_text'), ('made', '_text')
-         ) as w (name, type) on w.name = a.attname and w.type = a.atttypid
-    where n.nspname = 'router' and c.relname = 'installation' and c.relkind = 'r'
-      and not c.relhasrules and not c.relhassubclass and not c.relispartition and not c.relrowsecurity
-      and has_schema_privilege(n.oid, 'usage') and has_table_privilege(c.oid, 'select')
-      and not exists (select from pg_index i
-                      where i.indrelid = c.oid and (i.indexprs is not null or i.indpred is not null))
-"""
+_DECIDED: Final = ("public_api", "service", "callers", "made")
 
 
 def differences(connection: Connection, files: SqlFiles) -> list[tuple[str, str]]:
     """What deviates, a line for each way of deviating, and what puts it right; in the order of mending."""
+    if _hides_names(connection):
+        return [("the schema router is closed to this role, so that its rights cannot be compared", FROM_THE_OWNER)]
     decided = _decided(connection)
     found: dict[tuple[str, str], list[str]] = {}
     for _, thing, what, _, remedy in _rows(connection, files, decided):
@@ -51,21 +41,25 @@ def _rows(
         public_api=sql.Literal(decided.get("public_api", True)),
         service=sql.Literal(decided.get("service")),
         callers=sql.Literal(decided.get("callers")),
-        made=sql.Literal(decided.get("made") or []),
+        made=sql.Literal(decided.get("made") or "{}"),
     )
     query = files.rights_differences(values.as_string()).text + "\norder by 1, 2, 3"
     return connection.execute(query.encode()).fetchall()
 
 
+def _hides_names(connection: Connection) -> bool:
+    """Whether the schema is there and this role may not use it: looking up a name in it would be an error."""
+    row = connection.execute(
+        "select not has_schema_privilege(n.oid, 'usage') from pg_namespace n where n.nspname = 'router'"
+    ).fetchone()
+    return bool(row and row[0])
+
+
 def _decided(connection: Connection) -> dict[str, object]:
-    """What was decided about this database, as far as it is known."""
-    columns = [str(name) for (name,) in connection.execute(_REMEMBERED.encode())]
-    if not columns:
-        return {}
-    names = sql.SQL(", ").join(sql.Identifier(name) for name in columns)
-    with connection.cursor(row_factory=psycopg.rows.dict_row) as cursor:
-        cursor.execute(sql.SQL("select {} from router.installation limit 1").format(names))
-        return cursor.fetchone() or {}
+    """What was decided about this database, in texts, as far as it is known."""
+    for row in bookkeeping.rows(connection, "installation", _DECIDED):
+        return dict(zip(_DECIDED, row, strict=True))
+    return {}
 
 
 def _line(what: str, things: list[str]) -> str:
