@@ -68,13 +68,16 @@ _NOTE: Final = sql.SQL("""
 do $types$
 declare
     v_left record;
+    v_type regtype;
 begin
     for v_left in
         select s.file, s.signature from router.schema_functions s
         where starts_with(s.signature, 'type ') and s.file <> all ({files})
     loop
-        if to_regtype(substr(v_left.signature, 6)) is not null then
-            execute format('drop %s', v_left.signature);  -- of an earlier version
+        -- Of an earlier version. What the list says is not run: somebody may have written there what it is to be.
+        v_type := to_regtype(substr(v_left.signature, 6));
+        if exists (select from pg_type t where t.oid = v_type and t.typnamespace = 'router'::regnamespace) then
+            execute format('drop type %s', v_type);
         end if;
         delete from router.schema_functions where file = v_left.file;
     end loop;
