@@ -49,13 +49,15 @@ select format('%s in the schema "router" belong to "%s", which "%s" is no member
        format('webhook-router migrate, once, as a superuser or as "%s"', o.owner)
 from me
 join (
-    select string_agg(x.name, ', ' order by x.name) as what, r.rolname as owner, x.owner as id
+    select array_to_string((array_agg(x.name order by x.name))[1 : 3], ', ')
+               || case when count(*) > 3 then format(' and %s more', count(*) - 3) else '' end as what,
+           r.rolname as owner, x.owner as id
     from (
         select c.oid::regclass::text as name, c.relowner as owner
         from pg_class c
         where c.relnamespace = to_regnamespace('router') and c.relkind in ('r', 'v')
           and c.relname in ('schema_migrations', 'schema_functions', 'function_fingerprints', 'parked_events', 'installation',
-                            'replaced_functions')
+                            'replaced_functions', 'found', 'history')
         union all
         select p.oid::regprocedure::text, p.proowner
         from pg_proc p
@@ -70,3 +72,5 @@ join (
     join pg_roles r on r.oid = x.owner
     group by r.rolname, x.owner
 ) o on not pg_has_role(o.id, 'usage')
+-- A login of the service is told one thing, see preflight.sql.
+where not coalesce(pg_has_role(to_regrole('webhook_router_service'), 'usage'), false)
