@@ -4,8 +4,9 @@
 --   grant connect on database my_database to my_service;
 -- Roles are shared by all databases of a server. So this is run in each database that has a service, and the role has rights
 -- there alone; and as a login of one database has no business in another, connecting is not left to everybody any more:
--- logins that could connect so far keep that by a grant of their own, but for members of this role, of which only those stay
--- that are connected at this moment.
+-- logins that could connect so far keep that by a grant of their own. The role itself may connect to the first database of a
+-- server in which this is run. In further ones its members need a grant of their own, but for those that are connected at this
+-- moment; a notice says how to end it in the first one.
 -- Run it before or after `webhook-router migrate`, as often as you like, as a superuser, or as the owner of database and
 -- tables with the right to create roles. It calls no function of the database.
 
@@ -58,6 +59,7 @@ do $connect$
 declare
     v_login    record;
     v_database record;
+    v_other    name;
 begin
     perform pg_catalog.set_config('search_path', '', true);
     select d.oid, d.datname, d.datacl, d.datdba into v_database from pg_database d where d.datname = current_database();
@@ -84,5 +86,17 @@ begin
         raise notice 'can still connect to this database: %', quote_ident(v_login.rolname);
     end loop;
     execute format('revoke connect on database %I from public', v_database.datname);
+
+    v_other := (select min(d.datname)
+                from pg_database d, aclexplode(d.datacl) a
+                where d.oid <> v_database.oid and a.grantee = to_regrole('webhook_router_service')::oid
+                  and a.privilege_type = 'CONNECT');
+    if v_other is null then
+        execute format('grant connect on database %I to webhook_router_service', v_database.datname);
+    else
+        raise notice 'grant connect on database % to the login of its service. That login can connect to % as well until that '
+                     'database''s own login has such a grant, and: revoke connect on database % from webhook_router_service',
+                     quote_ident(v_database.datname), quote_ident(v_other), quote_ident(v_other);
+    end if;
 end
 $connect$;

@@ -243,7 +243,6 @@ def test_a_service_has_one_database(shared: EmbeddedPostgres, first: str, by: st
     if first == "schema":
         make_the_role(url)
     make_role(shared, "service_one", "login in role webhook_router_service")
-    one.run("grant connect on database one to service_one")
     for _ in range(2):
         with psycopg.connect(shared.dsn("one", user="service_one")) as connection:
             assert connection.execute("select ready from router.backlog()").fetchone() == (0,)
@@ -292,7 +291,8 @@ def test_a_connected_service_stays_connected(shared: EmbeddedPostgres) -> None:
     one.run("create role webhook_router_service nologin")
     migrator.migrate(one.owned, service=True)
     make_role(shared, "service_one", "login in role webhook_router_service")
-    make_role(shared, "service_two", "login in role webhook_router_service")
+    two = Database(server=shared, name="two", owner="owner_two")
+    two.run("grant connect on database two to webhook_router_service")
     dsn = shared.dsn("one", user="service_one")
     with service(dsn) as router:
         router.until_listening()
@@ -300,8 +300,27 @@ def test_a_connected_service_stays_connected(shared: EmbeddedPostgres) -> None:
         one.run("insert into webhook_events (channel, type, event_id) values ('tiktok', 'message', 'a')")
         wait_for(lambda: one.value("select count(*) from messages") == 1, what="a routed event")
     psycopg.connect(dsn).close()
-    with pytest.raises(psycopg.OperationalError, match="permission denied for database"):
-        psycopg.connect(shared.dsn("one", user="service_two"))
+
+
+def test_services_of_two_databases(shared: EmbeddedPostgres) -> None:
+    """The roles file of the second says what keeps the logins apart, and that is enough."""
+    one, two = (Database(server=shared, name=name, owner=f"owner_{name}") for name in ("one", "two"))
+    notices: list[str] = []
+    for database in (one, two):
+        migrator.migrate(database.owned)
+        with psycopg.connect(database.admin, autocommit=True) as connection:
+            connection.add_notice_handler(lambda said: notices.append(str(said.message_primary)))
+            connection.execute(roles_script().encode())
+        make_role(shared, f"service_{database.name}", "login in role webhook_router_service")
+        database.run(f"grant connect on database {database.name} to service_{database.name}")
+    advice = notices[-1].rpartition(": ")[2]
+    assert advice == "revoke connect on database one from webhook_router_service"
+    psycopg.connect(shared.dsn("one", user="service_two")).close()
+    two.run(advice)
+    for name, login in (("one", "service_two"), ("two", "service_one")):
+        with pytest.raises(psycopg.OperationalError, match="permission denied for database"):
+            psycopg.connect(shared.dsn(name, user=login))
+        psycopg.connect(shared.dsn(name, user=f"service_{name}")).close()
 
 
 def test_the_roles_file_tells_what_it_may_not(shared: EmbeddedPostgres) -> None:

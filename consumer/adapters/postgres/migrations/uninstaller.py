@@ -123,6 +123,8 @@ _SERVICE_LEFT: Final = """
            d.datacl is not null
            and not exists (select from aclexplode(d.datacl) a where a.grantee = 0 and a.privilege_type = 'CONNECT')
                as is_closed,
+           exists (select from aclexplode(d.datacl) a where a.grantee = to_regrole('webhook_router_service')::oid)
+               as is_let_in,
            d.datname::text
     from pg_database d
     where d.datname = current_database() and to_regrole('webhook_router_service') is not null
@@ -352,13 +354,16 @@ class _Uninstallation:
             )
 
     def _functions_left(self) -> Iterable[str]:
+        unknown = [copy.signature for copy in self._copies if not copy.definition]
+        if not any(thing.name == "router.replaced_functions" for thing in self._all):
+            unknown = [thing.name for thing in self._going if thing.kind == "function"]
+        for signature in unknown:
+            yield (
+                f"whether {signature} has replaced a function of the application is not known: an earlier release kept "
+                "no copy. If it has, make yours again from your own sources"
+            )
         for copy in self._copies:
-            if not copy.definition:
-                yield (
-                    f"whether {copy.signature} has replaced a function of the application is not known: an earlier "
-                    "release kept no copy. If it has, make yours again from your own sources"
-                )
-            elif copy.owner and self._restoring.owner_of(copy) != copy.owner:
+            if copy.definition and copy.owner and self._restoring.owner_of(copy) != copy.owner:
                 yield (
                     f'function {copy.signature} belongs to "{self._owner}" from now on; it belonged to "{copy.owner}". '
                     f"When you have read it: alter function {copy.signature} owner to {_quoted(copy.owner)};"
@@ -416,9 +421,11 @@ class _Uninstallation:
 
     def _drop_roles(self, removal: Removal) -> None:
         row = self._connection.execute(_SERVICE_LEFT).fetchone()
-        is_marked, is_closed, database = row or (False, False, "")
+        is_marked, is_closed, is_let_in, database = row or (False, False, False, "")
         if is_marked:
             self._try(f"alter role webhook_router_service in database {_quoted(database)} reset all")
+        if is_let_in:
+            self._try(f"revoke all on database {_quoted(database)} from webhook_router_service")
         if is_closed:
             removal.left.append(
                 "not everybody may connect to this database, perhaps since the service's role was made. To undo that: "
