@@ -42,3 +42,10 @@ def test_cases_are_those_of_c(name: str) -> None:
     for line in COMMENT.sub("", TEXTS[name]).splitlines():
         if CASE.search(line) or "~*" in line or re.search(r"\bilike\b", line):
             assert BY_C.search(line), line
+
+
+def test_there_is_one_path_of_the_application() -> None:
+    """Marking history fires the triggers as routing does, before the function that says their path exists."""
+    path = re.search(r"^    select ('.*')$", TEXTS["router.application_path.sql"], re.MULTILINE)
+    assert path
+    assert f"set_config('search_path', {path[1]}, true)" in TEXTS["history.sql"]
