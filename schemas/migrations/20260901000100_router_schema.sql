@@ -32,10 +32,15 @@ create table if not exists router.parked_events (
     discarded_at    timestamptz
 );
 comment on table router.parked_events is 'Events set aside after a failed routing; next_attempt_at infinity: dead.';
--- What somebody has dropped of it.
+-- What somebody has dropped of it. A superuser reads and changes the events with the rights of their owner, who can hang
+-- triggers on them, and functions in their indexes.
 do $migration$
 declare
-    v_lost record;
+    v_lost  record;
+    v_owner text := (select case when m.rolsuper then c.relowner::regrole::text else 'current_user' end
+                     from pg_class c
+                     join pg_roles m on m.rolname = current_user
+                     where c.oid = 'public.webhook_events'::regclass);
 begin
     for v_lost in
         select w.name, w.definition
@@ -51,16 +56,34 @@ begin
         if v_lost.name = 'event_id' then
             -- Nothing tells of which events these rows speak: those that wait are tried once more.
             delete from router.parked_events;
-            update public.webhook_events set parked_until = null where routed_at is null and parked_until is not null;
+            create function pg_temp.webhook_router_try_again() returns void
+            language plpgsql security definer set search_path = pg_catalog, pg_temp
+            as $function$
+            begin
+                perform set_config('search_path', 'pg_catalog, public, extensions, pg_temp', true);
+                update public.webhook_events
+                set parked_until = null
+                where routed_at is null and parked_until is not null;
+                set constraints all immediate;  -- what waits for the commit would run with the rights of the session
+            end
+            $function$;
+            execute 'alter function pg_temp.webhook_router_try_again() owner to ' || v_owner;
+            perform pg_temp.webhook_router_try_again();
+            drop function pg_temp.webhook_router_try_again();
         end if;
         execute format('alter table router.parked_events add column %I %s', v_lost.name, v_lost.definition);
         if v_lost.name in ('channel', 'error_code', 'error_message', 'next_attempt_at') then
             execute format('alter table router.parked_events alter column %I drop default', v_lost.name);
         end if;
         if v_lost.name = 'next_attempt_at' then
+            create function pg_temp.webhook_router_waiting() returns table (id uuid, parked_until timestamptz)
+            language sql stable security definer set search_path = pg_catalog, pg_temp
+            as 'select w.id, w.parked_until from public.webhook_events w where w.parked_until is not null';
+            execute 'alter function pg_temp.webhook_router_waiting() owner to ' || v_owner;
             update router.parked_events p set next_attempt_at = w.parked_until
-            from public.webhook_events w
-            where w.id = p.event_id and w.parked_until is not null;
+            from pg_temp.webhook_router_waiting() w
+            where w.id = p.event_id;
+            drop function pg_temp.webhook_router_waiting();
         end if;
     end loop;
     if not exists (select from pg_index i where i.indrelid = 'router.parked_events'::regclass and i.indisprimary) then

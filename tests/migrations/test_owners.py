@@ -137,3 +137,37 @@ def test_nothing_planted_in_the_books_is_run(platform: EmbeddedPostgres, kind: s
                 database.run(f"alter table router.{table} disable row level security")
             migrator.migrate(database.admin)
             assert migrator.check(database.admin) == []
+
+
+@pytest.mark.parametrize("column", ["event_id", "next_attempt_at"])
+def test_events_are_touched_with_the_rights_of_their_owner(platform: EmbeddedPostgres, column: str) -> None:
+    """A superuser who makes a lost column again runs neither the owner's triggers nor the functions of its indexes."""
+    with database_on(platform) as database:
+        migrator.migrate(database.owned)
+        database.run(
+            "insert into webhook_events (channel, type, event_id) values ('tiktok', 'message', 'a')",
+            "insert into router.parked_events (event_id, channel, error_code, error_message, next_attempt_at)"
+            " select id, channel, 'XX000', '', 'infinity' from webhook_events",
+            "update webhook_events set parked_until = 'infinity'",
+            "create sequence public.calls",
+            "create function public.super() returns boolean language plpgsql immutable as $$ begin"
+            " if (select rolsuper from pg_roles where rolname = current_user) then"
+            " perform nextval('public.calls'); end if; return true; end $$",
+            "create function public.catching() returns trigger language plpgsql as"
+            " $$ begin perform public.super(); return new; end $$",
+            "create trigger b before update on webhook_events for each row execute function public.catching()",
+            "create trigger a after update on webhook_events for each row execute function public.catching()",
+            "create constraint trigger c after update on webhook_events deferrable initially deferred"
+            " for each row execute function public.catching()",
+            "create index mine on webhook_events (id) where public.super()",
+            f"alter table router.parked_events drop column {column}",
+            role=OWNER,
+        )
+        database.run("alter sequence public.calls restart")
+        assert f"column router.parked_events.{column} is missing" in migrator.check(database.admin)
+        migrator.migrate(database.admin)
+        assert database.value("select is_called from public.calls") is False
+        waits = database.value("select coalesce(parked_until::text, 'no longer') from webhook_events")
+        assert waits == ("no longer" if column == "event_id" else "infinity")
+        if column == "next_attempt_at":
+            assert database.value("select next_attempt_at::text from router.parked_events") == "infinity"

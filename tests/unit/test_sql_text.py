@@ -45,7 +45,9 @@ def test_cases_are_those_of_c(name: str) -> None:
 
 
 def test_there_is_one_path_of_the_application() -> None:
-    """Marking history fires the triggers as routing does, before the function that says their path exists."""
-    path = re.search(r"^    select ('.*')$", TEXTS["router.application_path.sql"], re.MULTILINE)
+    """What fires the triggers before the function that says their path exists fires them as routing does."""
+    texts = {Path(name).name: text for name, text in TEXTS.items()}
+    path = re.search(r"^    select ('.*')$", texts["router.application_path.sql"], re.MULTILINE)
     assert path
-    assert f"set_config('search_path', {path[1]}, true)" in TEXTS["history.sql"]
+    for name in ("history.sql", "20260901000100_router_schema.sql"):
+        assert f"set_config('search_path', {path[1]}, true)" in texts[name]
