@@ -30,6 +30,13 @@ with tables as (
            format('drop index %s;', i.indexrelid::regclass)
     from tables t
     join pg_index i on i.indrelid = t.oid
+    union all
+    -- The planner evaluates what it can of these too.
+    select t.oid, t.oid, 'pg_statistic_ext'::regclass, s.oid,
+           format('statistics object %s.%I of %s', s.stxnamespace::regnamespace, s.stxname, t.name),
+           format('drop statistics %s.%I;', s.stxnamespace::regnamespace, s.stxname)
+    from tables t
+    join pg_statistic_ext s on s.stxrelid = t.oid
 )
 
 select format('trigger %I on %s runs code of others when webhook-router writes there', g.tgname, t.name) as problem,
@@ -60,6 +67,14 @@ select format('%s has the child %s', t.name, i.inhrelid::regclass),
        format('alter table %s no inherit %s;', i.inhrelid::regclass, t.name)
 from tables t
 join pg_inherits i on i.inhparent = t.oid
+
+union all
+-- A cascade changes rows of the other table, whose triggers run with the rights of whoever migrates before Postgres 18.
+select format('%s refers to %s by foreign key %I, and its triggers run code of others when webhook-router writes there',
+              k.conrelid::regclass, t.name, k.conname),
+       format('alter table %s drop constraint %I;', k.conrelid::regclass, k.conname)
+from tables t
+join pg_constraint k on k.confrelid = t.oid and k.contype = 'f'
 
 union all
 select format('column %s.%I is of type %s, which is not one of Postgres', t.name, a.attname, format_type(a.atttypid, null)),

@@ -99,6 +99,13 @@ PLANTED = {
     "alter table router.{table} enable row level security; alter table router.{table} force row level security",
     "domain": "create domain public.picky as {type} check (public.caught() > 0);"
     "alter table router.{table} alter column {column} type public.picky",
+    "statistics": "create statistics public.mine on (public.caught_always()), ({column} is null) from router.{table}",
+    "cascade": "create unique index on router.{table} ({column});"
+    "create table public.child (x {type} references router.{table} ({column}) on update cascade);"
+    "insert into public.child select {column} from router.{table} where {column} is not null;"
+    "create function public.catching() returns trigger language plpgsql as $$"
+    f" begin perform {CALL}; return null; end $$;"
+    "create trigger mine after update on public.child for each row execute function public.catching()",
     "child": "create table public.child () inherits (router.{table})",
 }
 COLUMNS = {
