@@ -1,6 +1,6 @@
 -- What the first run finds in the application's tables, so that uninstalling takes away no more than was added. It runs after
 -- bookkeeping.sql and before any migration, in their place also where they are applied already.
--- writes: router.found, once; router.history, empty
+-- writes: router.found, once, and again where it was restored without its rows; router.history, empty
 
 do $found$
 declare
@@ -12,10 +12,16 @@ declare
         where i.indrelid = to_regclass('public.webhook_events')
           and c.relname in ('router_ready_by_arrival', 'router_parked_by_next_attempt', 'router_ready_by_event_date')
     );
+    v_none_is_listed  boolean := true;
+    v_is_new          boolean := true;   -- the list
+    v_is_without_rows boolean := false;
 begin
     -- Events that were parked when the list of them was lost are on no list, and never due: they are ready again. That changes
     -- no row.
-    if v_is_left and to_regclass('router.parked_events') is null
+    if to_regclass('router.parked_events') is not null then
+        execute 'select not exists (select from router.parked_events)' into v_none_is_listed;
+    end if;
+    if v_is_left and (to_regclass('router.parked_events') is null or v_is_first and v_none_is_listed)
        and exists (select from pg_attribute a
                    where a.attrelid = to_regclass('public.webhook_events') and a.attname = 'parked_until'
                      and not a.attisdropped) then
@@ -35,13 +41,19 @@ begin
             name text not null,
             primary key (kind, name)
         );
+    else
+        -- Restored without its rows: then who made what shows by our comments alone.
+        v_is_without_rows := v_is_first and not exists (select from router.found);
+        v_is_new := false;
+    end if;
+    if v_is_new or v_is_without_rows then
         insert into router.found (kind, name)
         select 'table', 'public.' || c.relname
         from pg_class c
         where c.relnamespace = to_regnamespace('public') and c.relkind = 'r'
           and c.relname in ('contacts', 'contact_channels', 'conversations', 'messages', 'message_analysis', 'webhook_events')
           -- Earlier versions kept no list, but marked most of the tables that they made.
-          and (v_is_first
+          and (v_is_first and v_is_new
                or coalesce(obj_description(c.oid, 'pg_class'), '') not like 'made by webhook-router%');
         insert into router.found (kind, name)
         select 'column', format('public.%I.%I', c.relname, a.attname)

@@ -105,21 +105,42 @@ def test_tables_with_data_stay(newest_server: EmbeddedPostgres) -> None:
         assert database.value("select count(*) from webhook_events where routed_at is null") == 0
 
 
-def test_parked_and_dead_events_are_reachable_again(brownfield_newest: Database) -> None:
-    """Whether it was uninstalled, or removed by hand with its schema: what was set aside is routed after all."""
+WITHOUT_ROWS = "".join(
+    f"delete from router.{table};"
+    for table in (
+        *("schema_migrations", "schema_functions", "installation", "parked_events", "found", "history"),
+        "replaced_functions",
+    )
+)
+
+
+def test_a_restored_schema_without_rows(brownfield_newest: Database) -> None:
+    """Tables of the application are not taken for ours, and dropped when they are empty: ours bear a comment."""
     database = brownfield_newest
-    for way in ("uninstall", "drop schema router cascade"):
+    migrator.migrate(database.owned)
+    database.run("truncate contacts, conversations, webhook_events cascade", WITHOUT_ROWS, role="app_owner")
+    migrator.migrate(database.owned)
+    assert migrator.check(database.owned) == []
+    assert not [line for line in uninstaller.uninstall(database.owned).done if line.startswith("table public.")]
+    for table in TABLES:
+        assert database.value(f"select to_regclass('public.{table}')") is not None, table
+
+
+def test_parked_and_dead_events_are_reachable_again(brownfield_newest: Database) -> None:
+    """Uninstalled, removed by hand with its schema, or restored without its rows: what was set aside is routed."""
+    database = brownfield_newest
+    for way in ("uninstall", "drop schema router cascade", WITHOUT_ROWS):
         migrator.migrate(database.owned)
         database.run(
             "create or replace function refuse() returns trigger language plpgsql as"
             " $$ begin raise exception 'no' using errcode = '23514'; end $$;"
             "create trigger refuse before insert on messages for each row execute function refuse();"
             "insert into webhook_events (channel, type, event_id)"
-            f" select 'tiktok', 'message', '{way} ' || n from generate_series(1, 5) n;"
+            f" select 'tiktok', 'message', '{way[:4]} ' || n from generate_series(1, 5) n;"
             "select route_unrouted_events();"
-            f"update webhook_events set parked_until = 'infinity' where event_id in ('{way} 1', '{way} 2');"
+            f"update webhook_events set parked_until = 'infinity' where event_id in ('{way[:4]} 1', '{way[:4]} 2');"
             "update router.parked_events set discarded_at = now() where event_id ="
-            f" (select id from webhook_events where event_id = '{way} 1');"
+            f" (select id from webhook_events where event_id = '{way[:4]} 1');"
             "drop trigger refuse on messages",
             role="app_owner",
         )
