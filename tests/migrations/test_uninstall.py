@@ -333,7 +333,8 @@ def test_functions_of_another_owner(newest_server: EmbeddedPostgres) -> None:
         # A superuser makes no function for somebody from the text of somebody else.
         (line,) = [line for line in uninstaller.plan(database.admin).left if "jobs" in line]
         uninstaller.uninstall(database.admin)
-        assert database.value("select route_unrouted_events()", role="jobs") == 0
+        with pytest.raises(psycopg.errors.InsufficientPrivilege):  # as before: "jobs" may read none of the tables
+            database.run("select route_unrouted_events()", role="jobs")
         database.run(
             line.rpartition(": ")[2], "revoke all on function route_unrouted_events(text, integer) from app_owner"
         )
@@ -345,6 +346,25 @@ def test_functions_of_another_owner(newest_server: EmbeddedPostgres) -> None:
             assert before.count("OWNER TO jobs") == dump(database).count("OWNER TO jobs")
         finally:
             database.run("revoke jobs from app_owner")
+
+
+def test_a_function_of_a_stranger_gets_no_rights_of_the_owner(newest_server: EmbeddedPostgres) -> None:
+    """Its text comes back, and runs with the rights of whoever calls it, until somebody has read it."""
+    with brownfield_on(newest_server) as database:
+        make_role(newest_server, "planter", "nologin")
+        database.run(
+            "grant create on schema public to planter; drop function auto_reply_stub(uuid);"
+            "set role planter; create function public.auto_reply_stub(p_message_id uuid) returns uuid language plpgsql"
+            " security definer as 'begin perform from public.contacts; return null; end'"
+        )
+        migrator.migrate(database.admin)
+        (line,) = [line for line in uninstaller.plan(database.admin).left if "planter" in line]
+        uninstaller.uninstall(database.admin)
+        with pytest.raises(psycopg.errors.InsufficientPrivilege, match="contacts"):
+            database.run("select auto_reply_stub(gen_random_uuid())", role="anon")
+        database.run(line.rpartition(": ")[2])
+        kept = "select proowner::regrole || ' ' || prosecdef from pg_proc where proname = 'auto_reply_stub'"
+        assert database.value(kept) == "planter true"
 
 
 def test_fewer_defaults(newest_server: EmbeddedPostgres) -> None:

@@ -58,6 +58,11 @@ class Copy:
     extensions: list[str]
 
     @property
+    def is_definer(self) -> bool:
+        """Whether it ran with the rights of its owner."""
+        return "SECURITY DEFINER" in (self.definition or "").partition("\nAS ")[0]
+
+    @property
     def is_whole(self) -> bool:
         """Whether the definition begins as that of this function; `Restoring` sees to it that nothing follows."""
         name = self.signature.partition("(")[0]
@@ -136,6 +141,8 @@ class Restoring:
             self._make(copy)
         if self._is_super:
             self._execute("set local role none")
+        if copy.owner and owner != copy.owner:  # nobody else's rights are lent to a text of his
+            self._execute(f"alter function {function} security invoker")
         self._execute(f"alter function {function} owner to {{}}", owner)
         self._grant(copy, owner)
         comment = sql.SQL("comment on function {} is {}")

@@ -364,9 +364,11 @@ class _Uninstallation:
             )
         for copy in self._copies:
             if copy.definition and copy.owner and self._restoring.owner_of(copy) != copy.owner:
+                also = f" alter function {copy.signature} security definer;" if copy.is_definer else ""
                 yield (
-                    f'function {copy.signature} belongs to "{self._owner}" from now on; it belonged to "{copy.owner}". '
-                    f"When you have read it: alter function {copy.signature} owner to {_quoted(copy.owner)};"
+                    f'function {copy.signature} belongs to "{self._owner}" from now on; it belonged to "{copy.owner}"'
+                    f"{', with whose rights it ran, and now runs with those of its caller' if also else ''}. "
+                    f"When you have read it: alter function {copy.signature} owner to {_quoted(copy.owner)};{also}"
                 )
 
     def _callers(self) -> list[str]:
