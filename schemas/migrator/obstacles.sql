@@ -293,6 +293,14 @@ join (values ('p', 'partitioned table'), ('v', 'view'), ('m', 'materialized view
              ('S', 'sequence'), ('i', 'index'), ('I', 'index'), ('c', 'type')) as k (kind, word) on k.kind = t.relkind::text
 
 union all
+-- An enumeration or a domain has no row in pg_class, and yet a table of its name cannot be made.
+select format('type public.%s has the name of a table, which is missing', y.typname),
+       format('alter type public.%I rename to %I;', y.typname, y.typname || '_before')
+from (select distinct table_name from wanted_columns) w
+join pg_type y on y.typname = w.table_name and y.typnamespace = 'public'::regnamespace and y.typrelid = 0
+where to_regclass('public.' || w.table_name) is null
+
+union all
 select format('public.%s is missing, and %I.%I has its columns: webhook-router works with tables in "public" of these names',
               s.table_name, s.nspname, s.relname),
        concat_ws(' ',

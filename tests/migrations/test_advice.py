@@ -58,11 +58,13 @@ ADVICE: Final = {
         "policy %I on %s decides what webhook-router reads there",
         "%s is a child of %s",
         "%s has the child %s",
+        "%s refers to %s by foreign key %I, and its triggers run code of others when webhook-router writes there",
         "column %s.%I is of type %s, which is not one of Postgres",
     },
     "test_missing": {"table router.parked_events is missing, and router."},
     "test_other_schemas": {
         "public.%s is not an ordinary table: it is a %s",
+        "type public.%s has the name of a table, which is missing",
         'public.%s is missing, and %I.%I has its columns: webhook-router works with tables in "public" of these names',
         "public.%s has a name that webhook-router needs for an index of public.%s, which is missing",
         "foreign key %I of public.%s (%s) refers to %s instead of public.%s",

@@ -151,6 +151,19 @@ def test_what_is_no_plain_table_is_refused(brownfield: Database, kind: str) -> N
     put_right(brownfield)
 
 
+@pytest.mark.parametrize("kind", ["enum ('a')", "range (subtype = integer)"])
+def test_a_type_of_the_name_of_a_table_is_refused(brownfield_newest: Database, kind: str) -> None:
+    """One that no relation has: the table could not be made."""
+    brownfield_newest.run(
+        "drop table public.message_analysis",
+        f"create type public.message_analysis as {kind}",
+        "alter type public.message_analysis owner to app_owner",
+    )
+    ((problem, _),) = refusal(brownfield_newest)
+    assert problem == "type public.message_analysis has the name of a table, which is missing"
+    put_right(brownfield_newest)
+
+
 @pytest.mark.parametrize("migrated", [False, True])
 def test_channels_of_an_enumeration_are_refused(brownfield: Database, *, migrated: bool) -> None:
     """No function of ours compares them; as texts they are what they were."""
