@@ -22,12 +22,16 @@ _KEPT_BYTES: Final = 1000  # of a line that is too long
 _NO_LINK: Final = getattr(os, "O_NOFOLLOW", 0)
 
 _BYTE_ORDER_MARK: Final = b"\xef\xbb\xbf"
+_FROM_ZIP: Final = (  # unzip reads no standard input, and funzip only the first file
+    "python3 -c 'import io, shutil, sys, zipfile; archive = zipfile.ZipFile(io.BytesIO(sys.stdin.buffer.read())); "
+    "[shutil.copyfileobj(archive.open(name), sys.stdout.buffer) for name in archive.namelist()]'"
+)
 _OTHER_FORMATS: Final = {
     b"\x1f\x8b": ("compressed (gzip)", "gunzip -c"),
     b"\x28\xb5\x2f\xfd": ("compressed (zstd)", "zstd -dc"),
     b"BZh": ("compressed (bzip2)", "bunzip2 -c"),
     b"\xfd7zXZ": ("compressed (xz)", "xz -dc"),
-    b"PK\x03\x04": ("a zip archive", "unzip -p"),
+    b"PK\x03\x04": ("a zip archive", _FROM_ZIP),
     b"\xff\xfe": ("UTF-16 text", "iconv -f UTF-16 -t UTF-8"),
     b"\xfe\xff": ("UTF-16 text", "iconv -f UTF-16 -t UTF-8"),
     b"PAR1": ("a Parquet file", ""),

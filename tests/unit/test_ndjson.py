@@ -7,6 +7,7 @@ import json
 import os
 import stat
 import subprocess
+import zipfile
 from pathlib import Path
 
 import pytest
@@ -85,6 +86,15 @@ def test_what_is_no_text_is_refused_at_once(begin: bytes, what: str) -> None:
         lines_of(begin)
 
 
+def zipped(*contents: bytes) -> bytes:
+    """An archive with these files."""
+    archive = io.BytesIO()
+    with zipfile.ZipFile(archive, "w") as files:
+        for number, content in enumerate(contents):
+            files.writestr(f"{number}.ndjson", content)
+    return archive.getvalue()
+
+
 CSV = 'channel;"event_id";content\ninstagram;e1;"a ""b""\n c"\ninstagram;e2;\n'
 FORMS = [
     (CSV.encode(), "CSV"),
@@ -104,6 +114,7 @@ FORMS = [
         ),
         "16",
     ),
+    (zipped(b'{"channel": "instagram", "event_id": "e1"}\n', b'{"channel": "instagram", "event_id": "e2"}'), "zip"),
 ]
 
 
