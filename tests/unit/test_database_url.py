@@ -45,6 +45,13 @@ def test_a_password_is_never_part_of_a_message(url: str) -> None:
         assert len(said.splitlines()) == 1
 
 
+@pytest.mark.parametrize("port", ["70000", "123456", "5432,65536"])
+def test_a_port_that_cannot_be_is_refused_for_what_it_is(port: str) -> None:
+    """It is a number, and the message does not deny that."""
+    with pytest.raises(Misconfigured, match="no number up to 65535"):
+        with_defaults(f"host=a,b port={port}")
+
+
 @pytest.mark.parametrize("url", UNESCAPED[:3])
 def test_the_commands_say_what_to_do(url: str) -> None:
     """One line, exit code 2, and how to write such a password."""

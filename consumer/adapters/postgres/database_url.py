@@ -36,6 +36,7 @@ ENCODE: Final = (
 # libpq's errors about a connection string quote it, password included.
 _QUOTED: Final = re.compile(r'".*"', re.DOTALL)
 _URL: Final = re.compile(r"postgres(?:ql)?://(?P<place>[^/?]*)(?P<database>[^?]*)")
+_LAST_PORT: Final = 65535
 _PORTS: Final = re.compile(r"(?:\d{1,5})?(?:,(?:\d{1,5})?)*", re.ASCII)
 _NO_HOST: Final = re.compile(r"[@\s\x00-\x1f]")
 
@@ -76,8 +77,9 @@ def parameters(conninfo: str) -> dict[str, Any]:
             ENCODE if url is not None else "in a DSN, a value with spaces or quotes stands in '…', with \\' for a quote"
         )
         raise Misconfigured(f"the database URL is not a libpq URL or DSN ({said}); {LOOKS_LIKE}; {advice}") from None
-    if not _PORTS.fullmatch(str(given.get("port") or "")):
-        raise Misconfigured(f"the port in the database URL is no number; {LOOKS_LIKE}; {ENCODE}")
+    ports = str(given.get("port") or "")
+    if not _PORTS.fullmatch(ports) or any(int(port or 0) > _LAST_PORT for port in ports.split(",")):
+        raise Misconfigured(f"the port in the database URL is no number up to 65535; {LOOKS_LIKE}; {ENCODE}")
     if any(_NO_HOST.search(str(given.get(name) or "")) for name in ("host", "hostaddr")):
         raise Misconfigured(f"the host in the database URL has a character that no host has; {LOOKS_LIKE}; {ENCODE}")
     return given
