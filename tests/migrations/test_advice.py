@@ -136,8 +136,9 @@ def follow(database: Database, dsn: str) -> list[str]:
             break
         except Fatal as error:
             lines = [line.strip(" -") for line in str(error).splitlines()[1:]]
-            said += lines[::2]
-            for problem in lines[::2]:
+            problems = [line.removesuffix(";") for line in lines[::2]]
+            said += problems
+            for problem in problems:
                 assert any(finding.startswith(problem) for finding in migrator.check(dsn)), problem
             database.run(*(remedy.rpartition(", or: ")[2] for remedy in lines[1::2]))
     assert migrator.check(dsn) == []

@@ -149,6 +149,7 @@ def put_right(database: Database, error: str, names: list[str]) -> None:
     lines = error.splitlines()[1:]
     problems, remedies = lines[::2], lines[1::2]
     assert len(problems) == len(names)
+    assert all(problem.endswith(";") for problem in problems)  # told in one line, it does not run into the remedy
     for name in names:
         assert any(f"{name}" in problem for problem in problems), name
     for remedy in remedies:

@@ -64,7 +64,7 @@ def refusal(database: Database) -> list[tuple[str, str]]:
     with pytest.raises(Fatal, match="nothing was changed") as error:
         migrator.migrate(database.owned)
     lines = [line.strip(" -") for line in str(error.value).splitlines()[1:]]
-    found = list(zip(lines[::2], lines[1::2], strict=True))
+    found = [(problem.removesuffix(";"), remedy) for problem, remedy in zip(lines[::2], lines[1::2], strict=True)]
     checked = migrator.check(database.owned)
     done = psql(database, script())
     assert done.returncode == 3

@@ -138,6 +138,11 @@ def outdated_functions(connection: Connection, files: SqlFiles) -> list[str]:
     return findings + [f"{name} is left over from another release" for name in listed if name not in wanted]
 
 
+def told(problems: list[tuple[str, str]]) -> str:
+    """Problems and their remedies as a list, which can still be read when somebody makes one line of it."""
+    return "".join(f"\n  - {problem};\n    {remedy}" for problem, remedy in problems)
+
+
 def _told(remedy: str) -> str:
     return f"run: {remedy}" if remedy.partition(" -- ")[0].endswith(";") else remedy
 

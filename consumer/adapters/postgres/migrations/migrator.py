@@ -131,10 +131,9 @@ class _Run:
             problems = checks.problems(self._connection, self._files)
             applied = set() if problems else checks.applied_versions(self._connection)
         if problems:
-            lines = "".join(f"\n  - {problem}\n    {remedy}" for problem, remedy in problems)
             raise Fatal(
                 "the database cannot be migrated yet, and nothing was changed. If this is not the URL of the tables' "
-                f"owner, use that one. Otherwise first put right:{lines}"
+                f"owner, use that one. Otherwise first put right:{checks.told(problems)}"
             )
         if newer := checks.newer_versions(applied, self._files):
             raise Fatal(

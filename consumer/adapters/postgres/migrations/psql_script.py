@@ -41,12 +41,12 @@ begin
     if not {same} then
         raise exception 'a pooler gives every transaction of this connection another session; connect directly';
     end if;
-    select string_agg(p.problem || chr(10) || '    ' || p.remedy, chr(10) || '  - ') into v_problems
+    select string_agg(p.problem || ';' || chr(10) || '    ' || p.remedy, chr(10) || '  - ') into v_problems
     from (
 {queries}
     ) p;
     if v_problems is null and to_regclass('router.schema_functions') is not null then
-        select string_agg(p.problem || chr(10) || '    ' || p.remedy, chr(10) || '  - ') into v_problems
+        select string_agg(p.problem || ';' || chr(10) || '    ' || p.remedy, chr(10) || '  - ') into v_problems
         from (
 {taken}
         ) p;

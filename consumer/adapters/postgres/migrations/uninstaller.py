@@ -256,8 +256,10 @@ class _Uninstallation:
             self._look()
         removal = self.plan()
         if removal.problems:
-            lines = "".join(f"\n  - {problem}\n    {remedy}" for problem, remedy in removal.problems)
-            raise Fatal(f"webhook-router cannot be uninstalled yet, and nothing was changed. First put right:{lines}")
+            raise Fatal(
+                "webhook-router cannot be uninstalled yet, and nothing was changed. First put right:"
+                f"{checks.told(removal.problems)}"
+            )
         if not self._all:
             return removal
         if self._whole:
