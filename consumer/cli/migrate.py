@@ -113,7 +113,7 @@ def _tell(report: migrator.MigrationReport) -> None:
         return
     done = [f"{len(report.migrations)} migrations", f"{report.functions} functions"]
     if report.repaired:
-        done.append(f"{len(report.repaired)} things made again")
+        done.append(f"{len(report.repaired)} thing{'' if len(report.repaired) == 1 else 's'} made again")
     if report.marked:
         done.append(f"{report.marked} events marked as routed")
     if report.rights:

@@ -75,7 +75,9 @@ def make_role(server: EmbeddedPostgres, name: str, options: str = "") -> None:
             statement = sql.SQL("create role {} password {} ").format(
                 sql.Identifier(name), sql.Literal(server.password)
             )
-            connection.execute(statement + sql.SQL(options))  # type: ignore[arg-type,unused-ignore]
+            # Others who use the server may make it at the same moment.
+            with contextlib.suppress(psycopg.errors.DuplicateObject, psycopg.errors.UniqueViolation):
+                connection.execute(statement + sql.SQL(options))  # type: ignore[arg-type,unused-ignore]
 
 
 def make_application_roles(server: EmbeddedPostgres) -> None:
