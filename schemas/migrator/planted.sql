@@ -3,7 +3,7 @@
 -- returns: problem, remedy (SQL)
 
 with tables as (
-    select c.oid, format('router.%I', c.relname) as name, c.reltype
+    select c.oid, format('router.%I', c.relname) as name, c.reltype, c.relowner
     from pg_class c
     where c.relnamespace = to_regnamespace('router') and c.relkind = 'r'
       and c.relname in ('schema_migrations', 'schema_functions', 'parked_events', 'installation', 'replaced_functions',
@@ -43,6 +43,10 @@ select format('trigger %I on %s runs code of others when webhook-router writes t
        format('drop trigger %I on %s;', g.tgname, t.name) as remedy
 from tables t
 join pg_trigger g on g.tgrelid = t.oid and not g.tgisinternal
+join pg_proc p on p.oid = g.tgfoid
+-- Whoever migrates may have hung something of their own there, and so may a superuser.
+where exists (select from pg_roles r
+              where r.oid in (t.relowner, p.proowner) and not r.rolsuper and r.rolname <> current_user)
 
 union all
 select format('rule %I on %s runs code of others when webhook-router reads or writes there', r.rulename, t.name),

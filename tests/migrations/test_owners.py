@@ -178,3 +178,16 @@ def test_events_are_touched_with_the_rights_of_their_owner(platform: EmbeddedPos
         assert waits == ("no longer" if column == "event_id" else "infinity")
         if column == "next_attempt_at":
             assert database.value("select next_attempt_at::text from router.parked_events") == "infinity"
+
+
+def test_a_trigger_of_whoever_migrates_is_no_strangers(installed: Database) -> None:
+    """The owner of the tables may watch what is parked, and goes on migrating; a superuser is told whose code it is."""
+    installed.run(
+        "create function public.watching() returns trigger language plpgsql as $$ begin return null; end $$",
+        "create trigger mine after insert on router.parked_events for each row execute function public.watching()",
+        role=OWNER,
+    )
+    migrator.migrate(installed.owned)
+    assert migrator.check(installed.owned) == []
+    with pytest.raises(Fatal, match=r"trigger mine on router\.parked_events runs code of others"):
+        migrator.migrate(installed.admin)
