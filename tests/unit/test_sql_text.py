@@ -51,3 +51,14 @@ def test_there_is_one_path_of_the_application() -> None:
     assert path
     for name in ("history.sql", "20260901000100_router_schema.sql"):
         assert f"set_config('search_path', {path[1]}, true)" in texts[name]
+
+
+def test_audit_and_notes_read_the_same_tables() -> None:
+    """What a superuser may read without running anybody's code stands twice: psql runs the audit as it is."""
+    found = [
+        re.search(r"\), readable as \(\n(.*?)\n\), ", TEXTS[name], re.DOTALL)
+        for name in ("schemas/audit/audit_phase9_readiness.sql", "schemas/migrator/notes.sql")
+    ]
+    texts = {match[1] for match in found if match}
+    assert all(found)
+    assert len(texts) == 1
