@@ -62,3 +62,20 @@ def test_audit_and_notes_read_the_same_tables() -> None:
     texts = {match[1] for match in found if match}
     assert all(found)
     assert len(texts) == 1
+
+
+LISTS = ("missing", "owners", "planted", "rights_differences", "taken_names", "uninstall_objects")
+
+
+@pytest.mark.parametrize("name", LISTS)
+def test_each_private_table_is_on_every_list(name: str) -> None:
+    """A table of the schema "router" that one of them forgets is not repaired, not protected, or left behind."""
+    made = {
+        table
+        for path, text in TEXTS.items()
+        if path.startswith("schemas/migrat")
+        for table in re.findall(r"create table (?:if not exists )?router\.(\w+)", text)
+    }
+    assert made >= {"installation", "parked_events", "schema_migrations"}
+    text = TEXTS[f"schemas/migrator/{name}.sql"]
+    assert {table for table in made if not re.search(rf"\b{table}\b", text)} == set()
