@@ -12,5 +12,6 @@ create type router.event as (
     sent_at               timestamptz,  -- event_date; where there is none, the arrival, or now
     ranked_at             timestamptz,  -- decides which of several is the latest: sent_at, but never later than the arrival
     created_at            timestamptz,
-    given_conversation_id uuid          -- the conversation that the row names already
+    given_conversation_id uuid,         -- the conversation that the row names already
+    normalized            jsonb         -- what a normaliser knows of it; null: nothing, as for events of applications
 );

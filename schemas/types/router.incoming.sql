@@ -9,5 +9,6 @@ create type router.incoming as (
     event_date      timestamptz,
     post_id         text,
     conversation_id uuid,
-    raw_payload     jsonb
+    raw_payload     jsonb,
+    normalized      jsonb
 );

@@ -14,5 +14,5 @@ as $function$
                         case when pg_catalog.isfinite(p_row.created_at) then p_row.created_at end, pg_catalog.now()),
                coalesce(least(p_row.event_date, case when pg_catalog.isfinite(p_row.created_at) then p_row.created_at end),
                         pg_catalog.now()),
-               p_row.created_at, p_row.conversation_id)::router.event
+               p_row.created_at, p_row.conversation_id, p_row.normalized)::router.event
 $function$;

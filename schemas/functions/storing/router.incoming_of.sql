@@ -13,5 +13,6 @@ as $function$
                p_line operator(pg_catalog.->>) 'post_id',
                (p_line operator(pg_catalog.->>) 'conversation_id')::pg_catalog.uuid,
                case when p_line operator(pg_catalog.->) 'raw_payload' operator(pg_catalog.<>) 'null'
-                    then p_line operator(pg_catalog.->) 'raw_payload' end)::router.incoming
+                    then p_line operator(pg_catalog.->) 'raw_payload' end,
+               null)::router.incoming
 $function$;
