@@ -60,8 +60,8 @@ class Message:
     status: str | None = None
     """How far an outbound message of a history had come: sent, delivered, read, played or failed."""
     metadata: Mapping[str, Any] = field(default_factory=dict)
-    """Goes into messages.metadata as it is: attachments, payload, referral, story, album; and echo, history, standby and
-    placeholder, which are true or absent. An attachment has type, id, link, mime, name, …, each where it is known."""
+    """Goes into messages.metadata as it is: attachments, payload, referral, story, album; and echo, history, standby
+    and placeholder, which are true or absent. An attachment has type, id, link, mime, name, …, where it is known."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -69,8 +69,8 @@ class Effect:
     """An atom that changes what is there (U). One that finds nothing to change waits for it."""
 
     kind: str
-    """status, read, delivery, reaction, edit, delete, media; read_until, delivered_until (watermarks); handover, referral,
-    marketing, system."""
+    """status, read, delivery, reaction, edit, delete, media; read_until, delivered_until (watermarks); handover,
+    referral, marketing, system."""
     id: str
     """Two effects of one id are the same one."""
     channel: str
@@ -102,8 +102,8 @@ class Recorded:
     """An atom that is counted, and nothing else (L)."""
 
     kind: str
-    """A name from a fixed set, or unknown. Never anything that a body says, but for the fields and events of a provider's
-    own list."""
+    """A name from a fixed set, or unknown. Never anything that a body says, but for the fields and events of a
+    provider's own list."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -115,4 +115,4 @@ class Atoms:
     recorded: tuple[Recorded, ...] = ()
     mentions: tuple[tuple[str, str], ...] = ()
     """(channel, message id) of what else of a message the body may quote: the texts of messages that are replied to,
-    edited or pinned. With the messages and the targets of edits, it says which deliveries to scrub if one is deleted."""
+    edited or pinned. With the messages and the targets of edits, it says what to scrub if one is deleted."""

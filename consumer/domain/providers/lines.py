@@ -1,0 +1,219 @@
+"""Atoms as the database takes them: a JSON object a line, and beside it what is kept of the delivery itself."""
+
+import base64
+import binascii
+import hashlib
+import re
+import zlib
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any, Final, TypeAlias
+
+from consumer.domain.providers import phones, shapes
+from consumer.domain.providers.atoms import VERSION, Atoms, Effect, Identity, Message
+
+Dumps: TypeAlias = Callable[[Any], bytes]
+"""JSON in one line, as orjson.dumps writes it; it may raise for what JSON cannot say, and is then given less."""
+
+_TOKEN: Final = re.compile(rb"([0-9A-F]{16,64})\0?\Z")
+_SMALL: Final = 200
+"""Bytes of a body that are not worth compressing."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Delivery:
+    """A POST, and what it says."""
+
+    provider: str
+    body: bytes | None
+    """As it came; None where the database has it."""
+    atoms: Atoms | None
+    """None: it is only to be stored, and read later."""
+    account: str | None = None
+    """That the route told: the bot of Telegram."""
+    id: int | None = None
+    """Of the row that there is already."""
+    received_at: str | None = None
+    error: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Call:
+    """The arguments of router.take_deliveries."""
+
+    deliveries: str
+    bodies: list[bytes | None]
+    lines: str
+    effects: str
+
+
+def call_of(deliveries: Sequence[Delivery], dumps: Dumps) -> Call:
+    """One call for several deliveries; their places in it are what the answer names them by."""
+    heads: list[dict[str, Any]] = []
+    bodies: list[bytes | None] = []
+    lines: list[str] = []
+    effects: list[str] = []
+    for place, delivery in enumerate(deliveries):
+        body, compressed = _packed(delivery.body)
+        heads.append(_head_of(delivery, compressed=compressed))
+        bodies.append(body)
+        if delivery.atoms is not None:
+            lines += (_line(line_of(message, place), dumps) for message in delivery.atoms.messages)
+            effects += (_line(effect_line_of(effect, place), dumps) for effect in delivery.atoms.effects)
+    return Call(deliveries=_line(heads, dumps), bodies=bodies, lines="\n".join(lines), effects="\n".join(effects))
+
+
+def line_of(message: Message, place: int = 0) -> dict[str, Any]:
+    """A message as a row of webhook_events."""
+    return {
+        "delivery": place,
+        "channel": message.channel,
+        "type": "comment" if message.comment else "message",
+        "event_id": message.id,
+        "author_id": message.people[0].id if message.people else None,
+        "author_name": message.name,
+        "content": message.text,
+        "event_date": message.sent_at,
+        "post_id": message.post_id,
+        "normalized": normalized_of(message),
+    }
+
+
+def normalized_of(message: Message) -> dict[str, Any]:
+    """What the columns of webhook_events do not say of a message; an absent key says the usual."""
+    links = (item.get("link") for item in message.metadata.get("attachments") or ())
+    found = {
+        "account": message.account,
+        "direction": "outbound" if message.outbound else None,
+        "message_type": message.message_type if message.message_type != "text" else None,
+        "media_url": next((link for link in links if link), None),
+        "thread": message.thread,
+        "reply": message.reply_to,
+        "reply_token": token_of(message.reply_to),
+        "token": token_of(message.id),
+        "status": message.status,
+        "own_comment": (message.comment and message.outbound and message.reply_to is not None) or None,
+        "history": message.metadata.get("history"),
+        "metadata": dict(message.metadata) or None,
+    }
+    return {key: value for key, value in found.items() if value is not None} | _people_of(message)
+
+
+def effect_line_of(effect: Effect, place: int = 0) -> dict[str, Any]:
+    """An effect as the database reads it, also from router.waiting: see router.effect."""
+    person = effect.person
+    return {
+        "delivery": place,
+        "kind": effect.kind,
+        "id": effect.id,
+        "channel": effect.channel,
+        "target": effect.target,
+        "token": token_of(effect.target),
+        "account": effect.account,
+        "person": person.id if person else None,
+        "canonical": canonical_of(person, effect.channel) if person else None,
+        "forms": list(forms_of(person, effect.channel)) if person else [],
+        "at": effect.at,
+        "ord": effect.ord,
+        "subject": subject_of(effect.channel, effect.target) if effect.target else None,
+        "content": dict(effect.values),
+    }
+
+
+def canonical_of(person: Identity, channel: str) -> str:
+    """The form that all spellings of an identity share."""
+    return phones.canonical(person.id) if _has_spellings(person, channel) else person.id
+
+
+def forms_of(person: Identity, channel: str) -> tuple[str, ...]:
+    """The other spellings of an identity."""
+    return phones.forms(person.id) if _has_spellings(person, channel) else ()
+
+
+def token_of(message_id: str | None) -> str | None:
+    """What all wamids of one message have in common; None for other ids.
+
+    A wamid encodes the other party as well, so that one message has several of them.
+    """
+    if message_id is None or not message_id.startswith("wamid."):
+        return None
+    encoded = message_id.removeprefix("wamid.").rstrip("=")
+    try:
+        decoded = base64.b64decode(encoded + "=" * (-len(encoded) % 4), validate=True)
+    except (binascii.Error, ValueError):
+        return None
+    found = _TOKEN.search(decoded)
+    return found[1].decode() if found else None
+
+
+def subject_of(channel: str, message_id: str) -> int:
+    """The number that router.deliveries and router.deleted_messages know a message by."""
+    about = f"{channel}\0{token_of(message_id) or message_id}"
+    return int.from_bytes(hashlib.blake2b(about.encode(), digest_size=8).digest(), signed=True)
+
+
+def subjects_of(atoms: Atoms) -> list[int]:
+    """Of all messages whose text or links the body may hold."""
+    held = {(message.channel, message.id) for message in atoms.messages}
+    held |= {(e.channel, e.target) for e in atoms.effects if e.kind in {"edit", "media"} and e.target}
+    held.update(atoms.mentions)
+    return sorted({subject_of(channel, message_id) for channel, message_id in held})
+
+
+def kinds_of(atoms: Atoms) -> Counter[str]:
+    """How many atoms there are of each kind."""
+    every: Iterable[str] = (atom.kind for part in (atoms.messages, atoms.effects, atoms.recorded) for atom in part)
+    return Counter(every)
+
+
+def _head_of(delivery: Delivery, *, compressed: bool) -> dict[str, Any]:
+    head: dict[str, Any] = {"provider": delivery.provider, "account": delivery.account, "error": delivery.error}
+    if delivery.id is not None:
+        head["id"] = delivery.id
+    if delivery.received_at is not None:
+        head["received_at"] = delivery.received_at
+    if delivery.body is not None:
+        head |= {"compressed": compressed, "digest": hashlib.sha256(delivery.body).hexdigest()}
+    if (atoms := delivery.atoms) is not None:
+        head |= {
+            "version": VERSION,
+            "kinds": dict(kinds_of(atoms)),
+            "unknown": any(atom.kind == "unknown" for atom in atoms.recorded),
+            "subjects": subjects_of(atoms) or None,
+        }
+    return head
+
+
+def _people_of(message: Message) -> dict[str, Any]:
+    people = message.people
+    found: dict[str, Any] = {}
+    if len(people) > 1 or any(person.kind == "user_id" or person.username for person in people):
+        found["people"] = [
+            {key: value for key, value in (("id", p.id), ("kind", p.kind), ("username", p.username)) if value}
+            for p in people
+        ]
+    if spelt := [form for person in people for form in forms_of(person, message.channel)]:
+        found["forms"] = spelt
+    persons = list(dict.fromkeys(canonical_of(person, message.channel) for person in people))
+    if persons != [person.id for person in people[:1]]:
+        found["persons"] = persons
+    return found
+
+
+def _has_spellings(person: Identity, channel: str) -> bool:
+    return channel == "whatsapp" and person.kind != "user_id"
+
+
+def _packed(body: bytes | None) -> tuple[bytes | None, bool]:
+    if body is None or len(body) <= _SMALL:
+        return body, False
+    packed = zlib.compress(body, 1)
+    return (packed, True) if len(packed) < len(body) else (body, False)
+
+
+def _line(value: object, dumps: Dumps) -> str:
+    try:
+        return dumps(value).decode()
+    except (TypeError, ValueError, RecursionError):
+        return dumps(shapes.clean(value)).decode()
