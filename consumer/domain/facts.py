@@ -7,6 +7,7 @@ concerns them.
 from dataclasses import dataclass
 from typing import Final
 
+from consumer.domain.intake_facts import IntakeFact
 from consumer.domain.kafka_facts import KafkaFact
 from consumer.domain.routing import Backlog, Batch, Path
 
@@ -131,6 +132,8 @@ class Started:
     source: str
     address: str
     """Where the service answers HTTP, e.g. http://127.0.0.1:9464."""
+    gateway: str = ""
+    """Where it takes deliveries, e.g. http://127.0.0.1:8080; empty: it takes none."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -163,4 +166,5 @@ Fact = (
     | Stopping
     | Stopped
     | KafkaFact
+    | IntakeFact
 )

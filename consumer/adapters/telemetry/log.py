@@ -17,6 +17,7 @@ from typing import Any, Literal, assert_never
 
 import structlog
 
+from consumer.adapters.telemetry.intake_log import IntakeLog
 from consumer.adapters.telemetry.kafka_log import KafkaLog
 from consumer.domain.doorbell import OFF, RINGS, meaning
 from consumer.domain.facts import (
@@ -40,6 +41,7 @@ from consumer.domain.facts import (
     SweepFinished,
 )
 from consumer.domain.held import Holding
+from consumer.domain.intake_facts import IntakeFact
 from consumer.domain.kafka_facts import KafkaFact
 from consumer.domain.routing import Batch
 from consumer.domain.text import one_line, printable_json
@@ -185,6 +187,7 @@ class Log:
         self._log = structlog.get_logger()
         self._now = now
         self._kafka = KafkaLog(self._log, now=now)
+        self._intake = IntakeLog(self._log, summary_every=summary_every, now=now)
         self._summary_every = summary_every
         self._since = now()
         self._tally: Counter[str] = Counter()
@@ -200,6 +203,9 @@ class Log:
     def __call__(self, fact: Fact) -> None:  # noqa: C901, PLR0912, PLR0915 - one arm per fact is the point
         if isinstance(fact, KafkaFact):
             self._kafka(fact)
+            return
+        if isinstance(fact, IntakeFact):
+            self._intake(fact)
             return
         log = self._log
         match fact:
@@ -258,12 +264,14 @@ class Log:
                     host=fact.host,
                     source=fact.source,
                     address=fact.address,
+                    **({"gateway": fact.gateway} if fact.gateway else {}),
                 )
             case Stopping(reason=reason):
                 log.info("stopping", reason=reason)
             case Stopped():
                 self._tell_parked(now=True)
                 self._summarise(now=True)
+                self._intake.end()
                 log.info("stopped")
             case Progress() | Notified():
                 pass

@@ -12,6 +12,7 @@ from prometheus_client.platform_collector import PlatformCollector
 from prometheus_client.process_collector import ProcessCollector
 from prometheus_client.registry import Collector
 
+from consumer.adapters.telemetry.intake_metrics import IntakeMetrics
 from consumer.adapters.telemetry.kafka_metrics import KafkaMetrics
 from consumer.domain.doorbell import RINGS
 from consumer.domain.facts import (
@@ -33,6 +34,7 @@ from consumer.domain.facts import (
     Stopping,
     SweepFinished,
 )
+from consumer.domain.intake_facts import IntakeFact
 from consumer.domain.kafka_facts import KafkaFact
 from consumer.ports import PartInfo
 
@@ -133,6 +135,7 @@ class Metrics:
         self._success = gauge("last_success_timestamp_seconds", "Unix time of a loop's last good round.", "loop")
         self._info = gauge("info", "1; the labels tell what runs.", "source", "version")
         self._kafka = KafkaMetrics(counter=counter, gauge=gauge, histogram=latency)
+        self._intake = IntakeMetrics(counter=counter, gauge=gauge, histogram=latency)
         # Series that exist from the start can be alerted on before the first event of their kind.
         for part in parts:
             self._failures.labels(part.loop)
@@ -147,6 +150,9 @@ class Metrics:
     def __call__(self, fact: Fact) -> None:  # noqa: C901, PLR0912 - one arm per fact is the point
         if isinstance(fact, KafkaFact):
             self._kafka(fact)
+            return
+        if isinstance(fact, IntakeFact):
+            self._intake(fact)
             return
         match fact:
             case BatchRouted():

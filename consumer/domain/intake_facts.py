@@ -1,0 +1,107 @@
+"""Facts about deliveries, as providers POST them; part of the closed union in consumer.domain.facts.
+
+Nothing of a body, a header or a token is in any of them: providers, kinds and numbers only.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Final
+
+UNKNOWN: Final = "unknown"
+"""The kind of an atom that no normaliser understands."""
+EDIT_ZERO: Final = "edit_zero"
+"""The kind of an edit numbered 0: a message that the provider could not deliver, so that nobody can read it."""
+
+
+class Outcome(StrEnum):
+    """What became of a POST."""
+
+    TAKEN = "taken"
+    """200: it is stored, and in effect."""
+    DEFERRED = "deferred"
+    """200: it is stored, and takes effect later."""
+    SIGNATURE = "signature"
+    """401: its signature, or secret, is wrong or missing."""
+    TOO_LARGE = "too_large"
+    """413."""
+    BAD_REQUEST = "bad_request"
+    """Another answer that begins with 4: half a body, a wrong verify token, a method that is not served."""
+    BUSY = "busy"
+    """503: too many are in flight."""
+    DATABASE = "database"
+    """503: the database is away."""
+    REFUSED = "refused"
+    """503: the tables' owner has refused to let the channel in."""
+
+
+TURNED_AWAY: Final = frozenset({Outcome.BUSY, Outcome.DATABASE, Outcome.REFUSED})
+"""The provider is asked to send it again."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DeliveriesTaken:
+    """Deliveries were stored, and have taken effect unless they are deferred. Told after the commit."""
+
+    answered: Mapping[tuple[str, Outcome], int] = field(default_factory=dict)
+    """By provider: POSTs that have got 200 for it. Empty where nobody waits for an answer."""
+    atoms: Mapping[tuple[str, str], int] = field(default_factory=dict)
+    """By provider and kind, of those that have taken effect."""
+    effects: Mapping[tuple[str, str], int] = field(default_factory=dict)
+    """By kind and what became of them, see router.take_deliveries: applied, waiting or known."""
+    failed: Mapping[str, int] = field(default_factory=dict)
+    """By provider: deliveries whose effects, or some of them, failed; they are tried again."""
+    committed: Mapping[str, tuple[float, ...]] = field(default_factory=dict)
+    """By provider: seconds from the beginning of each POST to the commit."""
+    routed: Mapping[str, tuple[float, ...]] = field(default_factory=dict)
+    """By provider: seconds from the beginning of each POST to the commit of its effects, deferred ones included."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DeliveryTurnedDown:
+    """A POST got an answer that is not 200; nothing of it is stored."""
+
+    provider: str
+    outcome: Outcome
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class InFlight:
+    """How many POSTs have been accepted and not answered yet."""
+
+    deliveries: int
+    size: int = 0
+    """Bytes of their bodies."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WaitingSwept:
+    """A step over the effects that wait has applied, or given up, some."""
+
+    applied: int
+    expired: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class IntakeSampled:
+    """What is stored and not in effect, at one moment; counts end at a bound."""
+
+    waiting: Mapping[str, int]
+    """By kind: effects that wait for what they change."""
+    waiting_seconds: float
+    """For how long the oldest of them waits; 0 without any."""
+    deferred: int
+    """Deliveries that have not taken effect."""
+    deferred_seconds: float
+    """Age of the oldest of them; 0 without any."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ProviderRefused:
+    """A provider's channel is refused by a check of the tables; empty: it is let in again."""
+
+    provider: str
+    reason: str
+
+
+IntakeFact = DeliveriesTaken | DeliveryTurnedDown | InFlight | WaitingSwept | IntakeSampled | ProviderRefused
