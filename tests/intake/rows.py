@@ -96,7 +96,8 @@ class Inbox:
 
         def flat(metadata: Mapping[str, Any]) -> Row:
             reply = metadata.get("reply")
-            named = dict(metadata)
+            # The time of an arrival, where the provider tells none: it is another one each time.
+            named = {key: key == "deleted_at" or value for key, value in metadata.items()}
             if reply:
                 named["reply"] = {"ref": reply["ref"], "message": name_of.get(_uuid(reply.get("message_id")))}
             return named
