@@ -94,10 +94,11 @@ class Inbox:
         contact_of = {c["id"]: tuple(c["channels"]) for c in self.contacts}
         name_of = {m["id"]: m["provider_message_id"] for m in self.messages}
 
-        def flat(metadata: Mapping[str, Any]) -> Row:
-            reply = metadata.get("reply")
-            # The time of an arrival, where the provider tells none: it is another one each time.
-            named = {key: key == "deleted_at" or value for key, value in metadata.items()}
+        def flat(message: Row) -> Row:
+            named = dict(message["metadata"])
+            reply = named.get("reply")
+            if "deleted_at" in named and message["channel"] == "telegram":
+                named["deleted_at"] = "the arrival, which is another one each time"
             if reply:
                 named["reply"] = {"ref": reply["ref"], "message": name_of.get(_uuid(reply.get("message_id")))}
             return named
@@ -119,7 +120,7 @@ class Inbox:
                     (
                         m["provider_message_id"], m["channel"], contact_of.get(m["contact_id"]), m["direction"],
                         m["type"], m["text"], m["media_url"], m["sent_at"],
-                        sorted(flat(m["metadata"]).items(), key=repr),
+                        sorted(flat(m).items(), key=repr),
                         _without(m["delivery"], "message_id"),
                         [_without(r, "message_id") for r in m["reactions"] or []], m["edits"],
                     )

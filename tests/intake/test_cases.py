@@ -59,7 +59,7 @@ def test_the_bodies_of_a_case_in_one_call(case: Case, inbox: psycopg.Connection[
 @pytest.mark.parametrize("case", ORDERLESS, ids=named(ORDERLESS))
 def test_any_order_and_repetition(case: Case, inbox: psycopg.Connection[Any]) -> None:
     """Shuffled, repeated, and cut into calls anywhere."""
-    chance = random.Random(str(case))  # noqa: S311 - the same in each run
+    chance = random.Random(str(case))
     for _ in range(ROUNDS):
         bodies = case.bodies()
         bodies += chance.choices(bodies, k=2)
