@@ -2,10 +2,13 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Final, Literal
+from typing import Any, Final, Literal, TypeAlias
 
 VERSION: Final = 1
 """Of the normalisers. It is stored with each delivery, and raised when they come to read more than before."""
+
+
+MessageType: TypeAlias = Literal["text", "image", "video", "audio", "file", "event"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -34,7 +37,8 @@ class Message:
     """An atom that makes a message (M). It becomes a row of webhook_events."""
 
     kind: str
-    """message, echo, postback, callback, comment or history."""
+    """message, echo, postback, callback, comment or history; echo_of_app for the echo of an application, while none is
+    known to be ours."""
     id: str
     """The provider's id of the message, see INTAKE; or a hash where there is none."""
     channel: str
@@ -46,7 +50,7 @@ class Message:
     name: str | None = None
     """Of the other party."""
     outbound: bool = False
-    message_type: Literal["text", "image", "video", "audio", "file", "event"] = "text"
+    message_type: MessageType = "text"
     text: str | None = None
     sent_at: str | None = None
     """ISO 8601 with an offset; None: the time of arrival."""

@@ -65,6 +65,11 @@ def id_of(value: object) -> str | None:
     return None
 
 
+def number_of(value: object) -> int | float | None:
+    """The number, if jsonb and arithmetic can have it: no more than 64 bits, neither NaN nor infinite."""
+    return clean(value) if isinstance(value, int | float) and not isinstance(value, bool) else None
+
+
 def time_of(value: object) -> str | None:
     """ISO 8601 in UTC, from seconds, milliseconds or microseconds, as a number or its digits, or from ISO 8601.
 
