@@ -9,7 +9,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
 MAX_ID: Final = 512
-"""Characters of an id. It goes into keys, and an entry of a B-tree has less than 2,700 bytes."""
+"""Characters of an id; twice as many bytes. Two of them go into a key, and an entry of a B-tree has less than 2,700."""
 _MAX_DEPTH: Final = 64
 _EMPTY: Final[Mapping[str, Any]] = {}
 # Postgres has no NUL in texts, and no encoding has halves of surrogate pairs.
@@ -59,7 +59,8 @@ def text_of(value: object) -> str | None:
 def id_of(value: object) -> str | None:
     """The id, which may come as a number; None for one that is blank, or too long for a key."""
     if isinstance(value, str):
-        return text_of(value) if 0 < len(value) <= MAX_ID and not value.isspace() else None
+        text = text_of(value) if 0 < len(value) <= MAX_ID and not value.isspace() else None
+        return text if text is None or text.isascii() or len(text.encode()) <= 2 * MAX_ID else None
     if isinstance(value, int) and not isinstance(value, bool):
         return str(value) if -_MAX_INTEGER < value < 2 * _MAX_INTEGER else None
     return None

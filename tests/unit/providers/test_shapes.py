@@ -48,7 +48,7 @@ def test_nonsense_is_no_time(value: object) -> None:
     [
         ("a", "a"), (17841400000000001, "17841400000000001"), (-5, "-5"), ("x" * 512, "x" * 512), ("\0", "\ufffd"),
         (None, None), (True, None), (1.5, None), ("", None), ("  ", None), ("x" * 513, None), (10**400, None),
-        ([], None),
+        ([], None), ("é" * 512, "é" * 512), ("日" * 512, None),
     ],
 )  # fmt: skip
 def test_ids_are_texts_or_whole_numbers(value: object, found: str | None) -> None:
