@@ -4,7 +4,7 @@ from dataclasses import replace
 from typing import Any
 
 from consumer.domain.providers.atoms import Atoms, Effect, Message, Recorded
-from consumer.domain.providers.shapes import MAX_ID, hash_of
+from consumer.domain.providers.shapes import hash_of, id_of
 
 
 class Gathered:
@@ -50,7 +50,7 @@ class Gathered:
 def key_of(*parts: str) -> str:
     """An id made of several parts, and of their hash where it would be too long for a key."""
     key = ":".join(parts)
-    return key if len(key) <= MAX_ID else f"{parts[0][:32]}:{hash_of(*parts)}"
+    return key if id_of(key) is not None else f"{parts[0][:32]}:{hash_of(*parts)}"
 
 
 def _both(known: Message, again: Message) -> Message:
