@@ -1,0 +1,40 @@
+-- router.keep_waiting: puts effects into router.waiting, unless they are there. They wait for a month, statuses for a week.
+-- takes: effects; the places of those that were refused, with the reason of each
+-- returns: how many are new there
+-- writes: router.waiting
+-- locks: its keys, in their order
+create or replace function router.keep_waiting(
+    p_effects router.effect[], p_refused integer[] default '{}', p_reasons text[] default '{}'
+) returns integer
+language plpgsql
+volatile
+set search_path = pg_catalog, pg_temp
+set plan_cache_mode = force_generic_plan
+set enable_seqscan = off
+set enable_bitmapscan = off
+set enable_hashjoin = off
+set enable_mergejoin = off
+set jit = off
+as $function$
+declare
+    v_count integer;
+begin
+    -- "on conflict" alone would write something for each that is there.
+    insert into router.waiting (channel, atom_id, kind, target, token, account, person, effect, received_at, expires_at,
+                                attempts, error)
+    select e.channel, e.atom_id, e.kind, e.target, e.token, e.account, coalesce(e.canonical, e.person), router.line_of(e),
+           e.received_at,
+           e.received_at + case when e.kind in ('status', 'read', 'delivery') then interval '7 days' else interval '30 days'
+                           end,
+           (e.place = any (p_refused))::integer, p_reasons[array_position(p_refused, e.place)]
+    from unnest(p_effects) e
+    left join lateral (
+        select true as known from router.waiting w where w.channel = e.channel and w.atom_id = e.atom_id limit 1
+    ) w on true
+    where not e.is_waiting and w.known is null
+    order by e.channel, e.atom_id collate "C"
+    on conflict (channel, atom_id) do nothing;
+    get diagnostics v_count = row_count;
+    return v_count;
+end
+$function$;
