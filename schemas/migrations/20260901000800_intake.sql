@@ -132,6 +132,7 @@ create table if not exists router.watermarks (
     at        timestamptz not null,
     primary key (channel, account, person, status, until)
 );
+create index if not exists watermarks_by_time on router.watermarks (at);
 -- Referrals that came without a message: each belongs to the first message of that person from then on.
 create table if not exists router.referrals (
     channel    text collate "C" not null,

@@ -1,10 +1,12 @@
 -- router.find_effect_targets: looks up the messages that effects change: by the id that they name, and otherwise, since one
 -- message of WhatsApp has several ids, by what these have in common, within the conversations of the person.
--- takes: effects
+-- takes: effects; how many of the first are looked for by what their ids have in common, and among how many of the latest
+--   messages of each conversation
 -- returns: them, in the same order and numbered, with message_id and conversation_id as far as there is such a message
 -- reads: messages by key; for tokens contact_channels by key, and the latest messages of the person's conversations
-create or replace function router.find_effect_targets(p_effects router.effect[])
-returns router.effect[]
+create or replace function router.find_effect_targets(
+    p_effects router.effect[], p_by_token integer default 1000, p_depth integer default 500
+) returns router.effect[]
 language plpgsql
 volatile  -- each call sees what others have committed since the last one
 set search_path = pg_catalog, pg_temp
@@ -16,9 +18,9 @@ set enable_mergejoin = off
 set jit = off
 as $function$
 declare
-    v_effects router.effect[];
-    v_effect  router.effect;
-    v_found   record;
+    v_effects  router.effect[];
+    v_effect   router.effect;
+    v_found    record;
     v_by_token boolean;
 begin
     select array_agg(row(e.ordinality, e.kind, e.atom_id, e.channel, e.target, e.token, e.account, e.person, e.canonical,
@@ -57,13 +59,13 @@ begin
                 from public.messages m
                 where m.conversation_id = v.id
                 order by m.conversation_id, m.sent_at desc
-                limit 500  -- a long conversation must not make each status of an unknown message costly
+                limit p_depth  -- a long conversation must not make each status of an unknown message costly
             ) m
             where m.channel = e.channel and starts_with(m.provider_message_id, 'wamid.')
               and router.token_of(m.provider_message_id) = e.token
             limit 1
         ) m
-        where e.message_id is null and e.token is not null and e.target is not null
+        where e.message_id is null and e.token is not null and e.target is not null and e.place <= p_by_token
     loop
         v_effect := v_effects[v_found.place];
         v_effect.message_id := v_found.id;

@@ -49,16 +49,8 @@ begin
     if v_effects is not null then
         perform router.apply_found(v_effects);
     end if;
-    perform router.release_comments(v_made);
-    begin
-        perform router.link_replies(v_made);
-        perform router.move_referrals(v_made);
-    exception
-        when transaction_rollback or insufficient_resources or operator_intervention or system_error
-             or lock_not_available or invalid_transaction_state then
-            raise;
-        when others or assert_failure then
-            null;  -- the next sweep tries it again
-    end;
+    perform router.settle_step('replies', v_made);
+    perform router.settle_step('referrals', v_made);
+    perform router.settle_step('comments', v_made);
 end
 $function$;

@@ -23,6 +23,7 @@ begin
         'router.backlog()',
         'router.recent_backlog(double precision)',
         'router.ingest_lines(text)',
+        'router.sweep_waiting(integer,jsonb)',
         'router.parked(uuid[],text,text,interval,interval,text,integer,text[])',
         'router.retry_parked(uuid[],text,text,interval,interval,text,integer)',
         'router.discard_parked(uuid[],text,text,interval,interval,text,integer)',
