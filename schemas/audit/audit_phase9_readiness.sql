@@ -36,7 +36,8 @@ with wanted_tables (name) as (
            ('route_batch', true), ('route_due', true), ('route_oldest', true), ('next_event', true), ('route_one', true),
            ('ingest_and_route', true), ('backlog', true), ('recent_backlog', true), ('ingest_lines', true), ('parked', true),
            ('retry_parked', true), ('discard_parked', true), ('status', true), ('doorbell', true),
-           ('explain', true), ('sweep_waiting', true)
+           ('explain', true), ('sweep_waiting', true), ('take_deliveries', true),
+           ('claim_deliveries', true)
 ), gates as (
     select w.name, w.for_service, array_agg(p.oid) filter (where p.oid is not null) as oids, bool_or(p.prosecdef) as prosecdef
     from wanted_gates w

@@ -91,12 +91,12 @@ create table if not exists router.deliveries (
     processed_at    timestamptz,         -- null: its effects are not there yet
     error           text,                -- why not, or which atoms were refused
     attempts        integer not null default 0,
-    next_attempt_at timestamptz,
+    next_attempt_at timestamptz,         -- of one that is not processed: when that is due
     primary key (id, received_at)
 ) partition by range (received_at);
 create table if not exists router.deliveries_default partition of router.deliveries default;
 create index if not exists deliveries_by_time on router.deliveries (received_at);
-create index if not exists deliveries_unprocessed on router.deliveries (received_at, id) where processed_at is null;
+create index if not exists deliveries_unprocessed on router.deliveries (next_attempt_at, id) where processed_at is null;
 create index if not exists deliveries_unknown on router.deliveries (received_at) where has_unknown;
 create index if not exists deliveries_subjects on router.deliveries using gin (subjects) where subjects is not null;
 

@@ -24,6 +24,8 @@ begin
         'router.recent_backlog(double precision)',
         'router.ingest_lines(text)',
         'router.sweep_waiting(integer,jsonb)',
+        'router.take_deliveries(jsonb,bytea[],text,text,boolean)',
+        'router.claim_deliveries(integer,bigint)',
         'router.parked(uuid[],text,text,interval,interval,text,integer,text[])',
         'router.retry_parked(uuid[],text,text,interval,interval,text,integer)',
         'router.discard_parked(uuid[],text,text,interval,interval,text,integer)',
