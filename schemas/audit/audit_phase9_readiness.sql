@@ -37,7 +37,9 @@ with wanted_tables (name) as (
            ('ingest_and_route', true), ('backlog', true), ('recent_backlog', true), ('ingest_lines', true), ('parked', true),
            ('retry_parked', true), ('discard_parked', true), ('status', true), ('doorbell', true),
            ('explain', true), ('sweep_waiting', true), ('take_deliveries', true),
-           ('claim_deliveries', true)
+           ('claim_deliveries', true), ('keep_deliveries', true), ('refused_channels', true),
+           ('deliveries_kinds', true), ('deliveries_list', true), ('deliveries_show', true),
+           ('deliveries_since', true)
 ), gates as (
     select w.name, w.for_service, array_agg(p.oid) filter (where p.oid is not null) as oids, bool_or(p.prosecdef) as prosecdef
     from wanted_gates w

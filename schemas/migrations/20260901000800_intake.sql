@@ -95,7 +95,7 @@ create table if not exists router.deliveries (
     primary key (id, received_at)
 ) partition by range (received_at);
 create table if not exists router.deliveries_default partition of router.deliveries default;
-create index if not exists deliveries_by_time on router.deliveries (received_at);
+create index if not exists deliveries_by_time on router.deliveries (received_at, id);
 create index if not exists deliveries_unprocessed on router.deliveries (next_attempt_at, id) where processed_at is null;
 create index if not exists deliveries_unknown on router.deliveries (received_at) where has_unknown;
 create index if not exists deliveries_subjects on router.deliveries using gin (subjects) where subjects is not null;
