@@ -4,12 +4,13 @@ import asyncio
 import contextlib
 import re
 from collections.abc import AsyncIterator, Iterable
+from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
 from aiohttp import web
 
-from consumer.adapters.web.server import HttpListener
+from consumer.adapters.web.server import HttpListener, Limits
 from tests.waiting import await_for
 
 DEADLINE = 30.0
@@ -88,12 +89,16 @@ def routes(begun: list[str]) -> Iterable[web.AbstractRouteDef]:
 
 @contextlib.asynccontextmanager
 async def listening(
-    routes: Iterable[web.AbstractRouteDef], *, most: int = 100, patience: float = 60.0, answer_within: float = 60.0
+    routes: Iterable[web.AbstractRouteDef],
+    *,
+    most: int = 100,
+    patience: float = 60.0,
+    answer_within: float = 60.0,
+    **more: Any,
 ) -> AsyncIterator[str]:
     """A listener's address."""
-    listener = HttpListener(
-        host="127.0.0.1", port=0, routes=routes, advice="", most=most, patience=patience, answer_within=answer_within
-    )
+    limits = Limits(most=most, patience=patience, answer_within=answer_within, **more)
+    listener = HttpListener(host="127.0.0.1", port=0, routes=routes, advice="", limits=limits)
     address = await listener.start()
     try:
         yield address
