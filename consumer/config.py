@@ -21,6 +21,7 @@ from pydantic_settings import (
 )
 
 from consumer.adapters.kafka.options import KafkaConnection, KafkaOptions
+from consumer.adapters.web.signatures import Access
 from consumer.domain.errors import Misconfigured
 from consumer.domain.text import printable
 
@@ -29,6 +30,8 @@ DATABASE = {"database_url", "database_url_file"}
 """Settings of which one says where the database is."""
 SERVER = re.compile(r"[^\s:/,]+:\d{1,5}|\[[0-9A-Fa-f:.]+\]:\d{1,5}")
 TOPIC = re.compile(r"[A-Za-z0-9._-]{1,249}")
+BOT = re.compile(r"[0-9]{1,20}")
+BOT_SECRET = re.compile(r"[A-Za-z0-9_-]{1,256}")
 LONG_POLL = 1.0
 """Seconds. A longer poll interval says that the database is to be left alone: some are paid for while awake."""
 Seconds = Annotated[float, Field(gt=0, le=86_400)]
@@ -43,19 +46,31 @@ _HALVES = re.compile("[\ud800-\udfff]")
 _NO_SETTINGS = re.compile(r"DEBUG|VERSION|TEST_.*")
 
 
+_APP_SECRETS = "App secrets that sign its deliveries, comma-separated: several while they are changed."
+_VERIFY_TOKEN = "The token that it must send for its webhook to be accepted."  # noqa: S105 - a description
+_IN_A_FILE = "A file that holds the same instead."
+_DAYS = re.compile(r"(\d+)\s*(?:d|days?)", re.IGNORECASE)
+
+
+def _days(value: object) -> object:
+    found = _DAYS.fullmatch(value.strip()) if isinstance(value, str) else None
+    return found[1] if found else value
+
+
 def _lower(value: object) -> object:
     return value.lower() if isinstance(value, str) else value
 
 
 def _counts(name: str, value: object) -> bool:
-    """Whether a value has been given; not so an empty database URL, nor the address of a Service called …-http."""
+    """Whether a value has been given; not so an empty database URL, nor the address of a Service
+    called …-http or …-gateway."""
     if isinstance(value, SecretStr):
         value = value.get_secret_value()
     if not isinstance(value, str):
         return value is not None
     if name in DATABASE:
         return bool(value.strip())
-    return not (name == "http_port" and _SERVICE_ADDRESS.match(value))
+    return not (name in {"http_port", "gateway_port"} and _SERVICE_ADDRESS.match(value))
 
 
 def _trimmed(name: str, value: object) -> object:
@@ -116,6 +131,47 @@ class Settings(BaseSettings):
         default="info", description="The least severe level that is logged."
     )
     summary_interval: Seconds = Field(default=60.0, description="Seconds between summary lines in the log.")
+    gateway: bool = Field(default=False, description="Take deliveries over HTTP, as providers POST them.")
+    gateway_host: str = Field(default="127.0.0.1", description="Address of /webhooks/<provider>.")
+    gateway_port: int = Field(
+        default=8080, ge=0, le=65_535, description="Port of /webhooks/<provider>; 0 picks a free one and logs it."
+    )
+    gateway_max_body_bytes: int = Field(
+        default=4 * 1_048_576,
+        ge=1024,
+        le=64 * 1_048_576,
+        description="Bytes of the largest delivery; larger ones get 413. Meta sends up to 3 MiB.",
+    )
+    gateway_max_in_flight: int = Field(
+        default=1000, ge=1, le=100_000, description="Deliveries that may wait for their answers; others get 503."
+    )
+    keep_deliveries: Annotated[int, BeforeValidator(_days), Field(ge=1, le=3650)] = Field(
+        default=7, description="Days that deliveries are kept as they came, for `replay`."
+    )
+    whatsapp_app_secrets: SecretStr | None = Field(default=None, description=_APP_SECRETS)
+    whatsapp_app_secrets_file: Path | None = Field(default=None, description=_IN_A_FILE)
+    whatsapp_verify_token: SecretStr | None = Field(default=None, description=_VERIFY_TOKEN)
+    whatsapp_verify_token_file: Path | None = Field(default=None, description=_IN_A_FILE)
+    instagram_app_secrets: SecretStr | None = Field(default=None, description=_APP_SECRETS)
+    instagram_app_secrets_file: Path | None = Field(default=None, description=_IN_A_FILE)
+    instagram_verify_token: SecretStr | None = Field(default=None, description=_VERIFY_TOKEN)
+    instagram_verify_token_file: Path | None = Field(default=None, description=_IN_A_FILE)
+    messenger_app_secrets: SecretStr | None = Field(default=None, description=_APP_SECRETS)
+    messenger_app_secrets_file: Path | None = Field(default=None, description=_IN_A_FILE)
+    messenger_verify_token: SecretStr | None = Field(default=None, description=_VERIFY_TOKEN)
+    messenger_verify_token_file: Path | None = Field(default=None, description=_IN_A_FILE)
+    tiktok_app_secrets: SecretStr | None = Field(default=None, description=_APP_SECRETS)
+    tiktok_app_secrets_file: Path | None = Field(default=None, description=_IN_A_FILE)
+    telegram_bots: SecretStr | None = Field(
+        default=None, description="Each bot's id and the secret token of its webhook, botid:secret, comma-separated."
+    )
+    telegram_bots_file: Path | None = Field(default=None, description=_IN_A_FILE)
+    meta_own_app_ids: str | None = Field(
+        default=None,
+        description="Ids of Meta apps whose sends the application stores by itself, comma-separated: "
+        "their echoes are only recorded.",
+    )
+    meta_own_app_ids_file: Path | None = Field(default=None, description=_IN_A_FILE)
     kafka_bootstrap_servers: str | None = Field(default=None, description="Kafka brokers, host:port, comma-separated.")
     kafka_topics: str = Field(default="webhook-events", description="Topics to read, comma-separated.")
     kafka_group_id: str = Field(
@@ -243,6 +299,61 @@ class Settings(BaseSettings):
             stall_after=self.stall_after,
         )
         return connection, options
+
+    def access(self) -> dict[str, Access]:
+        """By provider, what its deliveries must show; a provider that is not configured is not in it.
+
+        Raises:
+            Misconfigured: a secret is set twice, cannot be read, or cannot be told from another bot's.
+        """
+        found = {}
+        for provider in ("whatsapp", "instagram", "messenger", "tiktok"):
+            access = Access(
+                app_secrets=tuple(secret.encode() for secret in self._list_of(f"{provider}_app_secrets")),
+                verify_token=None if provider == "tiktok" else self._text_of(f"{provider}_verify_token"),
+            )
+            if access != Access():
+                found[provider] = access
+        if bots := self._bots():
+            found["telegram"] = Access(bots=bots)
+        return found
+
+    def own_app_ids(self) -> frozenset[str]:
+        """Meta apps whose echoes are only recorded.
+
+        Raises:
+            Misconfigured: they are set twice, or cannot be read.
+        """
+        return frozenset(self._list_of("meta_own_app_ids"))
+
+    def _bots(self) -> tuple[tuple[str, bytes], ...]:
+        name = f"{PREFIX}TELEGRAM_BOTS"
+        bots: dict[str, str] = {}
+        for pair in self._list_of("telegram_bots"):
+            bot, _, secret = (part.strip() for part in pair.partition(":"))
+            if not BOT.fullmatch(bot) or not BOT_SECRET.fullmatch(secret):
+                raise Misconfigured(
+                    f"{name}: each entry is botid:secret, an id of digits and up to 256 letters, digits, _ and -"
+                )
+            if bot in bots or secret in bots.values():
+                raise Misconfigured(f"{name}: two entries have the same bot or the same secret, which tells bots apart")
+            bots[bot] = secret
+        return tuple((bot, secret.encode()) for bot, secret in bots.items())
+
+    def _list_of(self, name: str) -> list[str]:
+        return list(filter(None, (part.strip() for part in (self._text_of(name) or "").split(","))))
+
+    def _text_of(self, name: str) -> str | None:
+        """What a setting says, or the file that stands for it; None if neither says anything."""
+        given, file = getattr(self, name), getattr(self, f"{name}_file")
+        if given is not None and file is not None:
+            raise Misconfigured(
+                f"{PREFIX}{name.upper()} and {PREFIX}{name.upper()}_FILE are both set; keep one of them"
+            )
+        text = _secret(file, what=name.replace("_", " ")) if file is not None else given
+        if isinstance(text, SecretStr):
+            text = text.get_secret_value()
+        return (text or "").strip() or None
 
     def _kafka_password(self) -> str | None:
         sasl = self.kafka_security_protocol.startswith("SASL")

@@ -14,6 +14,14 @@ from consumer.cli.options import FLAGS, with_settings
 from consumer.config import Settings
 from tests.processes import command
 
+SECRETS = {
+    "kafka_sasl_password",
+    *(f"{provider}_app_secrets" for provider in ("whatsapp", "instagram", "messenger", "tiktok")),
+    *(f"{provider}_verify_token" for provider in ("whatsapp", "instagram", "messenger")),
+    "telegram_bots",
+}
+"""Settings that a command line would show to every user of the machine."""
+
 
 def flags() -> list[tuple[str, Any]]:
     """Each flag of each command that is the flag of a setting, by the command's name."""
@@ -38,12 +46,12 @@ def flags() -> list[tuple[str, Any]]:
 
 
 def test_each_flag_says_what_its_setting_says() -> None:
-    """The text, in every command; `run` has a flag for each setting but the password, and shows the defaults."""
+    """The text, in every command; `run` has a flag for each setting but secrets, and shows the defaults."""
     assert {name for name, _ in flags()} > {"run", "reconcile", "demo", "produce", "status", "parked list"}
     for name, parameter in flags():
         assert parameter.help == Settings.model_fields[parameter.name].description, name
     of_run = {parameter.name: parameter for name, parameter in flags() if name == "run"}
-    assert set(of_run) == set(FLAGS) == set(Settings.model_fields) - {"kafka_sasl_password"}
+    assert set(of_run) == set(FLAGS) == set(Settings.model_fields) - SECRETS
     for name, parameter in of_run.items():
         assert f"--{name.replace('_', '-')}" in parameter.opts
         assert parameter.default == Settings.model_fields[name].default
