@@ -3,8 +3,10 @@
 from collections.abc import Mapping, Sequence
 from typing import Protocol
 
+from consumer.domain.deliveries import Deferred, Swept, Taken
 from consumer.domain.facts import Fact
 from consumer.domain.lag import Partition
+from consumer.domain.providers.lines import Delivery
 from consumer.domain.records import DeadLetter, IntakeOutcome, Record
 from consumer.domain.routing import Backlog, Batch, Bell, Cursor, Path, Window
 from consumer.domain.webhook import Intake
@@ -111,6 +113,74 @@ class RecordStore(Protocol):
 
     async def close(self) -> None:
         """Ends the connection; never raises."""
+        ...
+
+
+class DeliveryStore(Protocol):
+    """Taking deliveries as they come. As `Store`; raises `Rejected` as well, when a call cannot be taken at all."""
+
+    async def take(self, deliveries: Sequence[Delivery], *, store_only: bool = False) -> Taken:
+        """Stores deliveries and has what they say take effect, in one transaction.
+
+        Args:
+            deliveries: may repeat earlier ones.
+            store_only: what they say takes effect when they are claimed.
+        """
+        ...
+
+    async def refused(self) -> Mapping[str, str]:
+        """Providers whose messages the tables refuse, with the reason."""
+        ...
+
+    async def close(self) -> None:
+        """Ends the connection; never raises."""
+        ...
+
+
+class IntakeStore(Protocol):
+    """What the intake loop needs. As `DeliveryStore`."""
+
+    async def take(self, deliveries: Sequence[Delivery], *, store_only: bool = False) -> Taken:
+        """See `DeliveryStore.take`."""
+        ...
+
+    async def claim(self, *, limit: int, size: int) -> Sequence[Deferred]:
+        """Deliveries that are stored, due, and not in effect; others get the same ones a while later.
+
+        Args:
+            size: bytes of bodies, at most, but for one.
+        """
+        ...
+
+    async def sweep(self, *, limit: int, place: str | None) -> Swept:
+        """One step over the effects that wait, from where the last one has ended; None begins a round.
+
+        What has a target by now is applied, what has waited for too long is given up.
+        """
+        ...
+
+    async def keep(self, *, days: int) -> None:
+        """Makes room for the deliveries of the next days, and deletes those that are older than so many."""
+        ...
+
+    async def close(self) -> None:
+        """Ends the connection; never raises."""
+        ...
+
+
+class Entrance(Protocol):
+    """Where work comes in from outside."""
+
+    async def start(self) -> str:
+        """Opens it and returns its address.
+
+        Raises:
+            Misconfigured: it cannot be opened.
+        """
+        ...
+
+    async def stop(self) -> None:
+        """Lets nothing in any more, and waits for what is under way."""
         ...
 
 

@@ -1,0 +1,64 @@
+"""Bodies of deliveries, read: from the bytes that a provider has POSTed to what they say."""
+
+import zlib
+from collections.abc import Sequence
+from typing import Any
+
+import orjson
+
+from consumer.domain.providers import normaliser_of, shapes
+from consumer.domain.providers.atoms import Atoms, Context, Recorded
+from consumer.domain.providers.lines import Call, Delivery, call_of
+
+UNKNOWN = Atoms(recorded=(Recorded(kind="unknown"),))
+
+
+class BodyReader:
+    """Reads bodies of all providers."""
+
+    def __init__(self, own_app_ids: frozenset[str]) -> None:
+        self._own_app_ids = own_app_ids
+
+    def read(self, provider: str, account: str | None, body: bytes) -> Delivery:
+        """The delivery with what it says; if reading it fails, it has an error instead, and is only to be stored."""
+        context = Context(bot=account, own_app_ids=self._own_app_ids)
+        try:
+            atoms = normaliser_of(provider)(decoded(body), context)
+        except ValueError:
+            atoms = UNKNOWN  # a provider that is told so sends it for days
+        except Exception as error:  # noqa: BLE001 - a normaliser never raises; if one does, the delivery is not lost
+            return Delivery(
+                provider=provider, account=account, body=body, atoms=None, error=f"cannot be read: {_where(error)}"
+            )
+        return Delivery(provider=provider, account=account, body=body, atoms=atoms)
+
+
+def decoded(body: bytes) -> Any:  # noqa: ANN401 - any JSON value
+    """The JSON value.
+
+    Raises:
+        ValueError: it is not JSON.
+    """
+    try:
+        return orjson.loads(body)
+    except orjson.JSONDecodeError:
+        return shapes.loads(body)  # takes halves of surrogate pairs, and numbers that are none
+
+
+def call(deliveries: Sequence[Delivery]) -> Call:
+    """The arguments of router.take_deliveries."""
+    return call_of(deliveries, orjson.dumps)
+
+
+def unpacked(body: bytes, *, is_compressed: bool) -> bytes:
+    """A body as it came, from the form in which it is stored."""
+    return zlib.decompress(body) if is_compressed else body
+
+
+def _where(error: Exception) -> str:
+    """What kind of error it is, and in which line: its words may quote the body."""
+    trace = error.__traceback__
+    while trace is not None and trace.tb_next is not None:
+        trace = trace.tb_next
+    place = f" in {trace.tb_frame.f_code.co_name}, line {trace.tb_lineno}" if trace is not None else ""
+    return f"{type(error).__name__}{place}"

@@ -1,0 +1,54 @@
+"""Deliveries on their way into the database: what became of them, and those that are to be read again."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+
+from consumer.domain.providers.lines import Delivery
+from consumer.domain.records import Refusal
+from consumer.domain.routing import Batch
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Taken:
+    """Outcome of one committed call that takes deliveries: all of them are stored."""
+
+    batch: Batch
+    effects: Mapping[str, Mapping[str, int]]
+    """By kind: how many were applied, wait, or were known."""
+    refusals: tuple[Refusal, ...]
+    """Of deliveries, by their places in the call: not all that they say is in effect, and it is tried again."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Deferred:
+    """A delivery that is stored, and is to be read now."""
+
+    id: int
+    provider: str
+    account: str | None
+    received_at: str
+    """ISO 8601."""
+    age: float
+    """Seconds since then."""
+    body: bytes | None
+    """None: it held a message that its author has deleted."""
+
+    def known(self, delivery: Delivery) -> Delivery:
+        """What was read of it, as a delivery that the database has."""
+        return replace(delivery, id=self.id, received_at=self.received_at, body=None)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Swept:
+    """Outcome of one committed step over the effects that wait."""
+
+    applied: int
+    expired: int
+    """Given up, since what they change has not come."""
+    place: str | None
+    """Where the next step goes on, for the database to understand; None: the round is complete."""
+
+
+def size_of(delivery: Delivery) -> int:
+    """Atoms that it has effects of."""
+    return 0 if delivery.atoms is None else len(delivery.atoms.messages) + len(delivery.atoms.effects)
