@@ -9,25 +9,31 @@ from importlib.metadata import version
 from types import MappingProxyType
 from typing import NoReturn
 
+from consumer.adapters.bodies import BodyReader
 from consumer.adapters.clock import SystemClock
 from consumer.adapters.kafka.source import KafkaSource
 from consumer.adapters.postgres.database_url import named, place_of, with_defaults
+from consumer.adapters.postgres.delivery_store import PostgresDeliveryStore
 from consumer.adapters.postgres.listener import Listener
 from consumer.adapters.postgres.record_store import PostgresRecordStore
 from consumer.adapters.postgres.store import PostgresStore
 from consumer.adapters.telemetry.log import Log, line_of
 from consumer.adapters.telemetry.metrics import Metrics
 from consumer.adapters.telemetry.systemd import Systemd
+from consumer.adapters.web.gateway import deliveries, turned_down
 from consumer.adapters.web.probes import probes
-from consumer.adapters.web.server import HttpListener
+from consumer.adapters.web.server import HttpListener, Limits
 from consumer.config import Settings
 from consumer.domain.backoff import Backoff
 from consumer.domain.errors import Fatal
 from consumer.domain.facts import LISTENER, Fact, Started, Stopped, Stopping
+from consumer.domain.intake_facts import Outcome
 from consumer.domain.routing import NOW, Path
-from consumer.pipeline import hot_path, kafka_loop, reconciler, sampler
+from consumer.pipeline import gateway, hot_path, intake, kafka_loop, reconciler, sampler
+from consumer.pipeline.gateway import Gateway, GatewaySettings
 from consumer.pipeline.health import Health
 from consumer.pipeline.hot_path import HotPath, HotPathSettings
+from consumer.pipeline.intake import IntakeLoop, IntakeSettings
 from consumer.pipeline.kafka_loop import KafkaLoop, KafkaLoopSettings
 from consumer.pipeline.pacing import Signal, Watermark
 from consumer.pipeline.parts import Part, until_stopped
@@ -38,6 +44,12 @@ from consumer.ports import Clock, Observer
 
 SHORT_POLL = 0.2
 """Seconds between looks at the table while nothing can ring."""
+CONNECTIONS = 1024
+"""Of providers and reverse proxies, at most."""
+LOOK_EVERY = 30.0
+"""Seconds between looks of an idle gateway at the database, at least."""
+INTAKE_EVERY = 5.0
+"""Seconds between looks at what deliveries have left to be done, at least."""
 NO_ENVIRONMENT: Mapping[str, str] = MappingProxyType({})
 
 
@@ -81,6 +93,8 @@ class Service:
         )
         self.address = ""
         """Where the probes are answered, once the service runs."""
+        self.gateway = ""
+        """Where deliveries are taken, once it runs; empty: nowhere."""
 
     def stop(self, reason: str) -> None:
         """Ends the service: nothing new is taken, what is under way is finished."""
@@ -104,6 +118,8 @@ class Service:
         try:
             self.health.forgive()
             watchdog.start()  # before the first line: writing it blocks if the log is not read
+            opened = [await part.opening() for part in self.parts if part.opening is not None]
+            self.gateway = next(iter(opened), "")
             self.observe(
                 Started(
                     version=version("webhook-router"),
@@ -111,6 +127,7 @@ class Service:
                     host=host,
                     source=settings.source,
                     address=self.address,
+                    gateway=self.gateway,
                 )
             )
             async with asyncio.TaskGroup() as group:
@@ -183,6 +200,10 @@ class Assembly:
         self._watermark = Watermark()
         self._sweep_now = Signal()
         self._backoff = Backoff()
+        self._reader = BodyReader(settings.own_app_ids())
+        self._deferred = Signal()
+        self._direct: list[PostgresDeliveryStore | PostgresStore] = []
+        """Stores whose statements may be kept while a connection is a session of the server."""
         self._sweep_store = self._store()
         # The sweep is up to a tenth early.
         self._sweep_every = max(settings.reconcile_interval, settings.apart / 0.9)
@@ -198,14 +219,85 @@ class Assembly:
         )
 
     def parts(self) -> list[Part]:
-        """What brings events, then what works off the table."""
+        """What brings events, then what works off the tables."""
+        entrance = [self._gateway()] if self._settings.gateway else []
         triggers = self._kafka() if self._settings.source == "kafka" else self._postgres()
-        return [*triggers, self._sweep(), self._sample()]
+        return [*entrance, *triggers, self._sweep(), self._intake(), self._sample()]
+
+    def _gateway(self) -> Part:
+        """Fed by providers."""
+        settings = self._settings
+        store, storing = (PostgresDeliveryStore(self._conninfo, call_timeout=settings.call_timeout) for _ in range(2))
+        self._direct.append(store)
+
+        async def take(provider: str, account: str | None, body: bytes) -> Outcome:
+            return await receiving.take(provider, account, body)
+
+        listener = HttpListener(
+            host=settings.gateway_host,
+            port=settings.gateway_port,
+            routes=deliveries(settings.access(), take=take, observer=self._observer),
+            advice="choose another with --gateway-host and --gateway-port (port 0 picks a free one)",
+            limits=Limits(
+                most=CONNECTIONS,
+                patience=30.0,
+                idle=75.0,
+                stop_within=min(5.0, settings.shutdown_grace / 2),
+                body=settings.gateway_max_body_bytes,
+            ),
+            turned_down=turned_down(self._observer),
+        )
+        receiving = Gateway(
+            entrance=listener,
+            store=store,
+            storing=storing,
+            read=self._reader.read,
+            deferred=self._deferred.ring,
+            observer=self._observer,
+            clock=self._clock,
+            settings=GatewaySettings(most=settings.gateway_max_in_flight, look_every=max(LOOK_EVERY, settings.apart)),
+        )
+        return Part(
+            loop=gateway.LOOP,
+            path=Path.GATEWAY,
+            longest_rest=max(LOOK_EVERY, settings.apart),
+            brings_events=True,
+            opening=receiving.start,
+            run=receiving.run,
+            closing=[receiving],
+        )
+
+    def _intake(self) -> Part:
+        """Has take effect what deliveries, however they came, have left to be done."""
+        settings = self._settings
+        limit = settings.call_timeout  # one large delivery is one call, which may take longer
+        store = PostgresDeliveryStore(
+            self._conninfo,
+            call_timeout=max(limit, min(6 * limit, settings.stall_after / 2)),
+        )
+        interval = max(INTAKE_EVERY, settings.apart)
+        loop = IntakeLoop(
+            store=store,
+            read=self._reader.read,
+            wake=self._deferred,
+            observer=self._observer,
+            clock=self._clock,
+            settings=IntakeSettings(interval=interval, keep_days=settings.keep_deliveries),
+        )
+        return Part(
+            loop=intake.LOOP,
+            path=Path.INTAKE,
+            longest_rest=interval,
+            run=lambda stop: loop.run(stop, self._backoff),
+            wake=self._deferred.ring,
+            closing=[store],
+        )
 
     def _postgres(self) -> list[Part]:
         """Woken by notifications of the database; follows the order of arrival."""
         settings, wake = self._settings, Signal()
         stores = [self._store() for _ in range(settings.lanes)]
+        self._direct += stores
         hot = HotPath(
             stores=stores,
             wake=wake,
@@ -223,7 +315,7 @@ class Assembly:
 
         def listening(*, works: bool, rings: bool) -> None:
             # A notification that gets through also shows that there is no transaction pooler in between.
-            for store in stores:
+            for store in self._direct:
                 store.keep_statements(keep=works)
             hot.doorbell(works=rings)
 

@@ -13,6 +13,10 @@ class Path(StrEnum):
     """Found by the reconciliation loop: missed by the hot path, re-opened, or due for another attempt."""
     KAFKA = "kafka"
     """Came as a record of a topic."""
+    GATEWAY = "gateway"
+    """Came in a delivery, and was routed before that was answered."""
+    INTAKE = "intake"
+    """Came in a delivery that was stored first."""
 
 
 class Bell(StrEnum):

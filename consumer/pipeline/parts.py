@@ -34,6 +34,8 @@ class Part:
     """Whether events are routed by it as they arrive: the service is ready only while it works."""
     needed: bool = False
     """Whether events that are missed wait for it: the service is not ready while it fails."""
+    opening: Callable[[], Coroutine[Any, Any, str]] | None = None
+    """Called before any part runs; returns the address at which the part lets work in from outside."""
     run: Callable[[asyncio.Event], Coroutine[Any, Any, None]]
     """Runs until the event is set; what is under way is finished first."""
     wake: Callable[[], None] = _nothing

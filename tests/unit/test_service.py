@@ -325,8 +325,9 @@ class TestOrder:
     @pytest.mark.parametrize(
         ("settings", "loops"),
         [
-            ({}, ["listener", "hot", "sweep", "sampler"]),
-            ({"source": "kafka", "kafka_bootstrap_servers": "b:1"}, ["kafka", "sweep", "sampler"]),
+            ({}, ["listener", "hot", "sweep", "intake", "sampler"]),
+            ({"source": "kafka", "kafka_bootstrap_servers": "b:1"}, ["kafka", "sweep", "intake", "sampler"]),
+            ({"gateway": True}, ["gateway", "listener", "hot", "sweep", "intake", "sampler"]),
         ],
     )
     def test_of_the_parts_that_there_are(self, settings: dict[str, Any], loops: list[str]) -> None:
@@ -334,7 +335,8 @@ class TestOrder:
         given = Settings(database_url=SecretStr("dbname=app"), **settings)
         parts = Assembly(given, observer=lambda fact: None, clock=SystemClock()).parts()
         assert [part.loop for part in parts] == loops
-        assert [part.loop for part in parts if part.brings_events] == [loops[-3]]
+        bring = {"gateway", "hot", "kafka"}
+        assert [part.loop for part in parts if part.brings_events] == [loop for loop in loops if loop in bring]
 
 
 def test_as_many_files_as_may_be() -> None:

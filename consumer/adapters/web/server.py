@@ -31,8 +31,8 @@ class Limits:
     patience: float = 10.0
     """How long a client may take to complete a request."""
     idle: float | None = None
-    """How long it may take to begin the next one; None: as long as to complete it. Should be longer than a reverse proxy
-    keeps connections that it does not use: a request that it sends at the wrong moment would be lost."""
+    """How long it may take to begin the next one; None: as long as to complete it. It should be longer than a reverse
+    proxy keeps connections that it does not use: a request that it sends at the wrong moment would be lost."""
     answer_within: float = 30.0
     stop_within: float = 1.0
     """How long requests under way have when the listener stops."""
@@ -47,9 +47,9 @@ class HttpListener:
 
     A client that keeps the listener waiting for too long is disconnected: it has not completed a request since it
     connected, or since its last answer, or it does not read what it is sent. At the most connections, or bytes, that
-    there may be, the one that has kept the listener waiting longest makes room for the next, so that clients which never
-    complete a request cannot keep others from being answered. A handler is called when the request has arrived with all
-    of its body, as it came: 413 if that is too large. It has a limited time, after which the answer is 504.
+    there may be, the one that has kept the listener waiting longest makes room for the next, so that clients which
+    never complete a request cannot keep others from being answered. A handler is called when the request has arrived
+    with all of its body, as it came: 413 if that is too large. It has a limited time, after which the answer is 504.
     """
 
     def __init__(
@@ -59,14 +59,19 @@ class HttpListener:
         port: int,
         routes: Iterable[web.AbstractRouteDef],
         advice: str,
-        limits: Limits = Limits(),  # noqa: B008 - it is frozen
+        limits: Limits = Limits(),
+        turned_down: Callable[[str, int], None] = lambda _path, _status: None,
     ) -> None:
-        """`advice` says what to do when the address cannot be bound; port 0 takes a free one."""
+        """`advice` says what to do when the address cannot be bound; port 0 takes a free one.
+
+        `turned_down` is told path and status of requests that no handler sees.
+        """
         self._host = host
         self._port = port
         self._routes = routes
         self._advice = advice
         self._limits = limits
+        self._turned_down = turned_down
         self._connections = _Connections(limits)
         self._runner: web.AppRunner | None = None
         self._server: asyncio.Server | None = None
@@ -119,11 +124,13 @@ class HttpListener:
     @web.middleware
     async def _answer(self, request: web.Request, handler: Handler) -> web.StreamResponse:
         connection = request.transport
-        if (request.content_length or 0) > self._limits.body:
-            raise web.HTTPRequestEntityTooLarge(self._limits.body)
         try:
-            await request.read()  # a body that comes slowly keeps the listener waiting, not a handler working
+            await self._read(request)  # a body that comes slowly keeps the listener waiting, not a handler working
+        except web.HTTPRequestEntityTooLarge as error:
+            self._turned_down(request.path, error.status)
+            raise
         except (web.RequestPayloadError, ConnectionError):
+            self._turned_down(request.path, web.HTTPBadRequest.status_code)
             raise web.HTTPBadRequest(text="the body has ended too early\n") from None
         self._connections.answers(connection)
         try:
@@ -134,6 +141,11 @@ class HttpListener:
         if self._stopping:
             answer.force_close()
         return answer
+
+    async def _read(self, request: web.Request) -> None:
+        if (request.content_length or 0) > self._limits.body:
+            raise web.HTTPRequestEntityTooLarge(self._limits.body)
+        await request.read()
 
     async def _check(self) -> None:
         limits = self._limits

@@ -1,0 +1,167 @@
+"""The intake loop: deliveries that were stored first take effect, effects that wait find their targets, old ones go."""
+
+import asyncio
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from consumer.domain.backoff import Backoff
+from consumer.domain.deliveries import Deferred, size_of
+from consumer.domain.errors import TooSlow
+from consumer.domain.facts import BatchRouted, BatchTooSlow
+from consumer.domain.intake_facts import DeliveriesTaken, WaitingSwept
+from consumer.domain.providers.atoms import Atoms
+from consumer.domain.providers.lines import Delivery, kinds_of
+from consumer.domain.routing import Path
+from consumer.pipeline.pacing import Signal, keep_going
+from consumer.ports import Clock, IntakeStore, Observer
+
+LOOP: Final = "intake"
+Read = Callable[[str, str | None, bytes], Delivery]
+"""Provider, account and body to what they say; never raises."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class IntakeSettings:
+    """Times in seconds, sizes in bytes."""
+
+    interval: float = 5.0
+    """Between looks at what waits."""
+    claimed: int = 100
+    """Deliveries that are claimed at once."""
+    size: int = 8 * 1024 * 1024
+    """Bytes of their bodies, but for one larger body."""
+    atoms: int = 500
+    """Most that are routed in one call, but for those of one delivery."""
+    waiting: int = 200
+    """Effects that one step over those that wait looks at."""
+    steps: int = 5
+    """Such steps in a row."""
+    keep_days: int = 7
+    """How long deliveries are kept."""
+    keep_every: float = 3600.0
+
+
+class IntakeLoop:
+    """Works off what deliveries have left to be done."""
+
+    def __init__(
+        self,
+        *,
+        store: IntakeStore,
+        read: Read,
+        wake: Signal,
+        observer: Observer,
+        clock: Clock,
+        settings: IntakeSettings,
+    ) -> None:
+        self._store = store
+        self._read = read
+        self._wake = wake
+        self._observer = observer
+        self._clock = clock
+        self._settings = settings
+        self._place: str | None = None
+        """How far the steps over the effects that wait have come; None: they begin anew."""
+        self._swept_at = self._kept_at = float("-inf")
+
+    def hint(self) -> None:
+        """Deliveries were stored that are to take effect now."""
+        self._wake.ring()
+
+    async def run(self, stop: asyncio.Event, backoff: Backoff) -> None:
+        """Works until told to stop; the call under way is finished."""
+
+        async def rest(more: bool) -> None:  # noqa: FBT001 - the result of a step
+            if not more:
+                await self._wake.wait(self._settings.interval)
+
+        await keep_going(
+            LOOP,
+            lambda: self.step(stop),
+            rest,
+            stop=stop,
+            observer=self._observer,
+            clock=self._clock,
+            backoff=backoff,
+        )
+
+    async def step(self, stop: asyncio.Event) -> bool:
+        """A share of all that is to be done; returns whether there is more to do at once."""
+        now = self._clock.monotonic()
+        if now - self._kept_at >= self._settings.keep_every:
+            await self._store.keep(days=self._settings.keep_days)
+            self._kept_at = now
+        claimed = await self._store.claim(limit=self._settings.claimed, size=self._settings.size)
+        if claimed:
+            await self._take(claimed)
+        if now - self._swept_at >= self._settings.interval * 0.9:
+            await self._sweep(stop)
+            self._swept_at = self._clock.monotonic()
+        return bool(claimed)
+
+    async def _take(self, claimed: Sequence[Deferred]) -> None:
+        """Reads deliveries and has them take effect, in the order in which they came."""
+        group: list[tuple[Deferred, Delivery]] = []
+        atoms = 0
+        for deferred in claimed:
+            read = await self._reading(deferred)
+            if group and atoms + size_of(read) > self._settings.atoms:
+                await self._call(group)
+                group, atoms = [], 0
+            group.append((deferred, read))
+            atoms += size_of(read)
+        await self._call(group)
+
+    async def _reading(self, deferred: Deferred) -> Delivery:
+        if deferred.body is None:  # scrubbed: there is nothing left that could take effect
+            return deferred.known(
+                Delivery(provider=deferred.provider, account=deferred.account, body=None, atoms=Atoms())
+            )
+        # In a thread: a large body takes so long that others would notice.
+        return deferred.known(await asyncio.to_thread(self._read, deferred.provider, deferred.account, deferred.body))
+
+    async def _call(self, group: Sequence[tuple[Deferred, Delivery]]) -> None:
+        started = self._clock.monotonic()
+        try:
+            taken = await self._store.take([delivery for _, delivery in group])
+        except TooSlow as error:
+            self._observer(BatchTooSlow(path=Path.INTAKE, limit=len(group), holder=error.holder))
+            if len(group) > 1:
+                for one in group:
+                    await self._call([one])
+            return  # one that is too slow alone is claimed again, later and later
+        seconds = self._clock.monotonic() - started
+        failed = {refusal.place for refusal in taken.refusals}
+        atoms: Counter[tuple[str, str]] = Counter()
+        routed: dict[str, list[float]] = {}
+        for place, (deferred, delivery) in enumerate(group):
+            if delivery.atoms is None:
+                failed.add(place)
+            else:
+                atoms.update({(delivery.provider, kind): count for kind, count in kinds_of(delivery.atoms).items()})
+                routed.setdefault(delivery.provider, []).append(deferred.age + seconds)
+        self._observer(
+            DeliveriesTaken(
+                atoms=atoms,
+                effects={(kind, became): n for kind, numbers in taken.effects.items() for became, n in numbers.items()},
+                failed=Counter(group[place][1].provider for place in failed),
+                routed={provider: tuple(values) for provider, values in routed.items()},
+            )
+        )
+        if taken.batch.claimed:
+            self._observer(BatchRouted(path=Path.INTAKE, batch=taken.batch))
+
+    async def _sweep(self, stop: asyncio.Event) -> None:
+        """Goes on over the effects that wait where the last sweep has ended."""
+        applied = expired = 0
+        for _ in range(self._settings.steps):
+            swept = await self._store.sweep(limit=self._settings.waiting, place=self._place)
+            applied += swept.applied
+            expired += swept.expired
+            self._place = swept.place
+            if self._place is None or stop.is_set():
+                break
+        if applied or expired:
+            self._observer(WaitingSwept(applied=applied, expired=expired))
