@@ -11,6 +11,14 @@ from pathlib import Path
 from consumer.adapters.telemetry.metrics import Metrics
 from consumer.domain import routing as events
 from consumer.domain.facts import BacklogSampled, BatchRouted, Fact, ListenerUp, Progress, Started
+from consumer.domain.intake_facts import (
+    UNKNOWN,
+    DeliveriesTaken,
+    IntakeSampled,
+    Outcome,
+    ProviderRefused,
+    WaitingSwept,
+)
 from consumer.domain.kafka_facts import (
     LagSampled,
     OffsetsCommitted,
@@ -58,6 +66,17 @@ EVERYTHING: tuple[Fact, ...] = (
     PartitionsAssigned(partitions=frozenset({EVENTS})),
     LagSampled(lags=(PartitionLag(partition=EVENTS, records=1, seconds=1),)),
     RecordsExpired(partition=EVENTS, records=1),
+    DeliveriesTaken(
+        answered={("whatsapp", Outcome.TAKEN): 1},
+        atoms={("whatsapp", UNKNOWN): 1},
+        effects={("status", "applied"): 1},
+        failed={"whatsapp": 1},
+        committed={"whatsapp": (0.01,)},
+        routed={"whatsapp": (0.01,)},
+    ),
+    WaitingSwept(applied=1, expired=1),
+    IntakeSampled(waiting={"status": 1}, waiting_seconds=1, deferred=1, deferred_seconds=1),
+    ProviderRefused(provider="telegram", reason="a check"),
 )
 """Facts of which a service makes series only when it has seen one of them."""
 SUFFIXES = re.compile(r"_(bucket|count|sum)$")
