@@ -12,10 +12,12 @@ from typing import Annotated
 import typer
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 
+from consumer import config
 from consumer.adapters.event_schema import event_schema
 from consumer.adapters.ndjson import STANDARD_INPUT, LineReader, RejectedLines, Source, of_the_system, open_source
+from consumer.adapters.postgres.operating.bodies import BodyLoader, Taken
 from consumer.adapters.postgres.operating.ingest import EventLoader, Figures, Ingestion
-from consumer.cli.options import AsJson, DatabaseUrl, database
+from consumer.cli.options import AsJson, DatabaseUrl, Provider, check_account
 from consumer.cli.runtime import console
 from consumer.cli.tables import json_text
 from consumer.domain.errors import ConsumerError, Misconfigured
@@ -24,6 +26,13 @@ from consumer.domain.errors import ConsumerError, Misconfigured
 def ingest(
     file: Annotated[str, typer.Argument(metavar="FILE|-", help="Events, one JSON object a line; - is standard input.")],
     *,
+    provider: Annotated[
+        Provider | None,
+        typer.Option(help="The lines are bodies of webhooks, as this provider POSTs them, instead of events."),
+    ] = None,
+    account: Annotated[
+        str | None, typer.Option(metavar="BOT", help="Telegram: the id of the bot that the bodies are for.")
+    ] = None,
     rejected: Annotated[
         Path | None,
         typer.Option(
@@ -41,21 +50,34 @@ def ingest(
     given, event_date is RFC 3339 or absent. An event that is there already gets what the line adds, so a file can be
     ingested again. A rejected line is kept with its number and the reason, as {"line", "reason", "record"}. After the
     records are corrected: jq -r .record FILE.rejected.ndjson | webhook-router ingest -
+
+    With --provider each line is a whole body, and becomes the rows that the gateway would make of it.
     """
-    conninfo = database(database_url)
+    if provider is not None:
+        check_account(provider, account)
+    elif account is not None:
+        raise Misconfigured("--account goes with --provider telegram")
+    settings = config.load(database_url=database_url)
+    conninfo = settings.database()
     with open_source(file) as source:
         size = _size(source)
         kept = rejected_lines(file, rejected)
         reader = LineReader(source, name=STANDARD_INPUT if file == "-" else file)
-        loader = EventLoader(conninfo)
-        ingestion = Ingestion(
-            reader=reader, refusal=event_schema().refusal, loader=loader, rejected=kept, batch_size=batch_size
-        )
+        loader: EventLoader | BodyLoader
+        refusal: Callable[[bytes], str | None]
+        if provider is None:
+            loader, refusal = EventLoader(conninfo), event_schema().refusal
+        else:
+            loader = BodyLoader(conninfo, provider=provider, account=account, own_app_ids=settings.own_app_ids())
+            refusal = _takes_any
+        ingestion = Ingestion(reader=reader, refusal=refusal, loader=loader, rejected=kept, batch_size=batch_size)
         started = time.perf_counter()
         try:
             loader.open()
             with _progress(reader, ingestion.figures, size) as progress:
                 ingestion.run(progress)
+            if isinstance(loader, BodyLoader):
+                loader.sweep()
         except (ConsumerError, KeyboardInterrupt) as error:
             if isinstance(error, ConsumerError) and not ingestion.figures.lines:
                 raise
@@ -63,9 +85,21 @@ def ingest(
         finally:
             loader.close()
             kept.close()
-    _summarise(ingestion.figures, time.perf_counter() - started, kept, as_json=as_json)
+    seconds = time.perf_counter() - started
+    if isinstance(loader, BodyLoader):
+        _summarise_bodies(ingestion.figures, loader.taken, seconds, kept, as_json=as_json)
+        if loader.taken.failed or loader.taken.held_reason:
+            raise typer.Exit(1)
+    else:
+        _summarise(ingestion.figures, seconds, kept, as_json=as_json)
     if ingestion.figures.rejected:
         raise typer.Exit(1)
+
+
+def _takes_any(line: bytes) -> str | None:
+    """Why a line is no body: every line is one, and what is not understood is recorded."""
+    del line
+    return None
 
 
 def rejected_lines(source: str, given: Path | None) -> RejectedLines:
@@ -142,3 +176,42 @@ def _summarise(figures: Figures, seconds: float, kept: RejectedLines, *, as_json
         f"{seconds:.1f} s, {rate:,.0f} a second",
         err=kept.path is None,  # standard output is for the rejected lines then
     )
+
+
+def _summarise_bodies(figures: Figures, taken: Taken, seconds: float, kept: RejectedLines, *, as_json: bool) -> None:
+    rate = figures.lines / seconds if seconds else 0.0
+    err = kept.path is None  # standard output is for the rejected lines then
+    if as_json:
+        report = {
+            "lines": figures.lines,
+            "messages": taken.messages,
+            "effects": dict(taken.effects),
+            "swept": taken.swept,
+            "unknown": taken.unknown,
+            "failed": taken.failed,
+            "parked": taken.parked,
+            "held_reason": taken.held_reason,
+            "rejected": figures.rejected,
+            "seconds": round(seconds, 3),
+            "per_second": round(rate),
+            "rejected_file": kept.name if figures.rejected else None,
+        }
+        typer.echo(json_text(report, indent=False), err=err)
+        return
+    effects = taken.effects
+    typer.echo(
+        f"{figures.lines:,} bod{'y' if figures.lines == 1 else 'ies'}: "
+        f"{taken.messages:,} message{'s' * (taken.messages != 1)} made, {effects['applied']:,} changes applied, "
+        f"{effects['waiting']:,} wait for what they change; {seconds:.1f} s, {rate:,.0f} a second",
+        err=err,
+    )
+    for count, what in (
+        (taken.unknown, "not understood, or not whole: webhook-router deliveries list"),
+        (taken.failed, "stored, and not in effect yet: webhook-router deliveries list --failed"),
+        (taken.parked, "messages that are parked: webhook-router parked list"),
+        (figures.rejected, f"rejected (see {kept.name})"),
+    ):
+        if count:
+            typer.echo(f"{count:,} {what}", err=True)
+    if taken.held_reason:
+        typer.echo(f"messages are held for a fault of the schema: {taken.held_reason}", err=True)

@@ -3,13 +3,14 @@
 import functools
 import inspect
 from collections.abc import Callable
-from typing import Annotated, Any, Concatenate, Final
+from typing import Annotated, Any, Concatenate, Final, Literal
 
 import typer
 from pydantic import SecretStr
 
 from consumer import config
 from consumer.config import Settings
+from consumer.domain.errors import Misconfigured
 
 _SECRET: Final = SecretStr | None
 FLAGS: Final = tuple(
@@ -80,6 +81,7 @@ def add_command(app: typer.Typer, name: str, command: Callable[..., None]) -> No
 
 
 DatabaseUrl = Annotated[str | None, flag("database_url")]
+Provider = Literal["whatsapp", "instagram", "messenger", "telegram", "tiktok"]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 
@@ -90,3 +92,16 @@ def database(given: str | None) -> str:
         Misconfigured: there is none, or the configuration is wrong.
     """
     return config.load(database_url=given).database()
+
+
+def check_account(provider: str, account: str | None) -> None:
+    """Whether the bot that bodies of Telegram are for is named, and for no other provider.
+
+    Raises:
+        Misconfigured: it is not so.
+    """
+    if provider == "telegram":
+        if not account:
+            raise Misconfigured("a body of Telegram does not name the bot that it is for; give its id by --account")
+    elif account is not None:
+        raise Misconfigured(f"--account is for Telegram; a body of {provider} names the account that it is for")

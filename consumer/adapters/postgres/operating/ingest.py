@@ -8,6 +8,7 @@ nothing of redeliveries, and needs neither a temporary table nor a right on any 
 import contextlib
 import threading
 import time
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -41,7 +42,7 @@ class Stored:
         return Stored(new=self.new + other.new, refused=self.refused + moved)
 
 
-class EventLoader:
+class Loader(ABC):
     """Stores lines over one connection of its own, made anew when it is lost. Storing a line twice is harmless."""
 
     def __init__(self, conninfo: str, *, patience: float = _PATIENCE_SECONDS, backoff: Backoff | None = None) -> None:
@@ -73,8 +74,13 @@ class EventLoader:
             with contextlib.suppress(psycopg.Error):
                 connection.cancel_safe(timeout=_CANCEL_SECONDS)
 
+    @property
+    def given_up(self) -> bool:
+        """Whether `give_up` was called."""
+        return self._given_up.is_set()
+
     def store(self, lines: Sequence[bytes]) -> Stored:
-        """Stores lines that were found to be events, each batch in one transaction, or in several if it is too slow.
+        """Stores lines, each batch in one transaction, or in several if it is too slow.
 
         Raises:
             Transient: the database was away for longer than `patience`.
@@ -95,7 +101,10 @@ class EventLoader:
         attempt = 0
         while True:
             try:
-                return self._once(lines)
+                if self._connection is None or self._connection.closed:
+                    self._connection = self._reconnected()
+                with translated():
+                    return self._once(self._connection, lines)
             except TooSlow:
                 raise
             except Transient:
@@ -104,12 +113,23 @@ class EventLoader:
                 if time.monotonic() + delay > deadline or self._given_up.wait(delay):
                     raise
 
-    def _once(self, lines: Sequence[bytes]) -> Stored:
-        if self._connection is None or self._connection.closed:
-            self._connection = self._reconnected()
-        with translated():
-            text = fitting(b"\n".join(lines).decode(), encoding_of(self._connection))
-            row = self._connection.execute(_INGEST, [text]).fetchone()
+    @abstractmethod
+    def _once(self, connection: Connection, lines: Sequence[bytes]) -> Stored:
+        """Stores lines; the driver's errors are translated outside."""
+
+    def _reconnected(self) -> Connection:
+        try:
+            return connect(self._conninfo, name="ingest")
+        except Misconfigured as error:  # it worked a moment ago; a starting server gives strange reasons
+            raise Transient(str(error)) from error
+
+
+class EventLoader(Loader):
+    """Stores lines that were found to be events."""
+
+    def _once(self, connection: Connection, lines: Sequence[bytes]) -> Stored:
+        text = fitting(b"\n".join(lines).decode(), encoding_of(connection))
+        row = connection.execute(_INGEST, [text]).fetchone()
         assert row is not None
         new, places, codes, reasons = row
         refused = tuple(
@@ -117,12 +137,6 @@ class EventLoader:
             for place, code, reason in zip(places, codes, reasons, strict=True)
         )
         return Stored(new=new, refused=refused)
-
-    def _reconnected(self) -> Connection:
-        try:
-            return connect(self._conninfo, name="ingest")
-        except Misconfigured as error:  # it worked a moment ago; a starting server gives strange reasons
-            raise Transient(str(error)) from error
 
 
 @dataclass(slots=True)
@@ -157,7 +171,7 @@ class Ingestion:
         *,
         reader: LineReader,
         refusal: Callable[[bytes], str | None],
-        loader: EventLoader,
+        loader: Loader,
         rejected: RejectedLines,
         batch_size: int,
     ) -> None:
