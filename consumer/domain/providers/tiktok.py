@@ -16,8 +16,9 @@ _READ_BY_US: Final = Recorded(kind="im_mark_read_msg")
 _UNKNOWN: Final = Recorded(kind="unknown")
 _RECORDED: Final = frozenset(
     {
-        "authorization.removed", "comment.update", "im_send_msg_fail", "portability.download.ready",
-        "post.publish.complete", "post.publish.failed", "video.publish.completed", "video.upload.failed",
+        "authorization.removed", "brand.mention.event", "comment.update", "im_send_msg_fail",
+        "portability.download.ready", "post.publish.complete", "post.publish.failed", "video.publish.completed",
+        "video.upload.failed",
     }
 )  # fmt: skip
 """TikTok pushes that there are comments, but not what they say."""
