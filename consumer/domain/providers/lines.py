@@ -5,9 +5,9 @@ import binascii
 import hashlib
 import re
 import zlib
-from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any, Final, TypeAlias
 
 from consumer.domain.providers import phones, shapes
@@ -82,22 +82,29 @@ def line_of(message: Message, place: int = 0) -> dict[str, Any]:
 
 def normalized_of(message: Message) -> dict[str, Any]:
     """What the columns of webhook_events do not say of a message; an absent key says the usual."""
-    links = (item.get("link") for item in message.metadata.get("attachments") or ())
-    found = {
-        "account": message.account,
-        "direction": "outbound" if message.outbound else None,
-        "message_type": message.message_type if message.message_type != "text" else None,
-        "media_url": next((link for link in links if link), None),
+    found: dict[str, Any] = {"account": message.account} if message.account is not None else {}
+    if message.outbound:
+        found["direction"] = "outbound"
+        if message.comment and message.reply_to is not None:
+            found["own_comment"] = True
+    if message.message_type != "text":
+        found["message_type"] = message.message_type
+    if metadata := message.metadata:
+        found["metadata"] = dict(metadata)
+        if link := next((item["link"] for item in metadata.get("attachments", ()) if item.get("link")), None):
+            found["media_url"] = link
+        if metadata.get("history"):
+            found["history"] = True
+    ids = {
         "thread": message.thread,
         "reply": message.reply_to,
         "reply_token": token_of(message.reply_to),
         "token": token_of(message.id),
         "status": message.status,
-        "own_comment": (message.comment and message.outbound and message.reply_to is not None) or None,
-        "history": message.metadata.get("history"),
-        "metadata": dict(message.metadata) or None,
     }
-    return {key: value for key, value in found.items() if value is not None} | _people_of(message)
+    found |= {key: value for key, value in ids.items() if value is not None}
+    _tell_people(message, found)
+    return found
 
 
 def effect_line_of(effect: Effect, place: int = 0) -> dict[str, Any]:
@@ -131,6 +138,7 @@ def forms_of(person: Identity, channel: str) -> tuple[str, ...]:
     return phones.forms(person.id) if _has_spellings(person, channel) else ()
 
 
+@lru_cache(maxsize=4096)  # asked several times of each id, and of one id for each status
 def token_of(message_id: str | None) -> str | None:
     """What all wamids of one message have in common; None for other ids.
 
@@ -161,10 +169,13 @@ def subjects_of(atoms: Atoms) -> list[int]:
     return sorted({subject_of(channel, message_id) for channel, message_id in held})
 
 
-def kinds_of(atoms: Atoms) -> Counter[str]:
+def kinds_of(atoms: Atoms) -> dict[str, int]:
     """How many atoms there are of each kind."""
-    every: Iterable[str] = (atom.kind for part in (atoms.messages, atoms.effects, atoms.recorded) for atom in part)
-    return Counter(every)
+    kinds: dict[str, int] = {}
+    for part in (atoms.messages, atoms.effects, atoms.recorded):
+        for atom in part:
+            kinds[atom.kind] = kinds.get(atom.kind, 0) + 1
+    return kinds
 
 
 def _head_of(delivery: Delivery, *, compressed: bool) -> dict[str, Any]:
@@ -178,27 +189,25 @@ def _head_of(delivery: Delivery, *, compressed: bool) -> dict[str, Any]:
     if (atoms := delivery.atoms) is not None:
         head |= {
             "version": VERSION,
-            "kinds": dict(kinds_of(atoms)),
+            "kinds": kinds_of(atoms),
             "unknown": any(atom.kind == "unknown" for atom in atoms.recorded),
             "subjects": subjects_of(atoms) or None,
         }
     return head
 
 
-def _people_of(message: Message) -> dict[str, Any]:
-    people = message.people
-    found: dict[str, Any] = {}
+def _tell_people(message: Message, found: dict[str, Any]) -> None:
+    people, channel = message.people, message.channel
     if len(people) > 1 or any(person.kind == "user_id" or person.username for person in people):
         found["people"] = [
             {key: value for key, value in (("id", p.id), ("kind", p.kind), ("username", p.username)) if value}
             for p in people
         ]
-    if spelt := [form for person in people for form in forms_of(person, message.channel)]:
+    if channel == "whatsapp" and (spelt := [form for person in people for form in forms_of(person, channel)]):
         found["forms"] = spelt
-    persons = list(dict.fromkeys(canonical_of(person, message.channel) for person in people))
-    if persons != [person.id for person in people[:1]]:
+    persons = list(dict.fromkeys([canonical_of(person, channel) for person in people]))
+    if persons and persons != [people[0].id]:
         found["persons"] = persons
-    return found
 
 
 def _has_spellings(person: Identity, channel: str) -> bool:

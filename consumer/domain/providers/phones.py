@@ -1,6 +1,7 @@
 """One number, several spellings: WhatsApp writes mobiles of Brazil, Mexico and Argentina with a digit more or less."""
 
 import re
+from functools import lru_cache
 from typing import Final
 
 # 55, two digits of the area, the nine that came in 2012, and a subscriber: those of mobiles begin with 6 to 9.
@@ -18,6 +19,7 @@ def is_phone(identity: str) -> bool:
     return _PHONE.fullmatch(identity) is not None
 
 
+@lru_cache(maxsize=4096)  # asked several times of each identity, and the same people write again
 def spellings(identity: str) -> tuple[str, ...]:
     """All spellings of a number, the canonical one first; of anything else only itself."""
     if found := _BRAZIL.fullmatch(identity):

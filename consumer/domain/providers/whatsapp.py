@@ -29,6 +29,7 @@ _STATUSES: Final = frozenset({"sent", "delivered", "read", "played", "failed"})
 _HISTORY_STATUSES: Final = {status.upper(): status for status in _STATUSES} | {"ERROR": "failed"}
 _PREFERENCES: Final = frozenset({"stop", "resume"})
 _USER_ID: Final = re.compile(r"[A-Z]{2}\.(?:ENT\.)?[0-9A-Za-z]+")
+_NO_DIGIT: Final = re.compile(r"[^0-9]")
 _RECORDED_FIELDS: Final = frozenset(
     {
         "account_alerts", "account_offboarded", "account_reconnected", "account_review_update",
@@ -84,6 +85,7 @@ class _Value:
 
     account: str | None
     own_number: str
+    """In its canonical form; empty where none is told."""
     contacts: tuple[_Contact, ...]
     about: tuple[object, ...]
     """Id and time of the entry."""
@@ -95,7 +97,7 @@ class _Value:
         if number is None:
             return False
         return number == self.account or (
-            self.own_number != "" and phones.canonical(_digits(number)) == phones.canonical(self.own_number)
+            self.own_number != "" and phones.canonical(_digits(number)) == self.own_number
         )
 
     def side(self, phone: str | None, user_id: str | None) -> _Side:
@@ -125,7 +127,7 @@ def _read_change(change: Mapping[str, Any], found: Gathered, context: Context, a
     metadata = object_of(content.get("metadata"))
     value = _Value(
         account=id_of(metadata.get("phone_number_id")),
-        own_number=_digits(id_of(metadata.get("display_phone_number")) or ""),
+        own_number=phones.canonical(_digits(id_of(metadata.get("display_phone_number")) or "")),
         contacts=tuple(_contact_of(contact) for contact in objects_of(content.get("contacts"))),
         about=about,
         own_app_ids=context.own_app_ids,
@@ -134,9 +136,10 @@ def _read_change(change: Mapping[str, Any], found: Gathered, context: Context, a
     )
     is_read = False
     for key, read in _READERS:
-        for item in list_of(content.get(key)):
-            read(object_of(item), value, found)
-            is_read = True
+        if isinstance(items := content.get(key), list):
+            for item in items:
+                read(object_of(item), value, found)
+                is_read = True
     if not is_read:
         found.record("unknown")
 
@@ -448,7 +451,7 @@ def _id_of(message: Mapping[str, Any], side: _Side, value: _Value) -> str:
 
 
 def _digits(number: str) -> str:
-    return re.sub(r"[^0-9]", "", number)
+    return number if number.isascii() and number.isdigit() else _NO_DIGIT.sub("", number)
 
 
 def _read_error(_: Mapping[str, Any], __: _Value, found: Gathered) -> None:
