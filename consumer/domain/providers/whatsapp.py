@@ -215,7 +215,7 @@ def _read(message: Mapping[str, Any], side: _Side, value: _Value, found: Gathere
     """Any message, of either side."""
     kind = message.get("type")
     if id_of(message.get("group_id")) is not None:
-        found.record("group_message")
+        found.record("group")
     elif kind == "reaction":
         _read_reaction(message, side, value, found)
     elif kind == "edit":

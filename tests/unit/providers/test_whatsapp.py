@@ -393,7 +393,7 @@ def test_media_of_a_history_come_later() -> None:
     [
         (("account_update", {"event": "ACCOUNT_VIOLATION"}), ["account_update"]),
         (("calls", value(calls=[{}])), ["calls"]),
-        (("messages", value(messages=[text(group_id="g")])), ["group_message"]),
+        (("messages", value(messages=[text(group_id="g")])), ["group"]),
         (("messages", value(messages=[text(type="request_welcome", text=None)])), ["request_welcome"]),
         (
             ("messages", value(messages=[text(type="interactive", interactive={"type": "call_permission_reply"})])),
