@@ -46,7 +46,8 @@ begin
         from unnest(v_effects) e
         cross join lateral (
             select m.id, m.conversation_id
-            from unnest(array[e.person, e.canonical] || e.forms) f (external_id)
+            from (select router.token_marks(e.token) as marks offset 0) t
+            cross join unnest(array[e.person, e.canonical] || e.forms) f (external_id)
             cross join lateral (
                 select k.contact_id
                 from public.contact_channels k
@@ -59,9 +60,12 @@ begin
                 from public.messages m
                 where m.conversation_id = v.id
                 order by m.conversation_id, m.sent_at desc
-                limit p_depth  -- a long conversation must not make each status of an unknown message costly
+                -- A long conversation must not make each status of an unknown message costly. It comes soon after the message.
+                limit case when e.kind = 'status' then least(p_depth, 50) else p_depth end
             ) m
-            where m.channel = e.channel and starts_with(m.provider_message_id, 'wamid.')
+            where m.channel = e.channel
+              and (position(t.marks[1] in m.provider_message_id) > 0 or position(t.marks[2] in m.provider_message_id) > 0
+                   or position(t.marks[3] in m.provider_message_id) > 0)
               and router.token_of(m.provider_message_id) = e.token
             limit 1
         ) m

@@ -32,6 +32,10 @@ begin
         select true as known from router.waiting w where w.channel = e.channel and w.atom_id = e.atom_id limit 1
     ) w on true
     where not e.is_waiting and w.known is null
+      -- Longer ones fit into no key. No provider has such ids, and no message either.
+      and octet_length(e.channel) + octet_length(e.atom_id) <= 2600
+      and coalesce(octet_length(e.target), 0) + coalesce(octet_length(e.token), 0) <= 2600
+      and coalesce(octet_length(coalesce(e.canonical, e.person)), 0) <= 2600
     order by e.channel, e.atom_id collate "C"
     on conflict (channel, atom_id) do nothing;
     get diagnostics v_count = row_count;
