@@ -13,7 +13,19 @@ from pathlib import Path
 
 from rich.console import Console
 
-from benchmarks import brownfield, history, ingest, latency, memory, profile, queues, report, snapshot, throughput
+from benchmarks import (
+    brownfield,
+    history,
+    ingest,
+    intake,
+    latency,
+    memory,
+    profile,
+    queues,
+    report,
+    snapshot,
+    throughput,
+)
 from benchmarks import kafka as kafka_source
 from benchmarks.harness import ROOT, Bench, Row, machine
 
@@ -64,6 +76,7 @@ MEASUREMENTS: dict[str, Callable[[Bench], None]] = {
     "sizes": throughput.batch_sizes,
     "brownfield": brownfield.compare,
     "kafka": kafka,
+    "intake": intake.measure,
 }
 
 

@@ -1,15 +1,22 @@
 """The gateway: how fast it answers, how many POSTs it takes beside a bare handler, and what an atom costs in SQL."""
 
 import contextlib
+import itertools
 import json
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
+import time
+from collections.abc import Iterator, Sequence
 from typing import Any
 
-from benchmarks.harness import ROOT, Bench, Row, Service, free_port
-from benchmarks.posts import SECRET_VARIABLE
+import orjson
+import psycopg
+
+from benchmarks.harness import ROOT, Bench, Row, Service, connect, free_port, value
+from benchmarks.posts import SECRET_VARIABLE, bodies
+from consumer.domain.providers import lines, normaliser_of
+from consumer.domain.providers.atoms import Context
 
 SECRET = "a-secret-of-the-benchmark"
 RATE = 500
@@ -110,3 +117,96 @@ def peak(bench: Bench) -> None:
 
 def _rate(figures: dict[str, Any]) -> float:
     return float(figures["statuses"].get("200", 0)) / float(figures["seconds"])
+
+
+def atoms(bench: Bench) -> None:
+    """What messages and statuses cost in SQL alone, and the WAL of a status; a call has a hundred deliveries."""
+    exchanges = bench.pick(quick=1_000, full=10_000)
+    bench.say(f"atoms of {exchanges:,} exchanges in SQL")
+    posts = list(itertools.islice(bodies(), 5 * exchanges))
+    messages = [posts[number] for number in range(len(posts)) if number % 5 < 2]
+    statuses = [posts[number] for number in range(len(posts)) if number % 5 >= 2]
+    with bench.scratch() as dsn, connect(dsn) as connection:
+        of_message = _seconds(connection, messages) / len(messages)
+        applied = _effects(connection, statuses)
+        known = _effects(connection, statuses)
+        of_status = _seconds(connection, statuses) / len(statuses)
+    bench.add(
+        Row(
+            key="atom-message",
+            what="a message in SQL: delivery, event, message, conversation",
+            measured=of_message * 1e6,
+            unit="µs",
+            note=f"{1 / of_message:,.0f}/s over one connection, 100 deliveries a call",
+        )
+    )
+    bench.add(
+        Row(
+            key="atom-status",
+            what="a status in SQL, without its delivery",
+            measured=applied["seconds"] * 1e6,
+            unit="µs",
+            note=f"known already: {known['seconds'] * 1e6:.0f} µs; with its delivery: {of_status * 1e6:.0f} µs",
+            details={"applied": applied, "known": known},
+        )
+    )
+    bench.add(
+        Row(
+            key="status-wal",
+            what="WAL of a status",
+            measured=applied["wal"],
+            target=400.0,
+            sense="<=",
+            unit="bytes",
+            note=f"one that is known: {known['wal']:.0f}; stored deliveries come on top",
+            details={"applied": applied, "known": known},
+        )
+    )
+
+
+CALL = 100
+TAKE = "select from router.take_deliveries(%s, %s, %s, %s)"
+APPLY = """
+    select router.apply_effects(array_agg(router.effect_of(l.line::jsonb, l.place::integer, now()) order by l.place))
+    from string_to_table(%s, e'\\n') with ordinality as l (line, place)
+"""
+
+
+def _calls(posts: Sequence[bytes]) -> Iterator[lines.Call]:
+    read = normaliser_of("whatsapp")
+    for start in range(0, len(posts), CALL):
+        yield lines.call_of(
+            [
+                lines.Delivery(provider="whatsapp", body=body, atoms=read(orjson.loads(body), Context()))
+                for body in posts[start : start + CALL]
+            ],
+            orjson.dumps,
+        )
+
+
+def _seconds(connection: psycopg.Connection, posts: Sequence[bytes]) -> float:
+    total = 0.0
+    for call in _calls(posts):
+        begun = time.perf_counter()
+        connection.execute(TAKE, (call.deliveries, call.bodies, call.lines, call.effects))
+        total += time.perf_counter() - begun
+    return total
+
+
+def _effects(connection: psycopg.Connection, posts: Sequence[bytes]) -> dict[str, float]:
+    """Seconds and bytes of WAL an effect."""
+    calls = [call.effects for call in _calls(posts)]
+    connection.execute("checkpoint")
+    before, begun = value(connection, "select pg_current_wal_insert_lsn()"), time.perf_counter()
+    for call in calls:
+        connection.execute(APPLY, (call,))
+    seconds = time.perf_counter() - begun
+    wal = float(value(connection, "select pg_current_wal_insert_lsn() - %s::pg_lsn", (before,)))
+    return {"seconds": seconds / len(posts), "wal": wal / len(posts)}
+
+
+def measure(bench: Bench) -> None:
+    """All of them."""
+    atoms(bench)
+    answers(bench)
+    peak(bench)
