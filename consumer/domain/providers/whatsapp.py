@@ -5,7 +5,7 @@ https://developers.facebook.com/documentation/business-messaging/whatsapp/webhoo
 
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final, Literal
 
 from consumer.domain.providers import phones
@@ -124,6 +124,8 @@ def _read_change(change: Mapping[str, Any], found: Gathered, context: Context, a
     if isinstance(name, str) and name in _RECORDED_FIELDS:
         found.record(name)
         return
+    # What another app answers is told one level deeper.
+    content = {**content, **object_of(content.get("standby"))}
     metadata = object_of(content.get("metadata"))
     value = _Value(
         account=id_of(metadata.get("phone_number_id")),
@@ -200,8 +202,9 @@ def _read_history(part: Mapping[str, Any], value: _Value, found: Gathered) -> No
         found.record("history")
     for thread in objects_of(part.get("threads")):
         context = object_of(thread.get("context"))
+        known = replace(value, contacts=(*value.contacts, _contact_of(context))) if context else value
         phone = id_of(thread.get("id")) or id_of(context.get("wa_id"))
-        side = value.side(phone, id_of(thread.get("user_id")) or id_of(context.get("user_id")))
+        side = known.side(phone, id_of(thread.get("user_id")) or id_of(context.get("user_id")))
         for message in objects_of(thread.get("messages")):
             author = id_of(message.get("from"))
             outbound = value.is_own(author) or object_of(message.get("history_context")).get("from_me") is True
@@ -464,7 +467,6 @@ def _read_call(_: Mapping[str, Any], __: _Value, found: Gathered) -> None:
 
 _READERS: Final[Sequence[tuple[str, Callable[[Mapping[str, Any], _Value, Gathered], None]]]] = (
     ("messages", _read_message),
-    ("standby", _read_message),
     ("message_echoes", _read_echo),
     ("statuses", _read_status),
     ("history", _read_history),

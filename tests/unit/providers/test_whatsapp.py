@@ -214,7 +214,15 @@ def test_what_cannot_be_shown_is_a_placeholder(kind: str) -> None:
 
 
 def test_standby_messages_are_marked() -> None:
-    """Another app answers them."""
+    """Another app answers them; they are told one level deeper, with what it answers and how far that has come."""
+    said = {
+        "messages": [text()],
+        "message_echoes": [echo(id="wamid.2")],
+        "statuses": [{"id": "wamid.2", "status": "read"}],
+    }
+    found = read(("standby", value(standby=said)))
+    assert [message.metadata for message in found.messages] == [{"standby": True}, {"echo": True, "standby": True}]
+    assert [effect.target for effect in found.effects] == ["wamid.2"]
     assert message_of(text(), "standby").metadata == {"standby": True}
 
 
@@ -367,6 +375,12 @@ def test_history_keeps_how_far_our_messages_had_come() -> None:
     for message in (theirs, ours):
         assert message.people == (Identity(id=ANA, kind="phone"),)
         assert message.metadata == {"history": True}
+
+
+def test_a_thread_tells_more_of_its_person() -> None:
+    """The user id and the user name, beside the number."""
+    (found,) = read(history(text(), context={"user_id": "BR.1", "username": "ana", "wa_id": ANA})).messages
+    assert found.people == (Identity(id=ANA, kind="phone"), Identity(id="BR.1", kind="user_id", username="ana"))
 
 
 def test_edits_and_reactions_of_a_history_are_no_messages() -> None:
