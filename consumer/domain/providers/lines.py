@@ -17,6 +17,8 @@ Dumps: TypeAlias = Callable[[Any], bytes]
 """JSON in one line, as orjson.dumps writes it; it may raise for what JSON cannot say, and is then given less."""
 
 _TOKEN: Final = re.compile(rb"([0-9A-F]{16,64})\0?\Z")
+_MAX_NAME: Final = 1024
+"""Characters of an author_name: the schema of events takes no more, and no message is refused for that."""
 _SMALL: Final = 200
 """Bytes of a body that are not worth compressing."""
 
@@ -72,7 +74,7 @@ def line_of(message: Message, place: int = 0) -> dict[str, Any]:
         "type": "comment" if message.comment else "message",
         "event_id": message.id,
         "author_id": message.people[0].id if message.people else None,
-        "author_name": message.name,
+        "author_name": message.name and message.name[:_MAX_NAME],
         "content": message.text,
         "event_date": message.sent_at,
         "post_id": message.post_id,

@@ -52,6 +52,11 @@ def test_a_plain_message_says_little() -> None:
     }
 
 
+def test_a_long_name_is_cut() -> None:
+    """A message is not refused for it."""
+    assert lines.line_of(message(name="n" * 5000))["author_name"] == "n" * 1024
+
+
 def test_all_identities_and_spellings_are_told() -> None:
     """Those that came, the other spellings of the number, and the canonical forms."""
     found = lines.normalized_of(message(people=(ANA, Identity(id="BR.1", kind="user_id", username="ana"))))

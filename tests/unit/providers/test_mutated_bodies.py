@@ -44,6 +44,9 @@ def check_message(message: Message) -> None:
     assert message.channel in CHANNELS
     assert message.message_type in MESSAGE_TYPES
     assert message.id
+    line = lines.line_of(message)
+    for key, most in (("event_id", 512), ("author_id", 512), ("author_name", 1024), ("post_id", 512)):
+        assert len(line[key] or "") <= most, key
     assert message.status is None or message.status in STATUSES
     for value in (message.id, message.account, message.post_id, message.reply_to, message.thread):
         check_id(value)
