@@ -21,7 +21,7 @@ as $function$
 declare
     v_channel constant text := router.channel_of(p_channel);
     v_event   constant router.incoming := row(p_channel, p_type, p_event_id, p_author_id, p_author_name, p_content,
-                                              p_event_date, p_post_id, p_conversation_id, p_raw_payload);
+                                              p_event_date, p_post_id, p_conversation_id, p_raw_payload, null);
     v_is_new  boolean;
     v_id      uuid;
     v_row     public.webhook_events;
@@ -52,7 +52,7 @@ begin
         from public.webhook_events w
         where w.id = v_id;
     end if;
-    v_answer := to_jsonb(v_row) - 'parked_until';
+    v_answer := to_jsonb(v_row) - array['parked_until', 'normalized'];
     if v_is_new then
         return v_answer;
     end if;

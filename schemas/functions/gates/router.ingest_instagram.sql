@@ -42,7 +42,7 @@ begin
         where nullif(f.event_id, '') is not null and nullif(f.author_id, '') is not null and nullif(f.content, '') is not null
     loop
         v_reason := router.too_long(row('instagram', 'message', v_message.event_id, v_message.author_id, v_message.author_name,
-                                        v_message.content, null, null, null, null)::router.incoming);
+                                        v_message.content, null, null, null, null, null)::router.incoming);
         if v_reason is not null then
             raise warning 'a message of an Instagram webhook is skipped: %', v_reason;
             continue;

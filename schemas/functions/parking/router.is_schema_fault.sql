@@ -15,17 +15,19 @@ as $function$
             when 'contacts' then p_error.column_name not in ('id', 'full_name')
             when 'contact_channels' then
                 p_error.column_name not in ('contact_id', 'channel', 'external_id', 'display_name', 'display_name_at',
-                                            'is_primary')
+                                            'is_primary', 'metadata')
             when 'conversations' then
-                p_error.column_name not in ('id', 'contact_id', 'channel', 'channel_conversation_id', 'status', 'last_message_at')
+                p_error.column_name not in ('id', 'contact_id', 'channel', 'channel_conversation_id', 'status', 'last_message_at',
+                                            'account_id', 'metadata')
             when 'messages' then
                 p_error.column_name not in ('id', 'conversation_id', 'contact_id', 'channel', 'direction', 'content_text',
-                                            'provider_message_id', 'sent_at', 'metadata')
+                                            'provider_message_id', 'sent_at', 'metadata', 'message_type', 'media_url')
             when 'message_analysis' then
                 p_error.column_name not in ('message_id', 'intent', 'sentiment', 'confidence', 'needs_escalation')
             when 'webhook_events' then
                 p_error.column_name not in ('channel', 'type', 'event_id', 'author_id', 'author_name', 'content', 'event_date',
-                                            'post_id', 'conversation_id', 'raw_payload', 'routed_at', 'parked_until')
+                                            'post_id', 'conversation_id', 'raw_payload', 'routed_at', 'parked_until',
+                                            'normalized')
             else false
         end
     end

@@ -3,29 +3,33 @@
 -- takes: events whose rows the caller has locked
 -- returns: made: the number of messages made; the other events had a message already and were only marked; message_id, for a
 --   single event: its message, null if a trigger of the application keeps it out
--- writes: contacts, contact_channels, conversations, messages, webhook_events, router.parked_events
--- locks: in one order in every batch (new channels by key, contacts by id, threads, channels by key, conversations
---   by id), and all of them before the application's triggers on messages run. Batches that share contacts may wait for
---   each other but do not deadlock
+-- writes: contacts, contact_channels, conversations, messages, webhook_events, router.parked_events; for events with
+--   "normalized" also router.open_replies
+-- locks: in one order in every batch (new channels by key, contacts by id, threads, channels by key,
+--   conversations by id), and all of them before the application's triggers on messages run. Batches that share contacts may
+--   wait for each other but do not deadlock
 create or replace function router.route(p_events router.event[], out made integer, out message_id uuid)
 language plpgsql
 volatile
 set search_path = pg_catalog, pg_temp
 as $function$
 declare
-    v_targets   router.target[];
-    v_rounds    integer := 0;
-    v_stage     text;
-    v_look      boolean;
-    v_endless   boolean;
-    v_careful   boolean := false;  -- one row after the other, each taken as it was stored
-    v_names     text := 'together';
-    v_detail    text;
-    v_rewritten jsonb;
+    v_targets    router.target[];
+    v_rounds     integer := 0;
+    v_stage      text;
+    v_look       boolean;
+    v_endless    boolean;
+    v_normalized bigint;  -- how many of the events a normaliser has told more of
+    v_careful    boolean := false;  -- one row after the other, each taken as it was stored
+    v_names      text := 'together';
+    v_detail     text;
+    v_rewritten  jsonb;
 begin
     -- Looking for existing messages costs a look-up an event and hardly ever finds one, so it is done only if there is a
-    -- sign of them: a conversation that the event has already, or a key that is taken.
-    select bool_or(e.given_conversation_id is not null), bool_or(not isfinite(e.sent_at)) into v_look, v_endless
+    -- sign of them: a conversation that the event has already, a key that is taken, or that the application may have sent it.
+    select bool_or(e.given_conversation_id is not null or e.normalized ->> 'direction' is not distinct from 'outbound'),
+           bool_or(not isfinite(e.sent_at)), count(e.normalized)
+    into v_look, v_endless, v_normalized
     from unnest(p_events) e;
     if v_endless then
         raise exception 'event_date is not a finite time' using errcode = 'datetime_field_overflow';
@@ -48,11 +52,14 @@ begin
             v_stage := 'messages';
             perform router.touch_conversations(p_events, v_targets);
             if cardinality(p_events) > 1 or v_targets[1].has_message or v_careful and v_look then
-                select m.made, m.message_id into made, message_id
-                from router.insert_messages(p_events, v_targets, v_careful and v_look) m;
+                select m.made, m.message_id, coalesce(m.targets, v_targets) into made, message_id, v_targets
+                from router.insert_messages(p_events, v_targets, v_normalized, v_careful and v_look) m;
             else
                 message_id := router.insert_message(p_events[1], v_targets[1], router.key_of(router.seed(), 1));
                 made := (message_id is not null)::integer;
+                if v_normalized > 0 then
+                    v_targets[1].message_id := message_id;
+                end if;
             end if;
             perform router.mark_routed(p_events, v_targets);
             return;
