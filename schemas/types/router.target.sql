@@ -8,5 +8,6 @@ create type router.target as (
     name_is_news    boolean,  -- the event's author name comes after the known one
     renames         boolean,  -- and it is another one
     needs_making    boolean,  -- router.make_targets has something to do for it
-    message_id      uuid      -- of the message that exists already
+    message_id      uuid,     -- of the message that exists already; or that has just been made, if the event has "normalized"
+    is_adopted      boolean   -- the conversation is to be given the event's account, or to be opened: it was made for history
 );

@@ -1,7 +1,8 @@
--- router.make_conversations: makes the missing conversations one after the other, for applications whose triggers change what
--- is inserted: each is taken as it was stored, whatever its status, channel and key are now.
+-- router.make_conversations: makes the missing conversations of events without "normalized" one after the other, for
+-- applications whose triggers change what is inserted: each is taken as it was stored, whatever its status, channel and key
+-- are now.
 -- takes: events; their targets; the seed of the batch's keys
--- returns: the targets, in the same order, each with a conversation
+-- returns: the targets, in the same order, each with a conversation; see also router.make_account_conversations
 -- raises: integrity_constraint_violation if a trigger keeps a conversation out
 -- writes: conversations
 create or replace function router.make_conversations(p_events router.event[], p_targets router.target[], p_seed bytea)
@@ -25,7 +26,7 @@ begin
             select e.ordinality as place, e.contact_id, e.channel, e.ranked_at,
                    case when e.author_id is null then router.thread_of(e.type, e.post_id, e.event_id) end as thread
             from rows from (unnest(p_events), unnest(p_targets)) with ordinality e
-            where e.conversation_id is null
+            where e.conversation_id is null and e.normalized is null
         ) e
         window of_one as (partition by e.contact_id, e.channel, e.thread order by e.ranked_at desc, e.place)
         order by e.contact_id, e.channel, e.thread, e.ranked_at desc, e.place

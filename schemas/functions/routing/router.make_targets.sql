@@ -96,9 +96,11 @@ begin
 
     -- The same for threads, with an advisory lock for each, or one for all if they are many: the server's lock table is small.
     v_threads := array(
-        select distinct hashtext(e.channel || ' ' || router.thread_of(e.type, e.post_id, e.event_id)) as thread
+        select distinct hashtext(e.channel || ' ' || coalesce(e.normalized ->> 'thread',
+                                                              router.thread_of(e.type, e.post_id, e.event_id))) as thread
         from rows from (unnest(v_events), unnest(v_targets)) e
-        where e.conversation_id is null and e.author_id is null and e.type = 'comment'
+        where e.conversation_id is null and e.author_id is null
+              and (e.type = 'comment' or e.normalized ->> 'thread' is not null)
         order by thread
     );
     if cardinality(v_threads) > 64 then
@@ -119,9 +121,8 @@ begin
                 using errcode = 'invalid_transaction_state',
                       hint = 'Two of them could make the same one. Call this in a "read committed" transaction.';
         end if;
-        if v_careful then
-            v_targets := router.make_conversations(v_events, v_targets, v_seed);
-        else
+        if not v_careful and exists (select from rows from (unnest(v_events), unnest(v_targets)) e
+                                     where e.conversation_id is null and e.normalized is null) then
             v_path := pg_catalog.set_config('search_path', router.application_path(), true);
             insert into public.conversations (id, contact_id, channel, channel_conversation_id, status, last_message_at)
             -- Negative numbers: contacts have the positive ones.
@@ -132,14 +133,23 @@ begin
                        case when e.author_id is null then router.thread_of(e.type, e.post_id, e.event_id) end as thread,
                        pg_catalog.max(e.ranked_at) as ranked_at
                 from rows from (pg_catalog.unnest(v_events), pg_catalog.unnest(v_targets)) e
-                where e.conversation_id is null
+                where e.conversation_id is null and e.normalized is null
                 group by 1, 2, 3
             ) n;
             v_path := pg_catalog.set_config('search_path', 'pg_catalog, pg_temp', true);
             v_targets := router.find_targets(v_events, v_targets);
-            if exists (select from unnest(v_targets) t where t.conversation_id is null) then
+            if exists (select from rows from (unnest(v_events), unnest(v_targets)) e
+                       where e.conversation_id is null and e.normalized is null) then
                 raise exception using errcode = 'RW003', message = 'a conversation was stored in another state';
             end if;
+        elsif v_careful then
+            v_targets := router.make_conversations(v_events, v_targets, v_seed);
+            if exists (select from unnest(v_targets) t where t.conversation_id is null) then
+                v_targets := router.find_targets(v_events, v_targets);  -- the others may share those
+            end if;
+        end if;
+        if exists (select from unnest(v_targets) t where t.conversation_id is null) then
+            v_targets := router.make_account_conversations(v_events, v_targets, v_seed);
         end if;
     end if;
     for v_number in 1..cardinality(v_places) loop

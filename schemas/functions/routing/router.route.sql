@@ -50,6 +50,9 @@ begin
                 raise exception using errcode = 'RW002', message = 'another batch was faster';
             end if;
             v_stage := 'messages';
+            if v_normalized > 0 and not router.adopt_conversations(p_events, v_targets) then
+                raise exception using errcode = 'RW002', message = 'another batch was faster';
+            end if;
             perform router.touch_conversations(p_events, v_targets);
             if cardinality(p_events) > 1 or v_targets[1].has_message or v_careful and v_look then
                 select m.made, m.message_id, coalesce(m.targets, v_targets) into made, message_id, v_targets
