@@ -494,7 +494,7 @@ def test_locks_of_strangers_park_nothing(any_inbox: Inbox) -> None:
     any_inbox.insert("e1", type="comment", author_id=None, post_id="p")
     event = any_inbox.value("select id from webhook_events")
     stranger = any_inbox.another()
-    for key in (1920298102, 1920298104):
+    for key in (1920298102, 1920298104, 1920298105, 1920298106):
         stranger.run(f"select pg_advisory_lock({key}, 7)")
         with pytest.raises(psycopg.errors.LockNotAvailable, match=f"process {stranger.connection.info.backend_pid}"):
             any_inbox.run("select router.route_one(%s, true)", event)

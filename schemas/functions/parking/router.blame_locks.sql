@@ -31,7 +31,9 @@ declare
                   when 'advisory' then
                       l.objsubid = 2
                       and (l.classid::bigint = 1920298102  -- lock: thread
-                           or l.classid::bigint = 1920298104)  -- lock: all threads
+                           or l.classid::bigint = 1920298104  -- lock: all threads
+                           or l.classid::bigint = 1920298105  -- lock: person
+                           or l.classid::bigint = 1920298106)  -- lock: all people
                       and (l.pid is null or not starts_with(a.application_name, 'webhook-router'))
                   else false
               end

@@ -5,7 +5,7 @@
 --   single event: its message, null if a trigger of the application keeps it out
 -- writes: contacts, contact_channels, conversations, messages, webhook_events, router.parked_events; for events with
 --   "normalized" also router.open_replies
--- locks: in one order in every batch (new channels by key, contacts by id, threads, channels by key,
+-- locks: in one order in every batch (people by hash, new channels by key, contacts by id, threads, channels by key,
 --   conversations by id), and all of them before the application's triggers on messages run. Batches that share contacts may
 --   wait for each other but do not deadlock
 create or replace function router.route(p_events router.event[], out made integer, out message_id uuid)
@@ -38,6 +38,9 @@ begin
         v_rounds := v_rounds + 1;
         begin
             v_stage := 'find';
+            if v_normalized > 0 then
+                perform router.join_identities(p_events);
+            end if;
             v_targets := case when v_look then router.find_messages(p_events, v_rewritten) end;
             v_targets := router.find_targets(p_events, v_targets);
             v_stage := 'make';
@@ -45,9 +48,15 @@ begin
                 v_targets := router.make_targets(p_events, v_targets, v_careful, v_names <> 'left out');
             end if;
             v_stage := 'names';
+            if v_normalized > 0 then
+                perform router.note_identities(p_events);
+            end if;
             if v_names = 'together' and not router.note_names(p_events, v_targets)
                or v_names = 'alone' and not router.note_names_alone(p_events, v_targets) then
                 raise exception using errcode = 'RW002', message = 'another batch was faster';
+            end if;
+            if v_normalized > 0 then
+                perform router.note_joined_names(p_events, v_targets);
             end if;
             v_stage := 'messages';
             if v_normalized > 0 and not router.adopt_conversations(p_events, v_targets) then
