@@ -4,7 +4,7 @@
 -- returns: made: the number of messages made; the other events had a message already and were only marked; message_id, for a
 --   single event: its message, null if a trigger of the application keeps it out
 -- writes: contacts, contact_channels, conversations, messages, webhook_events, router.parked_events; for events with
---   "normalized" also router.open_replies
+--   "normalized" also router.open_replies, and what router.settle writes
 -- locks: in one order in every batch (people by hash, new channels by key, contacts by id, threads, channels by key,
 --   conversations by id), and all of them before the application's triggers on messages run. Batches that share contacts may
 --   wait for each other but do not deadlock
@@ -74,6 +74,9 @@ begin
                 end if;
             end if;
             perform router.mark_routed(p_events, v_targets);
+            if v_normalized > 0 then
+                perform router.settle(p_events, v_targets);
+            end if;
             return;
         exception  -- everything since the beginning of this round is undone
             when sqlstate 'RW002' or sqlstate 'RW003' then

@@ -1,6 +1,7 @@
 -- router.route_claimed: routes, parks or holds claimed events and sums up.
 -- takes: claimed events, null for none; the limit they were claimed with; p_constraints as router.check_deferred
--- returns: claimed, inserted, parked, dead, held, faults: counts; channels and ages (seconds since created_at, zero where that
+-- returns: claimed, inserted, parked, dead, held, faults: counts, without comments that have only begun to wait, see
+--   router.route_own_comments; channels and ages (seconds since created_at, zero where that
 --   is no finite time or lies ahead): one entry per routed event; reached: the last event of a full batch, -infinity standing
 --   for no created_at; otherwise nothing is left, and it is the time of the call
 -- raises: see router.refuse_hidden_rows, if there is none
@@ -14,6 +15,7 @@ declare
     v_batch router.batch;
     v_done  record;
     v_count integer := coalesce(cardinality(p_events), 0);
+    v_apart uuid[];  -- events that are not routed
 begin
     v_batch.claimed := v_count;
     v_batch.inserted := 0;
@@ -28,7 +30,13 @@ begin
             perform router.refuse_hidden_rows();
         end if;
     else
-        v_done := router.route_or_hold(p_events, p_constraints);
+        if exists (select from unnest(p_events) e where e.normalized ->> 'own_comment' is not null) then
+            v_done := router.route_own_comments(p_events, p_constraints);
+            v_apart := v_done.waiting;
+            v_batch.claimed := v_count - cardinality(v_apart);
+        else
+            v_done := router.route_or_hold(p_events, p_constraints);
+        end if;
         v_batch.inserted := v_done.inserted;
         v_batch.parked := cardinality(v_done.parked);
         v_batch.dead := v_done.dead;
@@ -38,14 +46,15 @@ begin
         if v_batch.held > 0 then
             perform router.postpone(v_done.held);
         end if;
-        if v_batch.parked + v_batch.held < v_count then
+        v_apart := v_apart || v_done.parked || v_done.held;
+        if cardinality(v_apart) < v_count then
             select array_agg(e.channel),
                    array_agg(case when isfinite(e.created_at)
                                   then greatest(extract(epoch from clock_timestamp() - e.created_at), 0)::real
                                   else 0 end)
             into v_batch.channels, v_batch.ages
             from unnest(p_events) e
-            where v_batch.parked + v_batch.held = 0 or e.id <> all (v_done.parked || v_done.held);
+            where v_apart = '{}' or e.id <> all (v_apart);
         end if;
     end if;
     if v_count >= p_limit then
