@@ -124,15 +124,16 @@ create index if not exists waiting_by_arrival on router.waiting (received_at);
 
 -- Up to when somebody has read, or been delivered, what we wrote: it holds for messages that come later as well.
 create table if not exists router.watermarks (
-    channel   text collate "C" not null,
-    account   text collate "C" not null,  -- '' where none is told
-    person    text collate "C" not null,
-    status    text not null,              -- read or delivered
-    until     timestamptz not null,
-    at        timestamptz not null,
+    channel     text collate "C" not null,
+    account     text collate "C" not null,  -- '' where none is told
+    person      text collate "C" not null,
+    status      text not null,              -- read or delivered
+    until       timestamptz not null,
+    at          timestamptz not null,
+    received_at timestamptz not null default now(),
     primary key (channel, account, person, status, until)
 );
-create index if not exists watermarks_by_time on router.watermarks (at);
+create index if not exists watermarks_by_arrival on router.watermarks (received_at);
 -- Referrals that came without a message: each belongs to the first message of that person from then on.
 create table if not exists router.referrals (
     channel    text collate "C" not null,

@@ -30,7 +30,7 @@ begin
         select e.place, e.is_waiting,
                row(e.channel, coalesce(e.account, ''), coalesce(e.canonical, e.person, ''),
                    case e.kind when 'read_until' then 'read' else 'delivered' end,
-                   coalesce((e.content ->> 'until')::timestamptz, e.at), e.at)::router.watermarks as watermark
+                   coalesce((e.content ->> 'until')::timestamptz, e.at), e.at, now())::router.watermarks as watermark
         from unnest(p_effects) e
         offset 0
     ) e
@@ -47,7 +47,7 @@ begin
     end if;
     insert into router.watermarks as w (channel, account, person, status, until, at)
     select n.channel, n.account, n.person, n.status, n.until, min(n.at)
-    from rows from (unnest(v_news), unnest(v_known)) n (channel, account, person, status, until, at, known)
+    from rows from (unnest(v_news), unnest(v_known)) n (channel, account, person, status, until, at, received_at, known)
     where not n.known  -- a conflict alone would write something for each
     group by n.channel, n.account, n.person, n.status, n.until
     order by n.channel, n.account, n.person, n.status, n.until

@@ -32,7 +32,7 @@ begin
     end;
     delete from router.watermarks w
     using unnest(p_watermarks) o
-    where o.at < now() - interval '30 days'
+    where o.received_at < now() - interval '30 days'
       and exists (
           select
           from router.watermarks l

@@ -51,7 +51,11 @@ begin
         v_waiting := array(select w from router.waiting w order by w.received_at desc limit p_limit);
         applied := applied + router.retry_waiting(v_waiting);
         v_watermarks := array(
-            select w from router.watermarks w where w.at > now() - interval '1 hour' order by w.at desc limit p_limit
+            select w
+            from router.watermarks w
+            where w.received_at > now() - interval '1 hour'
+            order by w.received_at desc
+            limit p_limit
         );
         applied := applied + router.retry_watermarks(v_watermarks);
     end if;
@@ -76,7 +80,7 @@ begin
 
     if v_stage = 'watermarks' then
         v_mark := jsonb_populate_record(
-            row('', '', '', '', '-infinity', null)::router.watermarks, coalesce(p_place -> 'watermark', '{}'));
+            row('', '', '', '', '-infinity', null, null)::router.watermarks, coalesce(p_place -> 'watermark', '{}'));
         v_watermarks := array(
             select w
             from router.watermarks w
