@@ -136,23 +136,29 @@ create table if not exists router.watermarks (
 create index if not exists watermarks_by_arrival on router.watermarks (received_at);
 -- Referrals that came without a message: each belongs to the first message of that person from then on.
 create table if not exists router.referrals (
-    channel    text collate "C" not null,
-    account    text collate "C" not null,
-    person     text collate "C" not null,
-    at         timestamptz not null,
-    ord        text collate "C" not null,
-    referral   jsonb not null,
-    message_id uuid,                      -- that has it now
+    channel     text collate "C" not null,
+    account     text collate "C" not null,
+    person      text collate "C" not null,
+    at          timestamptz not null,
+    ord         text collate "C" not null,
+    referral    jsonb not null,
+    message_id  uuid,                      -- that has it now
+    received_at timestamptz not null default now(),
     primary key (channel, account, person, at, ord)
 );
--- Edits that changed nothing when they came: one that was made before them, and comes later, may give them something to do.
+create index if not exists referrals_by_message on router.referrals (message_id) where message_id is not null;
+create index if not exists referrals_by_arrival on router.referrals (received_at);
+-- What is remembered of edits beside the revisions: those that changed no text when they came, since one that was made before
+-- them, and comes later, may give them something to do; and the attachments that edits told. The message as it was made is "".
 create table if not exists router.silent_edits (
-    message_id uuid not null,
-    ord        text collate "C" not null,
-    revised_at timestamptz not null,
+    message_id  uuid not null,
+    ord         text collate "C" not null,
+    revised_at  timestamptz not null,
+    attachments jsonb,                     -- null: it told none
+    received_at timestamptz not null default now(),
     primary key (message_id, ord)
 );
-create index if not exists silent_edits_by_time on router.silent_edits (revised_at);
+create index if not exists silent_edits_by_arrival on router.silent_edits (received_at);
 -- Replies whose message is not there, or not yet.
 create table if not exists router.open_replies (
     message_id  uuid primary key,
