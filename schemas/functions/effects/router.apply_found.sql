@@ -47,6 +47,8 @@ begin
         if v_part.lost is not null then
             if v_part.kind = 'delete' then
                 perform router.note_deletions(v_part.lost);
+            elsif v_part.kind in ('edit', 'media') then
+                v_part.lost := router.without_deleted(v_part.lost);
             end if;
             v_new := v_new + router.keep_waiting(v_part.lost);
         end if;
