@@ -24,11 +24,29 @@ with wanted_tables (name) as (
                                    'last_parked_at', 'next_attempt_at', 'discarded_at']),
            ('installation', array['only', 'doorbell']),
            ('schema_migrations', array['version', 'name', 'applied_at']),
-           ('schema_functions', array['file', 'checksum', 'signature', 'fingerprint'])
+           ('schema_functions', array['file', 'checksum', 'signature', 'fingerprint']),
+           ('deliveries', array['id', 'provider', 'account', 'received_at', 'body', 'is_compressed', 'digest', 'version',
+                                'kinds', 'has_unknown', 'subjects', 'processed_at', 'error', 'attempts', 'next_attempt_at']),
+           ('deliveries_default', array['id', 'received_at']),
+           ('waiting', array['channel', 'atom_id', 'kind', 'target', 'token', 'account', 'person', 'effect', 'received_at',
+                             'expires_at', 'attempts', 'error']),
+           ('watermarks', array['channel', 'account', 'person', 'status', 'until', 'at']),
+           ('referrals', array['channel', 'account', 'person', 'at', 'ord', 'referral', 'message_id']),
+           ('silent_edits', array['message_id', 'ord', 'revised_at']),
+           ('open_replies', array['message_id', 'channel', 'ref', 'token', 'received_at']),
+           ('deleted_messages', array['subject', 'deleted_at'])
+), wanted_private_indexes (table_name, name) as (
+    values ('parked_events', 'parked_events_by_time'), ('parked_events', 'parked_events_discarded'),
+           ('deliveries', 'deliveries_by_time'), ('deliveries', 'deliveries_unprocessed'),
+           ('deliveries', 'deliveries_unknown'), ('deliveries', 'deliveries_subjects'), ('waiting', 'waiting_by_target'),
+           ('waiting', 'waiting_by_token'), ('waiting', 'waiting_by_person'), ('waiting', 'waiting_by_expiry'),
+           ('waiting', 'waiting_by_arrival'), ('silent_edits', 'silent_edits_by_time'),
+           ('open_replies', 'open_replies_by_ref'), ('open_replies', 'open_replies_by_token'),
+           ('open_replies', 'open_replies_by_arrival'), ('deleted_messages', 'deleted_messages_by_time')
 ), private_tables as (
     select w.name, w.columns, c.oid
     from wanted_private w
-    left join pg_class c on c.relnamespace = to_regnamespace('router') and c.relname = w.name and c.relkind = 'r'
+    left join pg_class c on c.relnamespace = to_regnamespace('router') and c.relname = w.name and c.relkind in ('r', 'p')
 ), wanted_gates (name, for_service) as (
     -- What the public functions wrap, and what the service and its commands call. Their arguments are compared with the files.
     values ('ingest_event', false), ('route_event', false), ('analyze_message', false), ('ingest_route_analyze', false),
@@ -161,14 +179,30 @@ with wanted_tables (name) as (
     join pg_class e on e.oid = to_regclass('public.webhook_events')
     where 0 = any (p.polroles)
        or exists (select from unnest(p.polroles) as r (role) where r.role <> 0 and pg_has_role(e.relowner, r.role, 'usage'))
+), providers (provider, channel) as (
+    values ('whatsapp', 'whatsapp'), ('instagram', 'instagram'), ('messenger', 'facebook'), ('telegram', 'telegram'),
+           ('tiktok', 'tiktok')
+), refused as (
+    -- As router.refused_channels, by what the constraints say.
+    select p.channel, format('constraint %I of public.%s does not allow it', k.conname, t.name) as reason
+    from providers p
+    cross join (values ('webhook_events'), ('conversations'), ('contact_channels'), ('messages')) as t (name)
+    join pg_attribute a on a.attrelid = to_regclass('public.' || t.name) and a.attname = 'channel' and not a.attisdropped
+    join pg_constraint k on k.contype = 'c' and (k.conrelid = a.attrelid and a.attnum = any (k.conkey) or k.contypid = a.atttypid)
+    cross join lateral (select pg_get_constraintdef(k.oid) as words) d
+    where d.words ~ '''(whatsapp|facebook|instagram|tiktok|youtube|webchat|other)''' and d.words !~ '<>|!~|NOT '
+      and strpos(d.words, quote_literal(p.channel)) = 0
 ), readable as (
-    -- Plain tables that this role may read. Even a query that is only planned computes what is constant in predicates of
+    -- Tables that this role may read. Even a query that is only planned computes what is constant in predicates of
     -- indexes, in statistics and in constraints: to a superuser those are closed that call what is not of the catalogue.
     select n.nspname, c.relname, c.oid
     from pg_class c
     join pg_namespace n on n.oid = c.relnamespace
-    where c.relkind = 'r'
-      and (n.nspname = 'router' and c.relname = 'installation' or n.nspname = 'public' and c.relname = 'webhook_events')
+    where (n.nspname = 'router' and c.relname = 'installation' and c.relkind = 'r'
+           or n.nspname = 'public' and c.relname = 'webhook_events' and c.relkind = 'r'
+           or n.nspname = 'router' and c.relname = 'deliveries' and c.relkind = 'p'
+              -- Its partitions have predicates of their own.
+              and not exists (select from pg_roles r where r.rolname = current_user and r.rolsuper))
       and has_schema_privilege(n.oid, 'usage') and has_table_privilege(c.oid, 'select')
       and not (exists (select from pg_roles r where r.rolname = current_user and r.rolsuper)
                and exists (
@@ -212,11 +246,28 @@ with wanted_tables (name) as (
 
     union all
     select 21, 'own column', format('public.%s.%s', w.table_name, w.name), true,
-           coalesce(c.atttypid = 'timestamptz'::regtype, false),
+           coalesce(c.atttypid = w.type::regtype, false),
            case when c.atttypid is null then 'missing' else format_type(c.atttypid, null) end
-    from (values ('webhook_events', 'parked_until'), ('contact_channels', 'display_name_at')) as w (table_name, name)
+    from (values ('webhook_events', 'parked_until', 'timestamptz'), ('contact_channels', 'display_name_at', 'timestamptz'),
+                 ('webhook_events', 'normalized', 'jsonb'), ('conversations', 'account_id', 'text')
+         ) as w (table_name, name, type)
     left join pg_attribute c on c.attrelid = to_regclass('public.' || w.table_name) and c.attname = w.name
                             and not c.attisdropped
+
+    union all
+    select 21, 'own table', 'public.' || w.name, true, c.oid is not null,
+           coalesce('owner ' || c.relowner::regrole, 'missing')
+    from (values ('message_delivery'), ('message_reactions'), ('message_revisions')) as w (name)
+    left join pg_class c on c.oid = to_regclass('public.' || w.name) and c.relkind = 'r'
+
+    union all
+    select 23, 'channel', p.channel, false, r.reasons is null,
+           coalesce(r.reasons || ': what ' || p.provider || ' sends is not taken, until the channel is added there',
+                    'allowed by all constraints')
+    from providers p
+    cross join lateral (
+        select string_agg(x.reason, '; ' order by x.reason) as reasons from refused x where x.channel = p.channel
+    ) r
 
     union all
     select 22, 'private table', 'router.' || t.name, true, l.what is null, coalesce(l.what, 'with all its columns and indexes')
@@ -232,8 +283,8 @@ with wanted_tables (name) as (
                 (select 'key of router.' || t.name || ' is missing'
                  where not exists (select from pg_index i where i.indrelid = t.oid and i.indisprimary and i.indisvalid)),
                 (select string_agg(format('router.%s is missing', x.name), '; ')
-                 from (values ('parked_events_by_time'), ('parked_events_discarded')) as x (name)
-                 where t.name = 'parked_events'
+                 from wanted_private_indexes x
+                 where x.table_name = t.name
                    and not exists (select from pg_index i
                                    join pg_class c on c.oid = i.indexrelid and c.relname = x.name
                                    where i.indrelid = t.oid and i.indisvalid))), '')) end as what
@@ -414,6 +465,19 @@ with wanted_tables (name) as (
                     else 'select ''''::tsvector' end as query
     ) q
     left join lateral ts_stat(q.query) u on true
+
+    union all
+    -- Counted under this name while no app is told.
+    select 101, 'echoes', 'of an app', false, false,
+           format('in %s of the latest deliveries: if an application of yours stores what it sends by itself, name its app id in '
+                  'WEBHOOK_ROUTER_META_OWN_APP_IDS, or its messages may be there twice', u.word)
+    from (
+        select case when exists (select from readable t where t.nspname = 'router' and t.relname = 'deliveries')
+                    then 'select array_to_tsvector(array[count(*)::text]) from (select d.kinds from router.deliveries d '
+                         || 'order by d.received_at desc limit 10000) d where d.kinds ? ''echo_of_app'''
+                    else 'select ''''::tsvector' end as query
+    ) q
+    join lateral ts_stat(q.query) u on u.word <> '0'
 )
 select r.kind, r.name, r.required, r.ok, r.detail
 from report r

@@ -41,7 +41,7 @@ begin
             metadata     jsonb default '{}',
             created_at   timestamptz not null default now(),
             constraint contact_channels_channel_check
-                check (channel in ('whatsapp', 'facebook', 'instagram', 'tiktok', 'youtube', 'webchat', 'other')),
+                check (channel in ('whatsapp', 'facebook', 'instagram', 'tiktok', 'youtube', 'webchat', 'other', 'telegram')),
             constraint contact_channels_channel_external_id_key unique (channel, external_id)
         );
         create index contact_channels_contact_id_idx on public.contact_channels (contact_id);
@@ -62,7 +62,7 @@ begin
             created_at              timestamptz not null default now(),
             updated_at              timestamptz not null default now(),
             constraint conversations_channel_check
-                check (channel in ('whatsapp', 'facebook', 'instagram', 'tiktok', 'youtube', 'webchat')),
+                check (channel in ('whatsapp', 'facebook', 'instagram', 'tiktok', 'youtube', 'webchat', 'telegram', 'other')),
             constraint conversations_status_check check (status in ('open', 'pending', 'closed', 'archived'))
         );
         create index conversations_contact_id_idx on public.conversations (contact_id);
@@ -131,7 +131,7 @@ begin
             created_at      timestamptz not null default now(),
             routed_at       timestamptz,
             constraint webhook_events_channel_check
-                check (channel in ('whatsapp', 'facebook', 'instagram', 'tiktok', 'youtube')),
+                check (channel in ('whatsapp', 'facebook', 'instagram', 'tiktok', 'youtube', 'telegram', 'webchat')),
             constraint webhook_events_type_check check (type in ('message', 'comment')),
             constraint webhook_events_channel_event_id_key unique (channel, event_id)
         );

@@ -5,6 +5,9 @@ declare
     v_table name;
     v_made  name[] := '{}';
     v_role  text;
+    v_is_lost boolean;
+    -- What is there already, and not since an earlier run, is the application's.
+    v_is_first constant boolean := to_regclass('router.deliveries') is null;
     v_owner constant name := (select r.rolname from pg_class c join pg_roles r on r.oid = c.relowner
                               where c.oid = 'public.messages'::regclass);
 begin
@@ -13,11 +16,15 @@ begin
     if not exists (select from pg_attribute
                    where attrelid = 'public.webhook_events'::regclass and attname = 'normalized' and not attisdropped) then
         alter table public.webhook_events add column normalized jsonb;
+    elsif v_is_first then
+        insert into router.found (kind, name) values ('column', 'public.webhook_events.normalized') on conflict do nothing;
     end if;
     -- account_id: which of our numbers, pages, accounts or bots the conversation is with.
     if not exists (select from pg_attribute
                    where attrelid = 'public.conversations'::regclass and attname = 'account_id' and not attisdropped) then
         alter table public.conversations add column account_id text;
+    elsif v_is_first then
+        insert into router.found (kind, name) values ('column', 'public.conversations.account_id') on conflict do nothing;
     end if;
 
     if to_regclass('public.message_delivery') is null then
@@ -69,7 +76,32 @@ begin
         loop
             execute format('revoke all on public.%I from %s', v_table, v_role);
         end loop;
+        for v_role in
+            select distinct case a.grantee when 0 then 'public' else a.grantee::regrole::text end
+            from pg_class c
+            cross join aclexplode(c.relacl) a
+            where c.oid = 'public.messages'::regclass and a.grantee <> c.relowner and a.privilege_type = 'SELECT'
+        loop
+            execute format('grant select on public.%I to %s', v_table, v_role);
+        end loop;
         execute format('comment on table public.%I is %L', v_table, 'made by webhook-router; no readers yet');
+    end loop;
+
+    foreach v_table in array array['message_delivery', 'message_reactions', 'message_revisions']::name[] loop
+        -- Gone, with the policy, if the table of the messages was dropped and made again.
+        v_is_lost := not exists (select from pg_constraint k
+                                 where k.conrelid = ('public.' || v_table)::regclass and k.contype = 'f'
+                                   and k.confrelid = 'public.messages'::regclass);
+        if v_is_lost then
+            execute format('alter table public.%I add foreign key (message_id) references public.messages (id) '
+                           'on delete cascade not valid', v_table);
+        end if;
+        -- Who sees a message sees what is known of it, and nobody else does.
+        if (v_is_lost or v_table = any (v_made))
+           and not exists (select from pg_policy p where p.polrelid = ('public.' || v_table)::regclass) then
+            execute format('create policy %I on public.%I for select using (exists (select from public.messages m '
+                           'where m.id = message_id))', v_table || '_as_messages', v_table);
+        end if;
     end loop;
 end
 $migration$;

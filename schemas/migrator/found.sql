@@ -37,7 +37,7 @@ begin
     end if;
     if to_regclass('router.found') is null then
         create table router.found (
-            kind text not null,  -- 'table' or 'column'
+            kind text not null,  -- 'table', 'column', or 'check': one that was widened, as it was
             name text not null,
             primary key (kind, name)
         );
@@ -51,7 +51,8 @@ begin
         select 'table', 'public.' || c.relname
         from pg_class c
         where c.relnamespace = to_regnamespace('public') and c.relkind = 'r'
-          and c.relname in ('contacts', 'contact_channels', 'conversations', 'messages', 'message_analysis', 'webhook_events')
+          and c.relname in ('contacts', 'contact_channels', 'conversations', 'messages', 'message_analysis', 'webhook_events',
+                            'message_delivery', 'message_reactions', 'message_revisions')
           -- Earlier versions kept no list, but marked most of the tables that they made.
           and (v_is_first and v_is_new
                or coalesce(obj_description(c.oid, 'pg_class'), '') not like 'made by webhook-router%');
@@ -65,7 +66,9 @@ begin
                -- These have names that nobody else uses; but what is there first belongs to those who made it.
                or v_is_first and not v_is_left
                   and (c.relname = 'webhook_events' and a.attname = 'parked_until'
-                       or c.relname = 'contact_channels' and a.attname = 'display_name_at'));
+                       or c.relname = 'contact_channels' and a.attname = 'display_name_at'
+                       or c.relname = 'webhook_events' and a.attname = 'normalized'
+                       or c.relname = 'conversations' and a.attname = 'account_id'));
     end if;
     -- Marking what is older than a time as routed: see history.sql. One row.
     if to_regclass('router.history') is null then

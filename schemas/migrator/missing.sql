@@ -9,6 +9,12 @@ with tables (version, relation) as (
            ('20260901000000', 'public.message_analysis'), ('20260901000000', 'public.webhook_events'),
            ('20260901000100', 'router.parked_events'), ('20260901000500', 'router.installation'),
            ('20260901000700', 'router.replaced_functions'),
+           ('20260901000800', 'public.message_delivery'), ('20260901000800', 'public.message_reactions'),
+           ('20260901000800', 'public.message_revisions'), ('20260901000800', 'router.delivery_ids'),
+           ('20260901000800', 'router.deliveries'), ('20260901000800', 'router.deliveries_default'),
+           ('20260901000800', 'router.waiting'), ('20260901000800', 'router.watermarks'),
+           ('20260901000800', 'router.referrals'), ('20260901000800', 'router.silent_edits'),
+           ('20260901000800', 'router.open_replies'), ('20260901000800', 'router.deleted_messages'),
            (null, 'router.schema_migrations'), (null, 'router.schema_functions'),
            ('found.sql', 'router.found'), ('found.sql', 'router.history')
 ), columns (version, relation, names) as (
@@ -19,6 +25,8 @@ with tables (version, relation) as (
                   'next_attempt_at', 'discarded_at']),
            ('20260901000500', 'router.installation', array['only', 'doorbell']),
            ('20260901000600', 'router.installation', array['public_api', 'service', 'callers', 'made']),
+           ('20260901000800', 'public.webhook_events', array['normalized']),
+           ('20260901000800', 'public.conversations', array['account_id']),
            (null, 'router.schema_migrations', array['version', 'name', 'applied_at']),
            (null, 'router.schema_functions', array['file', 'checksum', 'signature', 'fingerprint'])
 ), keys (version, relation, name) as (
@@ -26,7 +34,23 @@ with tables (version, relation) as (
            (null, 'router.schema_migrations', 'version'), (null, 'router.schema_functions', 'file')
 ), indexes (version, relation, name) as (
     values ('20260901000100', 'router.parked_events', 'parked_events_by_time'),
-           ('20260901000400', 'router.parked_events', 'parked_events_discarded')
+           ('20260901000400', 'router.parked_events', 'parked_events_discarded'),
+           ('20260901000800', 'router.deliveries', 'deliveries_by_time'),
+           ('20260901000800', 'router.deliveries', 'deliveries_unprocessed'),
+           ('20260901000800', 'router.deliveries', 'deliveries_unknown'),
+           ('20260901000800', 'router.deliveries', 'deliveries_subjects'),
+           ('20260901000800', 'router.waiting', 'waiting_by_target'), ('20260901000800', 'router.waiting', 'waiting_by_token'),
+           ('20260901000800', 'router.waiting', 'waiting_by_person'), ('20260901000800', 'router.waiting', 'waiting_by_expiry'),
+           ('20260901000800', 'router.waiting', 'waiting_by_arrival'),
+           ('20260901000800', 'router.silent_edits', 'silent_edits_by_time'),
+           ('20260901000800', 'router.open_replies', 'open_replies_by_ref'),
+           ('20260901000800', 'router.open_replies', 'open_replies_by_token'),
+           ('20260901000800', 'router.open_replies', 'open_replies_by_arrival'),
+           ('20260901000800', 'router.deleted_messages', 'deleted_messages_by_time')
+), references_to_messages (version, relation) as (
+    -- Gone with the messages that they referred to.
+    values ('20260901000800', 'public.message_delivery'), ('20260901000800', 'public.message_reactions'),
+           ('20260901000800', 'public.message_revisions')
 ), present as (
     -- A look-up by name would be refused to roles that may not use the schema.
     select n.nspname || '.' || c.relname as relation, c.oid
@@ -56,4 +80,11 @@ join present p using (relation)
 where not exists (select from pg_index i
                   join pg_class c on c.oid = i.indexrelid and c.relname = x.name
                   where i.indrelid = p.oid)
+union all
+select r.version, format('foreign key of %s (message_id)', r.relation)
+from references_to_messages r
+join present p using (relation)
+where exists (select from present m where m.relation = 'public.messages')
+  and not exists (select from pg_constraint k
+                  where k.conrelid = p.oid and k.contype = 'f' and k.confrelid = to_regclass('public.messages'))
 order by 1 nulls first, 2

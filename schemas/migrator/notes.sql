@@ -9,13 +9,16 @@ with wanted_tables (table_name) as (
     from wanted_tables w
     join pg_class c on c.oid = to_regclass('public.' || w.table_name) and c.relkind = 'r'
 ), readable as (
-    -- Plain tables that this role may read. Even a query that is only planned computes what is constant in predicates of
+    -- Tables that this role may read. Even a query that is only planned computes what is constant in predicates of
     -- indexes, in statistics and in constraints: to a superuser those are closed that call what is not of the catalogue.
     select n.nspname, c.relname, c.oid
     from pg_class c
     join pg_namespace n on n.oid = c.relnamespace
-    where c.relkind = 'r'
-      and (n.nspname = 'router' and c.relname = 'installation' or n.nspname = 'public' and c.relname = 'webhook_events')
+    where (n.nspname = 'router' and c.relname = 'installation' and c.relkind = 'r'
+           or n.nspname = 'public' and c.relname = 'webhook_events' and c.relkind = 'r'
+           or n.nspname = 'router' and c.relname = 'deliveries' and c.relkind = 'p'
+              -- Its partitions have predicates of their own.
+              and not exists (select from pg_roles r where r.rolname = current_user and r.rolsuper))
       and has_schema_privilege(n.oid, 'usage') and has_table_privilege(c.oid, 'select')
       and not (exists (select from pg_roles r where r.rolname = current_user and r.rolsuper)
                and exists (
@@ -136,6 +139,20 @@ select 'unrouted events have no created_at, the time of their arrival: they are 
        'it: alter table public.webhook_events alter column created_at set default now();'
 from state s
 where s.has_undated
+
+union all
+select format('constraint %I of public.%s does not allow the channel %s: what %s sends is not taken, until it is added there',
+              k.conname, t.name, p.channel, p.provider)
+from (values ('whatsapp', 'whatsapp'), ('instagram', 'instagram'), ('messenger', 'facebook'), ('telegram', 'telegram'),
+             ('tiktok', 'tiktok')) as p (provider, channel)
+cross join (values ('webhook_events'), ('conversations'), ('contact_channels'), ('messages')) as t (name)
+join pg_attribute a on a.attrelid = to_regclass('public.' || t.name) and a.attname = 'channel' and not a.attisdropped
+join pg_constraint k on k.contype = 'c' and (k.conrelid = a.attrelid and a.attnum = any (k.conkey) or k.contypid = a.atttypid)
+cross join lateral (select pg_get_constraintdef(k.oid) as words) d
+where d.words ~ '''(whatsapp|facebook|instagram|tiktok|youtube|webchat|other)''' and d.words !~ '<>|!~|NOT '
+  and strpos(d.words, quote_literal(p.channel)) = 0
+  -- Before that, migrations widen it.
+  and to_regclass('router.deliveries') is not null
 
 union all
 select format('column public.%s.%s is not null: an event %s cannot be %s, unless a trigger fills it', n.table_name,

@@ -38,10 +38,26 @@ with wanted_columns (table_name, column_name, kind, written, lacks) as (
            ('webhook_events', 'conversation_id', 'uuid', true, 'every event until it is routed'),
            ('webhook_events', 'raw_payload', 'jsonb', true, null), ('webhook_events', 'created_at', 'timestamptz', false, null),
            ('webhook_events', 'routed_at', 'timestamptz', true, 'every event until it is routed'),
-           ('webhook_events', 'parked_until', 'timestamptz', true, 'every event that is not parked')
+           ('webhook_events', 'parked_until', 'timestamptz', true, 'every event that is not parked'),
+           ('webhook_events', 'normalized', 'jsonb', true, 'every event that an application has stored'),
+           ('conversations', 'account_id', 'text', true, 'every conversation that is not with one of our accounts alone'),
+           ('message_delivery', 'message_id', 'uuid', true, null), ('message_delivery', 'status', 'text', true, null),
+           ('message_delivery', 'sent_at', 'timestamptz', true, 'messages that are not sent'),
+           ('message_delivery', 'delivered_at', 'timestamptz', true, 'messages that are not delivered'),
+           ('message_delivery', 'read_at', 'timestamptz', true, 'messages that are not read'),
+           ('message_delivery', 'played_at', 'timestamptz', true, 'messages that are not played'),
+           ('message_delivery', 'failed_at', 'timestamptz', true, 'messages that have not failed'),
+           ('message_delivery', 'errors', 'jsonb', true, 'messages that have not failed'),
+           ('message_reactions', 'message_id', 'uuid', true, null), ('message_reactions', 'actor', 'text', true, null),
+           ('message_reactions', 'emoji', 'text[]', true, null), ('message_reactions', 'reacted_at', 'timestamptz', true, null),
+           ('message_reactions', 'ord', 'text', true, null),
+           ('message_revisions', 'message_id', 'uuid', true, null),
+           ('message_revisions', 'revised_at', 'timestamptz', true, null), ('message_revisions', 'ord', 'text', true, null),
+           ('message_revisions', 'content_text', 'text', true, 'messages without a text')
 ), own_columns (table_name, column_name) as (
     -- Made by the migrations where they are missing; null is a state of theirs, which no default may replace.
-    values ('contact_channels', 'display_name_at'), ('webhook_events', 'routed_at'), ('webhook_events', 'parked_until')
+    values ('contact_channels', 'display_name_at'), ('webhook_events', 'routed_at'), ('webhook_events', 'parked_until'),
+           ('webhook_events', 'normalized'), ('conversations', 'account_id')
 ), wanted_keys (table_name, columns, may_be_null) as (
     -- may_be_null: a column whose nulls the key may leave out; it may do without.
     values ('contacts', array['id'], null),
@@ -50,6 +66,9 @@ with wanted_columns (table_name, column_name, kind, written, lacks) as (
            ('messages', array['id'], null),
            ('messages', array['channel', 'provider_message_id'], 'provider_message_id'),
            ('message_analysis', array['message_id'], null),
+           ('message_delivery', array['message_id'], null),
+           ('message_reactions', array['message_id', 'actor'], null),
+           ('message_revisions', array['message_id', 'ord'], null),
            ('webhook_events', array['id'], null),
            ('webhook_events', array['channel', 'event_id'], null)
 ), wanted_indexes (name, table_name, columns, condition) as (
@@ -240,7 +259,9 @@ with wanted_columns (table_name, column_name, kind, written, lacks) as (
 ), wanted_references (table_name, column_name, target) as (
     values ('contact_channels', 'contact_id', 'contacts'), ('conversations', 'contact_id', 'contacts'),
            ('messages', 'conversation_id', 'conversations'), ('messages', 'contact_id', 'contacts'),
-           ('message_analysis', 'message_id', 'messages'), ('webhook_events', 'conversation_id', 'conversations')
+           ('message_analysis', 'message_id', 'messages'), ('message_delivery', 'message_id', 'messages'),
+           ('message_reactions', 'message_id', 'messages'), ('message_revisions', 'message_id', 'messages'),
+           ('webhook_events', 'conversation_id', 'conversations')
 ), strayed as (
     -- Tables with the columns of one that "public" lacks: it was renamed, or the application keeps it in another schema.
     select w.table_name, c.oid, n.nspname, c.relname

@@ -5,9 +5,20 @@
 with tables as (
     select c.oid, format('router.%I', c.relname) as name, c.reltype, c.relowner
     from pg_class c
-    where c.relnamespace = to_regnamespace('router') and c.relkind = 'r'
-      and c.relname in ('schema_migrations', 'schema_functions', 'parked_events', 'installation', 'replaced_functions',
-                        'found', 'history')
+    where c.relnamespace = to_regnamespace('router') and c.relkind in ('r', 'p')
+      and (c.relname in ('schema_migrations', 'schema_functions', 'parked_events', 'installation', 'replaced_functions',
+                         'found', 'history', 'deliveries', 'deliveries_default', 'waiting', 'watermarks', 'referrals',
+                         'silent_edits', 'open_replies', 'deleted_messages')
+           or c.relispartition and c.relname ~ '^deliveries_[0-9]{8}$')
+), strangers as (
+    -- Children and parents that are not partitions of ours.
+    select i.inhrelid, i.inhparent
+    from pg_inherits i
+    where not exists (select
+                      from tables p
+                      join tables c on c.name <> p.name
+                      where p.oid = i.inhparent and c.oid = i.inhrelid and p.name = 'router.deliveries'
+                        and c.name ~ '^router[.]deliveries_([0-9]{8}|default)$')
 ), expressions as (
     select t.oid, d.adrelid as relation, 'pg_attrdef'::regclass as catalogue, d.oid as object,
            format('the default of %s.%I', t.name, a.attname) as what,
@@ -64,13 +75,13 @@ union all
 select format('%s is a child of %s', t.name, i.inhparent::regclass),
        format('alter table %s no inherit %s;', t.name, i.inhparent::regclass)
 from tables t
-join pg_inherits i on i.inhrelid = t.oid
+join strangers i on i.inhrelid = t.oid
 
 union all
 select format('%s has the child %s', t.name, i.inhrelid::regclass),
        format('alter table %s no inherit %s;', i.inhrelid::regclass, t.name)
 from tables t
-join pg_inherits i on i.inhparent = t.oid
+join strangers i on i.inhparent = t.oid
 
 union all
 -- A cascade changes rows of the other table, whose triggers run with the rights of whoever migrates before Postgres 18.

@@ -34,7 +34,8 @@ with decided as (
     select unnest(array[/* service */]::text[])
 ), wanted_relations (name) as (
     values ('schema_migrations'), ('schema_functions'), ('parked_events'), ('installation'), ('replaced_functions'),
-           ('found'), ('history')
+           ('found'), ('history'), ('deliveries'), ('deliveries_default'), ('delivery_ids'), ('waiting'), ('watermarks'),
+           ('referrals'), ('silent_edits'), ('open_replies'), ('deleted_messages')
 ), own as (
     select e.relowner as owner, to_regrole('webhook_router_api')::oid as api, to_regrole('webhook_router_service')::oid as service
     from pg_class e
@@ -66,7 +67,8 @@ with decided as (
     -- Whether the application keeps something of its own in "router": then who may look into it is its decision.
     select exists (select from pg_class c
                    where c.relnamespace = r.oid and c.relkind in ('r', 'p', 'v', 'm', 'S', 'f')
-                     and c.relname not in (select w.name from wanted_relations w))
+                     and c.relname not in (select w.name from wanted_relations w)
+                     and not (c.relispartition and c.relname ~ '^deliveries_[0-9]{8}$'))
            or exists (select from pg_proc p
                       where p.pronamespace = r.oid and format('router.%s.sql', p.proname) not in (select o.file from ours o))
            or exists (select from pg_type t
@@ -84,12 +86,15 @@ with decided as (
     from router r
     cross join own
     union all
-    select 20, case c.relkind when 'v' then 'view' else 'table' end, 'table', c.oid, format('router.%I', c.relname), c.relowner,
-           own.owner, coalesce(c.relacl, acldefault('r', c.relowner))
+    select 20, k.word, case c.relkind when 'S' then 'sequence' else 'table' end, c.oid, format('router.%I', c.relname), c.relowner,
+           own.owner, coalesce(c.relacl, acldefault(k.acl, c.relowner))
     from router r
     cross join own
-    join wanted_relations w on true
-    join pg_class c on c.relnamespace = r.oid and c.relname = w.name and c.relkind in ('r', 'v')
+    join pg_class c on c.relnamespace = r.oid
+                   and (exists (select from wanted_relations w where w.name = c.relname)
+                        or c.relispartition and c.relname ~ '^deliveries_[0-9]{8}$')
+    join (values ('r', 'table', 'r'::"char"), ('p', 'table', 'r'), ('S', 'sequence', 's'), ('v', 'view', 'r')) as k (kind, word, acl)
+      on k.kind = c.relkind::text
     union all
     select 20, 'type', 'type', t.oid, format('router.%I', t.typname), t.typowner, own.owner,
            coalesce(t.typacl, acldefault('T', t.typowner))
@@ -212,7 +217,10 @@ with decided as (
            ('conversations', true, 'conversations_status_check'),
            ('messages', true, 'messages_direction_check'),
            ('message_analysis', true, 'message_analysis_sentiment_check'),
-           ('webhook_events', true, 'webhook_events_type_check')
+           ('webhook_events', true, 'webhook_events_type_check'),
+           ('message_delivery', true, 'message_delivery_status_check'),
+           ('message_reactions', true, 'message_reactions_message_id_fkey'),
+           ('message_revisions', true, 'message_revisions_message_id_fkey')
 ), made as (
     -- The tables that webhook-router has made: they bear a comment, and a dump may have been made without comments.
     select c.oid, i.name, i.is_secured, c.relrowsecurity, c.relowner, c.relacl, m.comment,

@@ -17,7 +17,8 @@ with ours (file) as (
            ('router_conversations_by_contact', 'conversations'), ('router_messages_by_conversation', 'messages'),
            ('router_channels_by_contact', 'contact_channels')
 ), columns (table_name, name) as (
-    values ('webhook_events', 'parked_until'), ('webhook_events', 'routed_at'), ('contact_channels', 'display_name_at')
+    values ('webhook_events', 'parked_until'), ('webhook_events', 'routed_at'), ('contact_channels', 'display_name_at'),
+           ('webhook_events', 'normalized'), ('conversations', 'account_id')
 ), router as (
     select n.oid from pg_namespace n where n.nspname = 'router'
 )
@@ -35,12 +36,14 @@ where exists (select from ours o where o.file = format('router.%s.sql', p.pronam
    or exists (select from listed l where l.signature = p.oid::regprocedure::text)
 
 union all
-select case c.relkind when 'v' then 'private view' else 'private table' end, c.oid::regclass::text, 'pg_class'::regclass::oid,
-       c.oid, 0
+select case c.relkind when 'v' then 'private view' when 'S' then 'private sequence' else 'private table' end,
+       c.oid::regclass::text, 'pg_class'::regclass::oid, c.oid, 0
 from router r
-join pg_class c on c.relnamespace = r.oid and c.relkind in ('r', 'v')
+join pg_class c on c.relnamespace = r.oid and c.relkind in ('r', 'p', 'S', 'v')
 where c.relname in ('schema_migrations', 'schema_functions', 'function_fingerprints', 'parked_events', 'installation',
-                    'replaced_functions', 'found', 'history')
+                    'replaced_functions', 'found', 'history', 'deliveries', 'deliveries_default', 'delivery_ids', 'waiting',
+                    'watermarks', 'referrals', 'silent_edits', 'open_replies', 'deleted_messages')
+   or c.relispartition and c.relname ~ '^deliveries_[0-9]{8}$'
 
 union all
 select 'private type', t.oid::regtype::text, 'pg_type'::regclass::oid, t.oid, 0

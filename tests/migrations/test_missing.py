@@ -18,10 +18,12 @@ ROUTE = """
     select public.route_unrouted_events(null, 10000)
 """
 OBJECTS = """
-    select format('%s router.%I', case c.relkind when 'r' then 'table' else 'index' end, c.relname)
+    select format('%s router.%I', case when c.relkind in ('r', 'p') then 'table' else 'index' end, c.relname)
     from pg_class c
     where c.relnamespace = 'router'::regnamespace
-      and (c.relkind = 'r' or c.relkind = 'i' and not exists (select from pg_constraint k where k.conindid = c.oid))
+      and (c.relkind in ('r', 'p')
+           or c.relkind in ('i', 'I') and not c.relispartition
+              and not exists (select from pg_constraint k where k.conindid = c.oid))
     union all
     select format('column router.%I.%I', c.relname, a.attname)
     from pg_class c
@@ -41,7 +43,9 @@ OBJECTS = """
     where c.relnamespace = 'public'::regnamespace and c.relkind = 'i' and starts_with(c.relname, 'router_')
     union all
     select unnest(array['column public.webhook_events.routed_at', 'column public.webhook_events.parked_until',
-                        'column public.contact_channels.display_name_at'])
+                        'column public.contact_channels.display_name_at', 'column public.webhook_events.normalized',
+                        'column public.conversations.account_id', 'table public.message_delivery',
+                        'table public.message_reactions', 'table public.message_revisions'])
     order by 1
 """
 

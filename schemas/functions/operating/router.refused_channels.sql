@@ -1,5 +1,5 @@
--- router.refused_channels: whose messages this database cannot hold, since a check, a domain or an enumeration of the
--- application lists the channels that there may be, and theirs is not among them.
+-- router.refused_channels: whose messages this database cannot hold, since a check of the application, of a
+-- table or a domain, lists the channels that there may be, and theirs is not among them.
 -- returns: a row a provider and table: provider; channel; table_name; reason: what refuses it; remedy: SQL for the owner of the
 --   table. None if all channels are taken
 -- reads: the catalogue
@@ -15,7 +15,7 @@ as $function$
         values ('whatsapp', 'whatsapp'), ('instagram', 'instagram'), ('messenger', 'facebook'), ('telegram', 'telegram'),
                ('tiktok', 'tiktok')
     ), columns as (
-        select t.name as table_name, a.attrelid, a.attnum, y.oid as type, y.typtype, format_type(y.oid, null) as type_name
+        select t.name as table_name, a.attrelid, a.attnum, y.oid as type, format_type(y.oid, null) as type_name
         from (values ('webhook_events'), ('conversations'), ('contact_channels'), ('messages')) as t (name)
         join pg_attribute a on a.attrelid = to_regclass('public.' || t.name) and a.attname = 'channel' and not a.attisdropped
         join pg_type y on y.oid = a.atttypid
@@ -40,12 +40,5 @@ as $function$
     from providers p
     join checks c on c.definition ~ '''(whatsapp|facebook|instagram|tiktok|youtube|webchat|other)'''
                  and c.definition !~ '<>|!~|NOT ' and strpos(c.definition, quote_literal(p.channel)) = 0
-    union all
-    select p.provider, p.channel, c.table_name,
-           format('the type %s of public.%I.channel does not have the channel %s', c.type_name, c.table_name, p.channel),
-           format('alter type %s add value %L;', c.type_name, p.channel)
-    from providers p
-    join columns c on c.typtype = 'e'
-                  and not exists (select from pg_enum e where e.enumtypid = c.type and e.enumlabel = p.channel)
     order by 1, 3
 $function$;

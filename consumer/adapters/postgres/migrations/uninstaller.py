@@ -4,6 +4,7 @@ One transaction, under locks that all of it needs at once: it happens as a whole
 application needs goes with it: what depends on ours is named, and keeps it from being done.
 """
 
+import re
 import time
 from collections.abc import Iterable
 from dataclasses import dataclass, field
@@ -22,9 +23,15 @@ from consumer.domain.errors import Fatal, Transient
 
 _PAUSE_SECONDS: Final = 1.0
 
-_TABLES: Final = ("message_analysis", "messages", "webhook_events", "conversations", "contact_channels", "contacts")
+_TABLES: Final = (
+    *("message_delivery", "message_reactions", "message_revisions", "message_analysis", "messages"),
+    *("webhook_events", "conversations", "contact_channels", "contacts"),
+)
 """Those of the contract, each before the ones that it refers to."""
-_LOCKED: Final = ("webhook_events", "contacts", "contact_channels", "conversations", "messages", "message_analysis")
+_LOCKED: Final = (
+    *("webhook_events", "contacts", "contact_channels", "conversations", "messages", "message_analysis"),
+    *("message_delivery", "message_reactions", "message_revisions"),
+)
 """The same, in the order in which routing locks them."""
 _DROP: Final = {
     "trigger": "drop trigger {}",
@@ -32,6 +39,7 @@ _DROP: Final = {
     "private function": "drop routine {}",
     "private view": "drop view {}",
     "private table": "drop table {}",
+    "private sequence": "drop sequence {}",
     "private type": "drop type {}",
     "index": "drop index {}",
     "column": "alter table {} drop column {}",
@@ -39,6 +47,12 @@ _DROP: Final = {
 }
 """In this order, functions before the types that they use."""
 _ROUTED_AT: Final = "public.webhook_events.routed_at"
+_ACCOUNT: Final = "public.conversations.account_id"
+_CHECK: Final = re.compile(
+    r"(?P<table>[a-z_]+) (?P<name>[^ ]+) (?P<words>CHECK \(+(channel|\(channel\)::text) = ANY \(+ARRAY\["
+    r"('[^'\\]*'::[a-z ]+(, )?)+\](\)::text\[\])?\)+(?: NOT VALID)?)"
+)
+"""A check that was widened, as router.found has it: nothing but a list of channels, since it is run."""
 
 _ME: Final = """
     select r.rolname::text, r.rolsuper, coalesce(o.rolname, r.rolname)::text,
@@ -272,6 +286,7 @@ class _Uninstallation:
             elif names:
                 self._execute(statement.format(", ".join(names)))
         self._drop_tables(removal)
+        self._narrow_checks(removal)
         self._drop_roles(removal)
         return removal
 
@@ -291,9 +306,11 @@ class _Uninstallation:
     def _goes(self, column: str) -> bool:
         """Whether the column was added, and holds nothing but the state of the router."""
         if self._found is None:
-            return column != _ROUTED_AT
+            return column not in {_ROUTED_AT, _ACCOUNT}
         if f"column {column}" in self._found:
             return False
+        if column == _ACCOUNT:
+            return not self._was_there("conversations") or self._is_empty("conversations", "account_id")
         return column != _ROUTED_AT or (
             self._was_there("webhook_events") and self._is_empty("webhook_events", "routed_at")
         )
@@ -423,6 +440,26 @@ class _Uninstallation:
                 self._execute(f"drop table public.{table}")
                 removal.done.append(f"table public.{table}, which webhook-router had made, was empty and is dropped")
 
+    def _narrow_checks(self, removal: Removal) -> None:
+        """Those that migrations have widened, unless there are rows that would not pass any more."""
+        for entry in sorted(self._found or ()):
+            if entry.startswith("check ") and (match := _CHECK.fullmatch(entry.removeprefix("check "))):
+                table, name, words = match["table"], match["name"], match["words"]
+                narrowed = f"alter table public.{table} drop constraint {name}, add constraint {name} {words}"
+                if self._has_check(table, name):
+                    refused = self._try(narrowed)
+                    if refused is None:
+                        removal.done.append(f"check {name} of public.{table} is what it was")
+                    else:
+                        removal.left.append(f"check {name} of public.{table}, which allows more channels: {refused}")
+
+    def _has_check(self, table: str, name: str) -> bool:
+        query = (
+            "select exists (select from pg_constraint k where k.conrelid = to_regclass(%s) and k.contype = 'c'"
+            " and quote_ident(k.conname) = %s)"
+        )
+        return self._connection.execute(query, [f"public.{table}", name]).fetchone() == (True,)
+
     def _drop_roles(self, removal: Removal) -> None:
         row = self._connection.execute(_SERVICE_LEFT).fetchone()
         is_marked, is_closed, is_let_in, database = row or (False, False, False, "")
@@ -447,7 +484,7 @@ class _Uninstallation:
         try:
             with self._connection.transaction():
                 self._execute(statement)
-        except (errors.DependentObjectsStillExist, errors.InsufficientPrivilege) as exc:
+        except (errors.DependentObjectsStillExist, errors.InsufficientPrivilege, errors.CheckViolation) as exc:
             return str(exc.diag.message_primary)
         return None
 
