@@ -227,6 +227,7 @@ class Assembly:
     def _gateway(self) -> Part:
         """Fed by providers."""
         settings = self._settings
+        access = settings.access()
         store, storing = (PostgresDeliveryStore(self._conninfo, call_timeout=settings.call_timeout) for _ in range(2))
         self._direct.append(store)
 
@@ -236,7 +237,7 @@ class Assembly:
         listener = HttpListener(
             host=settings.gateway_host,
             port=settings.gateway_port,
-            routes=deliveries(settings.access(), take=take, observer=self._observer),
+            routes=deliveries(access, take=take, observer=self._observer),
             advice="choose another with --gateway-host and --gateway-port (port 0 picks a free one)",
             limits=Limits(
                 most=CONNECTIONS,
@@ -255,7 +256,11 @@ class Assembly:
             deferred=self._deferred.ring,
             observer=self._observer,
             clock=self._clock,
-            settings=GatewaySettings(most=settings.gateway_max_in_flight, look_every=max(LOOK_EVERY, settings.apart)),
+            settings=GatewaySettings(
+                providers=frozenset(access),
+                most=settings.gateway_max_in_flight,
+                look_every=max(LOOK_EVERY, settings.apart),
+            ),
         )
         return Part(
             loop=gateway.LOOP,

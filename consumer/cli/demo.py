@@ -26,6 +26,7 @@ def demo(
     as_json: Annotated[bool, typer.Option("--json", help="With --once: print the figures as JSON.")] = False,
     seed: Annotated[int, typer.Option(help="Seed of the sample events.")] = 1,
     http_port: Annotated[int, flag("http_port")] = 0,
+    gateway_port: Annotated[int, flag("gateway_port")] = 0,
 ) -> None:
     """Route sample events on a Postgres of its own.
 
@@ -33,7 +34,7 @@ def demo(
     """
     if as_json and not once:
         raise typer.BadParameter("--json goes with --once")
-    settings = config.load(http_port=http_port)
+    settings = config.load(http_port=http_port, gateway_port=gateway_port)
     logs.configure(format=settings.log_format, level="warning")
     shown = Demo(settings, DemoOptions(events=events, rate=rate, once=once, seed=seed), console(stderr=True))
 

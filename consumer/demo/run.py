@@ -8,7 +8,7 @@ import shutil
 import sys
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import quantiles
@@ -16,16 +16,19 @@ from typing import Any
 
 import psycopg
 from pydantic import SecretStr
-from rich.console import Console
+from rich.console import Console, Group
 from rich.live import Live
 from rich.table import Table
+from rich.text import Text
 
 from consumer.adapters.postgres.connection import connect, translated
 from consumer.adapters.postgres.migrations import migrator
 from consumer.config import PREFIX, Settings
 from consumer.demo.feed import SampleFeed
+from consumer.demo.sample import Sample
 from consumer.domain.errors import Fatal
 from consumer.domain.facts import BacklogSampled, BatchRouted, Fact
+from consumer.domain.intake_facts import DeliveriesTaken
 from consumer.domain.webhook import WebhookEvent
 from consumer.embedded_postgres.cluster import SUPERUSER
 from consumer.embedded_postgres.server import HOST, EmbeddedPostgres, EmbeddedPostgresError
@@ -42,9 +45,21 @@ REMAINS = """
     from public.webhook_events
     where routed_at is null
 """
-OWN = {"source": "postgres", "database_url_file": None, "sample_interval": 0.5}
+OWN = {
+    "source": "postgres",
+    "database_url_file": None,
+    "sample_interval": 0.5,
+    "gateway": True,
+    "whatsapp_app_secrets_file": None,
+}
 """Settings of the demo, whatever the environment says."""
 LATEST = "select sent_at, channel, content_text from messages order by sent_at desc limit 5"
+POSTED = """
+    select c.full_name, m.channel, m.content_text
+    from public.messages m
+    left join public.contacts c on c.id = m.contact_id
+    where m.channel = 'whatsapp' and m.provider_message_id = %s
+"""
 INSERT = """
     insert into public.webhook_events (channel, type, event_id, author_id, author_name, content, event_date, post_id)
     select * from unnest(%s::text[], %s::text[], %s::text[], %s::text[], %s::text[], %s::text[], %s::timestamptz[],
@@ -68,7 +83,7 @@ class Figures:
     """An observer that adds up what the demo prints."""
 
     def __init__(self, *, keep: int | None) -> None:
-        self.routed = self.backlog = self.parked = 0
+        self.routed = self.backlog = self.parked = self.posted = 0
         self.ages: deque[float] = deque(maxlen=keep)
         """Seconds from created_at to the commit, of the latest `keep` events (None: of all)."""
         self.last_commit = 0.0
@@ -79,6 +94,8 @@ class Figures:
                 self.routed += batch.routed
                 self.ages.extend(batch.ages)
                 self.last_commit = time.perf_counter()
+            case DeliveriesTaken(answered=answered):
+                self.posted += sum(answered.values())
             case BacklogSampled(backlog=backlog):
                 self.backlog, self.parked = backlog.ready, backlog.parked + backlog.dead
             case _:
@@ -139,14 +156,23 @@ class Demo:
 
     async def _serve(self, server: EmbeddedPostgres) -> dict[str, Any]:
         conninfo = server.dsn()
-        settings = self._settings.model_copy(update=OWN | {"database_url": SecretStr(conninfo)})
+        sample = Sample.new()
+        settings = self._settings.model_copy(
+            update=OWN | {"database_url": SecretStr(conninfo), "whatsapp_app_secrets": SecretStr(sample.secret)}
+        )
         service = build(settings, observers=[self._figures])
         serving = asyncio.create_task(service.run(), name="service")
         try:
             feeding = asyncio.create_task(self._feed(conninfo), name="feed")
             try:
                 done = asyncio.create_task(self._all_routed(conninfo, feeding), name="all routed")
-                await self._watch(service, serving, done, lambda: self._announce(service.address, server))
+                await self._watch(
+                    service,
+                    serving,
+                    done,
+                    announce=lambda: self._announce(service, server, sample),
+                    look=lambda posted: self._posted(conninfo, sample, posted),
+                )
                 parked = await done
                 began = await feeding
             finally:
@@ -159,27 +185,37 @@ class Demo:
         return self._result(began, parked)
 
     async def _watch(
-        self, service: Service, serving: asyncio.Task[None], done: asyncio.Task[int], announce: Callable[[], None]
+        self,
+        service: Service,
+        serving: asyncio.Task[None],
+        done: asyncio.Task[int],
+        *,
+        announce: Callable[[], None],
+        look: Callable[[int], Awaitable[str]],
     ) -> None:
-        """Shows the live line until everything that was fed is routed."""
+        """Shows the live line until everything that was fed is routed, and beside it what was POSTed."""
         before = (time.perf_counter(), 0)
-        announced = False
+        announced, posted, shown = False, 0, ""
         with Live(console=self._console, auto_refresh=False, transient=self._options.once) as live:
             while not done.done() and not serving.done():
                 await asyncio.wait({done, serving}, timeout=REFRESH)
-                if service.address and not announced:
+                if service.gateway and not announced:
                     announced = True
                     announce()
                 now = (time.perf_counter(), self._figures.routed)
                 rate = (now[1] - before[1]) / (now[0] - before[0])
                 before = now
-                live.update(self._panel(rate), refresh=True)
+                if self._figures.posted > posted:
+                    posted = self._figures.posted
+                    shown = await look(posted)
+                live.update(Group(self._panel(rate), *([Text(shown)] if shown else [])), refresh=True)
         if not (self._console.is_terminal or self._options.once):
             self._console.line()  # which `Live` leaves out where it shows only its last state
         if serving.done():
             await serving  # raises what ended it
 
-    def _announce(self, address: str, server: EmbeddedPostgres) -> None:
+    def _announce(self, service: Service, server: EmbeddedPostgres, sample: Sample) -> None:
+        address = service.address
         url, passwords = credentials(server)
         self._say(f"routing on Postgres {server.major}; metrics and probes are at")
         self._say(f"  {address}/metrics  {address}/livez  {address}/readyz")
@@ -188,7 +224,18 @@ class Demo:
         self._say(f"  echo '{LATEST}' | {program()} sql -")
         self._say(f"  PGPASSFILE={shlex.quote(str(passwords))} psql -h {HOST} -p {server.port} -U {SUPERUSER}")
         if not self._options.once:
+            self._say("what a provider POSTs becomes a message as well; the line below shows it:")
+            self._say(f"  {sample.curl(service.gateway)}")
             self._say("Ctrl-C stops everything")
+
+    async def _posted(self, conninfo: str, sample: Sample, count: int) -> str:
+        """The message that was POSTed, as it is in the tables."""
+        connection = await connect(conninfo)
+        try:
+            row = await (await connection.execute(POSTED, [sample.message_id])).fetchone()
+        finally:
+            await connection.close()
+        return f"POSTed: {count:,}" + (f"; {row[0]} ({row[1]}): {row[2]}" if row else "")
 
     async def _all_routed(self, conninfo: str, feeding: asyncio.Task[float]) -> int:
         """Waits until all that was fed is routed or parked, according to the table; returns how many are parked."""

@@ -29,6 +29,8 @@ Read = Callable[[str, str | None, bytes], Delivery]
 class GatewaySettings:
     """Times in seconds, sizes in bytes."""
 
+    providers: frozenset[str] = frozenset()
+    """Those that are configured."""
     most: int = 1000
     """Deliveries in flight."""
     most_bytes: int = 64 * 1024 * 1024
@@ -292,7 +294,8 @@ class Gateway:
         now = self._clock.monotonic()
         if now - lane.looked_at < self._settings.look_every and lane.failing_since is None:
             return
-        refused = await lane.store.refused()
+        found = await lane.store.refused()
+        refused = {provider: reason for provider, reason in found.items() if provider in self._settings.providers}
         lane.looked_at = now
         for provider in {*refused, *self._refused}:
             if refused.get(provider) != self._refused.get(provider):
