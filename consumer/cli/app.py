@@ -24,6 +24,7 @@ from consumer.cli import (
     parked,
     produce,
     reconcile,
+    replay,
     run,
     show_config,
     sql,
@@ -67,6 +68,7 @@ add_command(app, "explain", explain.explain)
 app.add_typer(parked.commands, name="parked", short_help=parked.SUMMARY)
 app.add_typer(parked.commands, name="dead-letters", hidden=True)  # the name of earlier versions
 add_command(app, "ingest", ingest.ingest)
+add_command(app, "replay", replay.replay)
 add_command(app, "produce", produce.produce)
 add_command(app, "audit", audit.audit)
 add_command(app, "sql", sql.run)

@@ -207,7 +207,7 @@ def _summarise_bodies(figures: Figures, taken: Taken, seconds: float, kept: Reje
     )
     for count, what in (
         (taken.unknown, "not understood, or not whole: webhook-router deliveries list"),
-        (taken.failed, "stored, and not in effect yet: webhook-router deliveries list --failed"),
+        (taken.failed, "stored, and not in effect yet: webhook-router deliveries list --state waiting"),
         (taken.parked, "messages that are parked: webhook-router parked list"),
         (figures.rejected, f"rejected (see {kept.name})"),
     ):

@@ -20,6 +20,7 @@ begin
         'router.next_event(boolean,timestamptz,uuid,timestamptz,integer,integer)',
         'router.route_one(uuid,boolean)',
         'router.ingest_and_route(text,text[],text[],boolean[],boolean)',
+        'router.correct_events(text)',
         'router.backlog()',
         'router.recent_backlog(double precision)',
         'router.ingest_lines(text)',

@@ -1,7 +1,7 @@
 """Loading bodies of webhooks in bulk: the rows are those that the gateway makes of them."""
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import Final
@@ -13,7 +13,7 @@ from consumer.adapters.postgres.connection import translated
 from consumer.adapters.postgres.encodings import encoding_of, fitting
 from consumer.adapters.postgres.operating.ingest import Loader, Stored
 from consumer.domain.errors import Rejected, TooSlow
-from consumer.domain.providers.lines import Delivery
+from consumer.domain.providers.lines import Call, Delivery
 
 # Columns of the batch by their bare names, as in record_store.
 _TAKE: Final = """
@@ -52,12 +52,34 @@ class Taken:
     held_reason: str | None = None
     """Why messages could not be routed for a fault of the schema."""
 
+    def add(self, other: "Taken") -> None:
+        """What came of further deliveries."""
+        self.messages += other.messages
+        self.effects.update(other.effects)
+        self.swept += other.swept
+        self.unknown += other.unknown
+        self.failed += other.failed
+        self.parked += other.parked
+        self.held_reason = other.held_reason or self.held_reason
+
+
+def _as_it_is(call: Call) -> Call:
+    return call
+
 
 def take(
-    connection: Connection, deliveries: Sequence[Delivery], taken: Taken, *, store_only: bool = False
-) -> tuple[int, list[int]]:
-    """One call, and what came of it; returns the number of messages made, and the indices of deliveries that failed."""
-    call = bodies.call(deliveries)
+    connection: Connection,
+    deliveries: Sequence[Delivery],
+    taken: Taken,
+    *,
+    store_only: bool = False,
+    change: Callable[[Call], Call] = _as_it_is,
+) -> int:
+    """One call; adds what came of it, and returns the number of messages made.
+
+    `change` is made to the arguments first.
+    """
+    call = change(bodies.call(deliveries))
     encoding = encoding_of(connection)
     parameters = {
         "deliveries": fitting(call.deliveries, encoding),
@@ -81,7 +103,8 @@ def take(
     taken.unknown += sum(
         any(atom.kind == "unknown" for atom in delivery.atoms.recorded) for delivery in deliveries if delivery.atoms
     )
-    return inserted, failed
+    made: int = inserted
+    return made
 
 
 class BodyLoader(Loader):
@@ -133,8 +156,7 @@ class BodyLoader(Loader):
         return Stored()
 
     def _once(self, connection: Connection, lines: Sequence[bytes]) -> Stored:
-        inserted, _ = take(connection, self._read(connection, lines), self.taken)
-        return Stored(new=inserted)
+        return Stored(new=take(connection, self._read(connection, lines), self.taken))
 
     def _read(self, connection: Connection, lines: Sequence[bytes]) -> list[Delivery]:
         """The lines taken apart. Each arrives a moment after the one before it: what has no time of its own, and
