@@ -16,6 +16,7 @@ from consumer import config
 from consumer.adapters.telemetry import log as logs
 from consumer.cli import (
     audit,
+    deliveries,
     demo,
     explain,
     ingest,
@@ -68,6 +69,7 @@ add_command(app, "explain", explain.explain)
 app.add_typer(parked.commands, name="parked", short_help=parked.SUMMARY)
 app.add_typer(parked.commands, name="dead-letters", hidden=True)  # the name of earlier versions
 add_command(app, "ingest", ingest.ingest)
+app.add_typer(deliveries.commands, name="deliveries", short_help=deliveries.SUMMARY)
 add_command(app, "replay", replay.replay)
 add_command(app, "produce", produce.produce)
 add_command(app, "audit", audit.audit)

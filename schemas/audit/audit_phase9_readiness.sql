@@ -51,6 +51,7 @@ with wanted_tables (name) as (
     -- What the public functions wrap, and what the service and its commands call. Their arguments are compared with the files.
     values ('ingest_event', false), ('route_event', false), ('analyze_message', false), ('ingest_route_analyze', false),
            ('ingest_instagram', false), ('compose_reply', false), ('reply', false), ('correct_events', true),
+           ('intake_backlog', true), ('deliveries_of', true),
            ('route_batch', true), ('route_due', true), ('route_oldest', true), ('next_event', true), ('route_one', true),
            ('ingest_and_route', true), ('backlog', true), ('recent_backlog', true), ('ingest_lines', true), ('parked', true),
            ('retry_parked', true), ('discard_parked', true), ('status', true), ('doorbell', true),

@@ -21,6 +21,8 @@ begin
         'router.route_one(uuid,boolean)',
         'router.ingest_and_route(text,text[],text[],boolean[],boolean)',
         'router.correct_events(text)',
+        'router.intake_backlog(integer)',
+        'router.deliveries_of(bigint,text,text,text)',
         'router.backlog()',
         'router.recent_backlog(double precision)',
         'router.ingest_lines(text)',

@@ -1,0 +1,115 @@
+"""Stored deliveries: what was not understood, what is not in effect yet, and each one as it came."""
+
+import base64
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+from typing import Any, Final
+
+from consumer.adapters.bodies import unpacked
+from consumer.adapters.postgres.operating.answers import Answer, answers
+from consumer.adapters.postgres.operating.session import Connection
+
+_KINDS: Final = """
+    select pg_catalog.row_to_json(l)
+    from (
+        select k.provider, k.kind, k.deliveries, k.atoms, k.last_received_at
+        from router.deliveries_kinds(p_provider => %(provider)s::pg_catalog.text,
+                                     p_since => %(since)s::pg_catalog.timestamptz) k
+    ) l
+"""
+_LIST: Final = """
+    select pg_catalog.row_to_json(l)
+    from (
+        select d.id, d.provider, d.account, d.received_at, d.size, d.version, d.kinds, d.has_unknown, d.processed_at,
+               d.error, d.attempts,
+               case when pg_catalog.isfinite(d.next_attempt_at) then d.next_attempt_at end as next_attempt_at
+        from router.deliveries_list(
+                 p_provider => %(provider)s::pg_catalog.text, p_kind => %(kind)s::pg_catalog.text,
+                 p_state => %(state)s::pg_catalog.text, p_since => %(since)s::pg_catalog.timestamptz,
+                 p_limit => %(limit)s::pg_catalog.int4) d
+    ) l
+"""
+_SHOW: Final = """
+    select pg_catalog.row_to_json(l)
+    from (
+        select d.id, d.provider, d.account, d.received_at,
+               pg_catalog.translate(pg_catalog.encode(d.body, 'base64'), E'\\n', '') as body, d.is_compressed,
+               pg_catalog.encode(d.digest, 'hex') as digest, d.version, d.kinds, d.has_unknown, d.processed_at,
+               d.error, d.attempts,
+               case when pg_catalog.isfinite(d.next_attempt_at) then d.next_attempt_at end as next_attempt_at
+        from router.deliveries_show(%(id)s::pg_catalog.int8) d
+    ) l
+"""
+_OF: Final = """
+    select pg_catalog.row_to_json(l)
+    from (
+        select d.deliveries, d.waiting, d.deleted_at
+        from router.deliveries_of(%(subject)s::pg_catalog.int8, %(channel)s::pg_catalog.text,
+                                  %(message_id)s::pg_catalog.text, %(token)s::pg_catalog.text) d
+    ) l
+"""
+
+
+class State(StrEnum):
+    """What there is about a delivery."""
+
+    TROUBLED = "troubled"
+    """Any of the following."""
+    UNKNOWN = "unknown"
+    """Something in it was not understood."""
+    WAITING = "waiting"
+    """It is not in effect, or not all of it, and will be tried again."""
+    DEAD = "dead"
+    """As above, and no attempt is left."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Selection:
+    """Which deliveries; None is no condition."""
+
+    provider: str | None = None
+    kind: str | None = None
+    """Of one of their atoms."""
+    state: State | None = None
+    since: datetime | None = None
+
+
+async def kinds(connection: Connection, selection: Selection) -> list[Answer]:
+    """Provider and kind, with the number of deliveries and atoms, the most frequent first."""
+    parameters = {"provider": selection.provider, "since": selection.since}
+    return await answers(connection, "deliveries_kinds", _KINDS, parameters)
+
+
+async def find(connection: Connection, selection: Selection, *, limit: int) -> list[Answer]:
+    """Deliveries, the latest first, without their bodies."""
+    parameters = {
+        "provider": selection.provider,
+        "kind": selection.kind,
+        "state": None if selection.state is None else str(selection.state),
+        "since": selection.since,
+        "limit": limit,
+    }
+    return await answers(connection, "deliveries_list", _LIST, parameters)
+
+
+async def show(connection: Connection, ids: Sequence[int]) -> list[tuple[Answer, bytes | None]]:
+    """Deliveries with their bodies as they came; None for one that was deleted with a message, as its author asked."""
+    found: list[tuple[Answer, bytes | None]] = []
+    for number in ids:
+        for answer in await answers(connection, "deliveries_show", _SHOW, {"id": number}):
+            body = answer.pop("body")
+            packed = answer.pop("is_compressed")
+            raw = None if body is None else unpacked(base64.b64decode(body), is_compressed=packed)
+            found.append((answer | {"bytes": None if raw is None else len(raw)}, raw))
+    return found
+
+
+async def of_message(
+    connection: Connection, *, subject: int, channel: str, message_id: str, token: str | None
+) -> dict[str, Any]:
+    """The deliveries that hold a message, the effects that wait for it, and when its author has deleted it."""
+    parameters = {"subject": subject, "channel": channel, "message_id": message_id, "token": token}
+    (found,) = await answers(connection, "deliveries_of", _OF, parameters)
+    return found
