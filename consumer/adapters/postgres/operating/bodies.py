@@ -12,7 +12,7 @@ from consumer.adapters.postgres.blocking import Connection
 from consumer.adapters.postgres.connection import translated
 from consumer.adapters.postgres.encodings import encoding_of, fitting
 from consumer.adapters.postgres.operating.ingest import Loader, Stored
-from consumer.domain.errors import Rejected, TooSlow
+from consumer.domain.errors import Fatal, Rejected, TooSlow
 from consumer.domain.providers.lines import Call, Delivery
 
 # Columns of the batch by their bare names, as in record_store.
@@ -26,6 +26,9 @@ _TAKE: Final = """
 """
 _SWEEP: Final = """
     select place::pg_catalog.text, applied from router.sweep_waiting(1000, %s::pg_catalog.jsonb)
+"""
+_REFUSED: Final = """
+    select reason, remedy from router.refused_channels() where provider operator(pg_catalog.=) %s::pg_catalog.text
 """
 _NOW: Final = "select pg_catalog.clock_timestamp()"
 _MOST: Final = 200
@@ -120,6 +123,20 @@ class BodyLoader(Loader):
         self._reader = BodyReader(own_app_ids)
         self._last: datetime | None = None
         self.taken = Taken()
+
+    def open(self) -> None:
+        """Connects.
+
+        Raises:
+            Misconfigured, Transient: no connection can be made.
+            Fatal: the tables refuse the channel of the provider.
+        """
+        super().open()
+        assert self._connection is not None
+        with translated():
+            refused = self._connection.execute(_REFUSED, [self._provider]).fetchall()
+        if refused:
+            raise Fatal("; ".join(f"{reason}: {remedy}" for reason, remedy in refused))
 
     def store(self, lines: Sequence[bytes]) -> Stored:
         """Takes bodies, in small transactions: the service may work beside this, and one body may hold much."""
