@@ -30,6 +30,7 @@ from consumer.domain.facts import LISTENER, Fact, Started, Stopped, Stopping
 from consumer.domain.intake_facts import Outcome
 from consumer.domain.routing import NOW, Path
 from consumer.pipeline import gateway, hot_path, intake, kafka_loop, reconciler, sampler
+from consumer.pipeline.bodies import Bodies
 from consumer.pipeline.gateway import Gateway, GatewaySettings
 from consumer.pipeline.health import Health
 from consumer.pipeline.hot_path import HotPath, HotPathSettings
@@ -361,9 +362,11 @@ class Assembly:
         stores = [
             PostgresRecordStore(self._conninfo, call_timeout=settings.call_timeout) for _ in range(settings.lanes)
         ]
+        inbox = PostgresDeliveryStore(self._conninfo, call_timeout=settings.call_timeout)
         loop = KafkaLoop(
             source=source,
             stores=stores,
+            bodies=Bodies(store=inbox, read=self._reader.read, deferred=self._deferred.ring, observer=self._observer),
             observer=self._observer,
             clock=self._clock,
             settings=KafkaLoopSettings(batch_size=settings.kafka_batch_size, poll_timeout=settings.kafka_poll_timeout),
@@ -375,7 +378,7 @@ class Assembly:
                 longest_rest=settings.kafka_poll_timeout,
                 brings_events=True,
                 run=lambda stop: loop.run(stop, self._backoff),
-                closing=[source, *stores],
+                closing=[source, *stores, inbox],
             )
         ]
 

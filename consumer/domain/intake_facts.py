@@ -44,7 +44,7 @@ class DeliveriesTaken:
     """Deliveries were stored, and have taken effect unless they are deferred. Told after the commit."""
 
     answered: Mapping[tuple[str, Outcome], int] = field(default_factory=dict)
-    """By provider: POSTs that have got 200 for it. Empty where nobody waits for an answer."""
+    """By provider: POSTs that have got 200 for it, or records of Kafka. Empty where they were counted before."""
     atoms: Mapping[tuple[str, str], int] = field(default_factory=dict)
     """By provider and kind, of those that have taken effect."""
     effects: Mapping[tuple[str, str], int] = field(default_factory=dict)

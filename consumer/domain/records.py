@@ -1,7 +1,8 @@
-"""What a Kafka record means: an event to store and route, the name of one, nothing to do, or a flaw.
+"""What a Kafka record means: an event to store and route, the name of one, a body, nothing to do, or a flaw.
 
 Four forms: the event itself, a Debezium change record of webhook_events, `{"channel", "event_id"}`, and each of these
 in a CloudEvents 1.0 envelope (structured JSON, or binary with ce_ headers). schemas/events/asyncapi.yaml has examples.
+With a header "provider" the value is none of these, but the body of a webhook, byte for byte.
 """
 
 import re
@@ -13,8 +14,9 @@ from enum import StrEnum
 from typing import Any
 
 from consumer.domain.lag import Partition
+from consumer.domain.providers import PROVIDERS
 from consumer.domain.routing import Batch
-from consumer.domain.webhook import Intake
+from consumer.domain.webhook import Body, Intake
 
 Headers = Sequence[tuple[str, bytes | None]]
 
@@ -55,7 +57,7 @@ class Flawed:
     """SQLSTATE, when the database said so."""
 
 
-Meaning = Intake | Skip | Flawed
+Meaning = Intake | Body | Skip | Flawed
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -154,12 +156,25 @@ def _whole(value: bytes | None, named: Mapping[str, bytes], codec: Codec, larges
         return Skip.TOMBSTONE, None
     if len(value) > largest:
         raise _Broken(Flaw.TOO_BIG, f"{len(value):,} bytes are more than the {largest:,} that are taken")
+    if "provider" in named:
+        return _body(value, named), None
     if "ce_specversion" in named:
         _check_binary_envelope(named)
     document = _json(value, codec)
     if isinstance(document, dict) and "specversion" in document:
         return _meaning(_data_of_envelope(document, codec), None, codec), _trace_of(document.get("traceparent"))
     return _meaning(document, value, codec), None
+
+
+def _body(value: bytes, named: Mapping[str, bytes]) -> Body:
+    """The body of a webhook; what is wrong with it, if anything, is found out when it is taken apart."""
+    provider = named["provider"].decode(errors="replace").strip().lower()
+    account = named.get("account", b"").decode(errors="replace").strip() or None
+    if provider not in PROVIDERS:
+        raise _Broken(Flaw.NOT_AN_EVENT, f"the header provider must be one of {', '.join(PROVIDERS)}")
+    if provider == "telegram" and account is None:
+        raise _Broken(Flaw.NOT_AN_EVENT, "a body of Telegram needs a header account, with the id of the bot")
+    return Body(provider=provider, account=account if provider == "telegram" else None, content=value)
 
 
 def _json(value: bytes | str, codec: Codec) -> object:

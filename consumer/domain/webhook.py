@@ -33,6 +33,16 @@ class Intake:
     """Keeps the row as it is, if there is one: it is at least as new as `line`."""
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Body:
+    """The body of a webhook as its provider POSTed it, for the database to keep and to take apart."""
+
+    provider: str
+    account: str | None
+    """That the body does not name: the bot of Telegram."""
+    content: bytes
+
+
 def key_of(event: Mapping[str, Any]) -> str:
     """The key that the events of one conversation share: those of one key must stay in order."""
     about = event.get("author_id") or event.get("post_id") or event.get("event_id")

@@ -15,7 +15,8 @@ from consumer.domain.kafka_facts import RecordDeadLettered, RecordsDone
 from consumer.domain.lag import Partition
 from consumer.domain.records import DeadLetter, Flaw, Flawed, Record, Skip
 from consumer.domain.routing import Path
-from consumer.domain.webhook import Intake
+from consumer.domain.webhook import Body, Intake
+from consumer.pipeline.bodies import Bodies
 from consumer.pipeline.pacing import keep_going
 from consumer.pipeline.sizing import Size
 from consumer.ports import Clock, Observer, RecordStore, Source
@@ -49,12 +50,14 @@ class KafkaLoop:
         *,
         source: Source,
         stores: Sequence[RecordStore],
+        bodies: Bodies,
         observer: Observer,
         clock: Clock,
         settings: KafkaLoopSettings,
     ) -> None:
         self._source = source
         self._stores = stores
+        self._bodies = bodies
         self._observer = observer
         self._clock = clock
         self._settings = settings
@@ -116,6 +119,7 @@ class KafkaLoop:
     async def _store_and_route(self, records: Sequence[Record]) -> list[DeadLetter]:
         """Stores and routes everything that the database accepts; returns the rest as dead letters."""
         taken: list[Record] = []
+        bodies: list[Record] = []
         letters: list[DeadLetter] = []
         skipped: Counter[Skip] = Counter()
         flaws: Counter[Flaw] = Counter()
@@ -123,21 +127,27 @@ class KafkaLoop:
             match record.meaning:
                 case Intake():
                     taken.append(record)
+                case Body():
+                    bodies.append(record)
                 case Flawed() as flawed:
                     letters.append(DeadLetter(record=record, flawed=flawed))
                     flaws[flawed.flaw] += 1
                 case Skip() as skip:
                     skipped[skip] += 1
         refused, fresh = await self._in_lanes(taken)
+        repeated = max(len(taken) - len(refused) - fresh, 0)
+        if bodies:
+            refused += await self._bodies.take(bodies)
+            self._works = True
         now = time.time()
         ages: dict[str, list[float]] = {}
-        for record in taken:
+        for record in (*taken, *bodies):
             ages.setdefault(record.partition.topic, []).append(max(now - record.timestamp, 0.0))
         self._observer(
             RecordsDone(
                 skipped=skipped,
                 flawed=flaws,
-                repeated=max(len(taken) - len(refused) - fresh, 0),
+                repeated=repeated,
                 ages={topic: tuple(values) for topic, values in ages.items()},
                 traces=tuple((r.partition, r.offset, r.trace) for r in records if r.trace is not None),
             )

@@ -6,6 +6,7 @@ import sys
 
 import psycopg
 
+from tests.integration.test_ingest_bodies import message, status
 from tests.kafka.inbox import assert_one_message_each, until_messages
 from tests.kafka.scene import Scene
 from tests.kafka.topics import event, events
@@ -53,6 +54,22 @@ class TestForms:
         found = db.execute("select event_id from webhook_events where routed_at is not null order by 1").fetchall()
         assert [name for (name,) in found] == ["e1", "e2", "e3", "e4", "e5", "e6", "e7", "e9", "in-table", "in-table-2"]
         assert_one_message_each(db, 10)
+
+    async def test_bodies_of_webhooks_take_effect(self, scene: Scene, database: str, db: psycopg.Connection) -> None:
+        """A header names the provider: messages, what changes them, and each body in the raw inbox, beside events."""
+        whatsapp = [("provider", b"whatsapp")]
+        await scene.topics.send(scene.topic, [event(1)])
+        await scene.topics.send(scene.topic, [json.loads(message(number)) for number in range(3)], headers=whatsapp)
+        await scene.topics.send(scene.topic, [json.loads(status(9, "read")), {"object": "x"}], headers=whatsapp)
+        await scene.topics.send(scene.topic, [{"update_id": 1}], headers=[("provider", b"telegram")])
+        with running(database, env=scene.env) as router:
+            await scene.until_committed(7)
+            assert router.metric("webhook_router_kafka_dead_letters_total") == 1
+            assert router.metric("webhook_router_deliveries_total", provider="whatsapp", outcome="taken") == 5
+            assert router.metric("webhook_router_effects_total", kind="status", effect="waiting") == 1
+        assert db.execute("select count(*) from messages").fetchone() == (4,)
+        assert db.execute("select count(*) from router.deliveries").fetchone() == (5,)
+        assert db.execute("select kind from router.waiting").fetchone() == ("status",)
 
     async def test_a_trace_comes_through_to_the_log(self, scene: Scene, database: str) -> None:
         """A log line for each record where asked for, and always one for a dead letter."""

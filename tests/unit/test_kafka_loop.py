@@ -6,12 +6,17 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 import pytest
 
 from consumer.domain.backoff import Backoff
+from consumer.domain.deliveries import Taken
 from consumer.domain.errors import ConsumerError, Fatal, Rejected, TooSlow, Transient
 from consumer.domain.facts import BatchTooSlow, EventTooSlow
+from consumer.domain.intake_facts import DeliveriesTaken, Outcome
 from consumer.domain.kafka_facts import RecordDeadLettered, RecordsDone
 from consumer.domain.lag import Partition
+from consumer.domain.providers.atoms import Atoms, Message
+from consumer.domain.providers.lines import Delivery
 from consumer.domain.records import DeadLetter, Flaw, Flawed, IntakeOutcome, Meaning, Record, Refusal, Skip
-from consumer.domain.webhook import Intake
+from consumer.domain.webhook import Body, Intake
+from consumer.pipeline.bodies import Bodies
 from consumer.pipeline.kafka_loop import KafkaLoop, KafkaLoopSettings
 from tests.fakes import Facts, HandClock, batch
 
@@ -34,6 +39,19 @@ def record(partition: Partition, offset: int, meaning: Meaning | None = None) ->
     )
 
 
+def read(provider: str, account: str | None, body: bytes) -> Delivery:
+    """A delivery with as many messages as the body has letters m."""
+    made = tuple(
+        Message(kind="message", id=str(n), channel="x", account=None, people=()) for n in range(body.count(b"m"))
+    )
+    return Delivery(provider=provider, account=account, body=body, atoms=Atoms(messages=made))
+
+
+def posted(offset: int, content: bytes) -> Record:
+    """A record with the body of a webhook."""
+    return record(A, offset, Body(provider="whatsapp", account=None, content=content))
+
+
 class Parts:
     """Source and store in one, which write down what they are told. `fails` decides what a store call does."""
 
@@ -43,11 +61,16 @@ class Parts:
         self.limits: list[int] = []
         self.facts = Facts()
         self.fails: Callable[[Sequence[Intake]], Iterable[Refusal]] = lambda intakes: ()
+        self.takes: Callable[[Sequence[Delivery], bool], Iterable[Refusal]] = lambda deliveries, store_only: ()
+        self.keeps = True
         self.parking_fails = False
         self.dead_letter_fails = False
         self.kafka_loop = KafkaLoop(
             source=self,
             stores=[self] * lanes,
+            bodies=Bodies(
+                store=self, read=read, deferred=lambda: self.told.append(("deferred", None)), observer=self.facts
+            ),
             observer=self.facts,
             clock=HandClock(),
             settings=KafkaLoopSettings(batch_size=1000),
@@ -71,6 +94,16 @@ class Parts:
         if self.parking_fails:
             raise TooSlow("no answer")
         return IntakeOutcome(batch=batch(len(intakes), parked=len(intakes)))
+
+    async def take(self, deliveries: Sequence[Delivery], *, store_only: bool = False) -> Taken:
+        """All taken, unless `takes` says otherwise."""
+        self.told.append(("keep" if store_only else "take", [delivery.body for delivery in deliveries]))
+        refusals = tuple(self.takes(deliveries, store_only))
+        return Taken(batch=batch(0 if store_only else len(deliveries)), effects={}, refusals=refusals)
+
+    async def refused(self) -> Mapping[str, str]:
+        """None."""
+        return {}
 
     def rewind(self, positions: Mapping[Partition, int]) -> None:
         """Notes it."""
@@ -309,3 +342,54 @@ async def test_it_ends_between_two_polls() -> None:
     parts.fails = told
     await parts.kafka_loop.run(stop, Backoff())
     assert parts.told == [("store", ["0-1"]), ("commit", {A: 2})]
+
+
+class TestBodies:
+    async def test_they_are_taken_in_their_order(self) -> None:
+        """Beside events, before the offsets; what was taken is told as deliveries are."""
+        parts = Parts([posted(1, b"m1"), record(A, 2), posted(3, b"m3")])
+        await parts.kafka_loop.step()
+        assert parts.told == [("store", ["0-2"]), ("take", [b"m1", b"m3"]), ("commit", {A: 4})]
+        (taken,) = parts.facts.of(DeliveriesTaken)
+        assert taken.answered == {("whatsapp", Outcome.TAKEN): 2}
+        assert taken.atoms == {("whatsapp", "message"): 2}
+
+    async def test_a_large_one_is_only_stored(self) -> None:
+        """It takes effect after the offset is committed, and holds up no other record."""
+        parts = Parts([posted(1, b"m"), posted(2, b"m" * 600), posted(3, b"m")])
+        await parts.kafka_loop.step()
+        called = [(what, len(told)) for what, told in parts.told if isinstance(told, list)]
+        assert called == [("take", 1), ("keep", 1), ("take", 1)]
+        assert ("deferred", None) in parts.told
+
+    async def test_one_that_cannot_be_taken_is_found(self) -> None:
+        """The others are taken; it is stored with the error, or set aside if even that is refused."""
+        parts = Parts([posted(offset, text) for offset, text in enumerate((b"m", b"bad", b"m", b"m"))])
+
+        def refuses(deliveries: Sequence[Delivery], store_only: bool) -> Iterable[Refusal]:
+            if any(delivery.body == b"bad" for delivery in deliveries) and not (store_only and parts.keeps):
+                raise Rejected("no")
+            return ()
+
+        parts.takes = refuses
+        parts.keeps = True
+        await parts.kafka_loop.step()
+        assert ("keep", [b"bad"]) in parts.told
+        assert ("commit", {A: 4}) in parts.told
+        parts.told.clear()
+        parts.keeps = False
+        parts.polls.append([posted(4, b"m"), posted(5, b"bad")])
+        await parts.kafka_loop.step()
+        assert ("dead", [(A, 5)]) in parts.told
+
+    async def test_a_database_that_is_away_gives_them_back(self) -> None:
+        """None is lost, and no offset is committed."""
+        parts = Parts([posted(1, b"m")])
+
+        def away(deliveries: Sequence[Delivery], store_only: bool) -> Iterable[Refusal]:
+            raise Transient("away")
+
+        parts.takes = away
+        with pytest.raises(Transient):
+            await parts.kafka_loop.step()
+        assert parts.told[-1] == ("rewind", {A: 1})

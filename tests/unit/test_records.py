@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from consumer.adapters.kafka.decoding import codec
 from consumer.domain.records import Flaw, Flawed, Headers, Meaning, Skip, interpret
-from consumer.domain.webhook import Intake, key_of
+from consumer.domain.webhook import Body, Intake, key_of
 
 EVENT = {
     "channel": "instagram",
@@ -243,3 +243,32 @@ def test_any_bytes_mean_something(value: bytes, headers: list[tuple[str, bytes]]
     found = meaning(value, headers)
     if isinstance(found, Flawed):
         assert found.reason
+
+
+class TestBodies:
+    def test_a_provider_makes_it_a_body(self) -> None:
+        """The value stays as it is, byte for byte, whatever is in it."""
+        for value in (b'{"object": "page"}', b"no JSON", b'{"channel": "x", "event_id": "1"}'):
+            found = meaning(value, [("provider", b"messenger")])
+            assert found == Body(provider="messenger", account=None, content=value)
+
+    def test_telegram_needs_the_bot(self) -> None:
+        """Its bodies do not name it; those of others do."""
+        found = meaning(b"{}", [("Provider", b"Telegram"), ("account", b"700001")])
+        assert found == Body(provider="telegram", account="700001", content=b"{}")
+        assert isinstance(meaning(b"{}", [("provider", b"telegram")]), Flawed)
+        assert meaning(b"{}", [("provider", b"tiktok"), ("account", b"1")]) == Body(
+            provider="tiktok", account=None, content=b"{}"
+        )
+
+    def test_an_unknown_provider_is_a_flaw(self) -> None:
+        """What it is called is not repeated: it may be anything."""
+        found = meaning(b"{}", [("provider", b"Ana Souza")])
+        assert isinstance(found, Flawed)
+        assert found.flaw is Flaw.NOT_AN_EVENT
+        assert "Ana" not in found.reason
+
+    def test_a_record_without_a_value_is_a_tombstone(self) -> None:
+        """As ever."""
+        assert interpret(None, [("provider", b"tiktok")], codec(), largest=10)[0] is Skip.TOMBSTONE
+        assert isinstance(meaning(b"x" * 101, [("provider", b"tiktok")], largest=100), Flawed)

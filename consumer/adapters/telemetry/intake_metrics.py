@@ -32,7 +32,9 @@ class IntakeMetrics:
         gauge: Callable[..., Gauge],
         histogram: Callable[[str, str, str], ManyAtOnce],
     ) -> None:
-        self._deliveries = counter("deliveries_total", "POSTs of providers, by what they got.", "provider", "outcome")
+        self._deliveries = counter(
+            "deliveries_total", "Deliveries of providers, by what became of them.", "provider", "outcome"
+        )
         self._failed = counter(
             "deliveries_failed_total", "Stored deliveries whose effects failed, each attempt counted.", "provider"
         )
