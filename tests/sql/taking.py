@@ -1,6 +1,7 @@
 """Messages as normalisers tell them, handed in as deliveries are, for tests of what becomes of them."""
 
 import json
+from collections.abc import Sequence
 from typing import Any
 
 from psycopg.types.json import Jsonb
@@ -29,11 +30,12 @@ def line(event_id: str, minute: int = 0, *, channel: str = "whatsapp", **columns
     return usual | columns | {"normalized": {key: value for key, value in normalized.items() if value is not None}}
 
 
-def take(inbox: Inbox, *lines: Line) -> list[str]:
-    """One delivery with these messages; the reasons why some of them were refused."""
+def take(inbox: Inbox, *lines: Line, effects: Sequence[Line] = ()) -> list[str]:
+    """One delivery with these messages and effects; the reasons why some of them were refused."""
     row = inbox.row(
-        "select refused, reasons from router.take_deliveries(%s, array[''::bytea], %s, null)",
+        "select refused, reasons from router.take_deliveries(%s, array[''::bytea], %s, %s)",
         Jsonb([{"provider": "whatsapp", "digest": "00", "version": 1, "kinds": {}}]),
         "\n".join(map(json.dumps, lines)),
+        "\n".join(map(json.dumps, effects)),
     )
     return [*row["reasons"]]

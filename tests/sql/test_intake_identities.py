@@ -139,3 +139,18 @@ def test_many_people_in_one_call(inbox: Inbox) -> None:
     ]
     assert take(inbox, *lines) == []
     assert inbox.counts() == {"contacts": 100, "contact_channels": 200, "conversations": 100, "messages": 200}
+
+
+@pytest.mark.parametrize("order", list(permutations(range(3))))
+def test_wishes_hold_for_all_spellings(inbox: Inbox, order: tuple[int, ...]) -> None:
+    """Whether somebody wants marketing is told by each spelling of the number, whichever of them comes when."""
+    wish = {
+        "delivery": 0, "kind": "marketing", "id": "w1", "channel": "whatsapp", "account": "acc", "person": SPELT,
+        "canonical": PHONE, "forms": [PHONE], "at": "2026-01-01T12:00:00Z", "ord": "w1", "content": {"value": "stop"},
+    }  # fmt: skip
+    for place in order:
+        if place == 0:
+            take(inbox, effects=[wish])
+        else:
+            take(inbox, (by_phone, by_spelling)[place - 1](f"m{place}", place))
+    assert inbox.column("select metadata ->> 'marketing' from contact_channels") == ["stop", "stop"]

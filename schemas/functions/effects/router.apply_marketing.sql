@@ -1,4 +1,4 @@
--- router.apply_marketing: notes whether somebody wants marketing messages; the latest word counts.
+-- router.apply_marketing: notes whether somebody wants marketing messages; the latest word counts, for all spellings of a number.
 -- takes: effects of the kind "marketing"; content: value, stop or resume
 -- returns: the places of those whose person is not known
 -- writes: public.contact_channels (metadata: marketing, marketing_at, marketing_ord)
@@ -30,8 +30,16 @@ begin
         from (
             select distinct on (e.channel_id) e.*
             from (
-                select v_channels[e.ordinality] as channel_id, e.content, e.at, coalesce(nullif(e.ord, ''), e.atom_id) as ord
-                from unnest(p_effects) with ordinality e
+                select k.id as channel_id, e.content, e.at, coalesce(nullif(e.ord, ''), e.atom_id) as ord
+                from unnest(p_effects) e
+                cross join unnest(array[e.person, e.canonical] || e.forms) f (external_id)
+                cross join lateral (
+                    select k.id
+                    from public.contact_channels k
+                    where k.channel = e.channel and k.external_id >= f.external_id and k.external_id <= f.external_id
+                    order by k.external_id
+                    limit 1
+                ) k
             ) e
             order by e.channel_id, e.at desc, e.ord collate "C" desc
         ) e

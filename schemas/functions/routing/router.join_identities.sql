@@ -24,7 +24,8 @@ declare
     v_person  record;
     v_forms   text[];
     v_contact uuid;
-    v_home    uuid;
+    v_home    record;
+    v_wishes  jsonb;
     v_room    integer;
     v_seed    bytea;
     v_path    text;
@@ -95,21 +96,29 @@ begin
             where k.channel = v_event.channel and k.external_id = v_person.id
             limit 1;
             if not found then
-                v_home := (
-                    select k.contact_id
-                    from unnest(v_forms) i (id)
-                    cross join lateral (
-                        select k.contact_id
-                        from public.contact_channels k
-                        where k.channel = v_event.channel and k.external_id = i.id
-                        limit 1
-                    ) k
-                    where v_person.has_spellings
+                -- A spelling belongs to whom another one of it belongs to, and its owner's wishes hold for all of them.
+                select k.contact_id, k.metadata into v_home
+                from unnest(v_forms) with ordinality i (id, place)
+                cross join lateral (
+                    select k.contact_id, k.metadata
+                    from public.contact_channels k
+                    where k.channel = v_event.channel and k.external_id = i.id
                     limit 1
-                );
+                ) k
+                where v_person.has_spellings
+                order by i.place
+                limit 1;
+                v_wishes := jsonb_strip_nulls(jsonb_build_object(
+                    'marketing', v_home.metadata -> 'marketing', 'marketing_at', v_home.metadata -> 'marketing_at',
+                    'marketing_ord', v_home.metadata -> 'marketing_ord'));
                 v_path := pg_catalog.set_config('search_path', router.application_path(), true);
-                insert into public.contact_channels (contact_id, channel, external_id, is_primary)
-                values (coalesce(v_home, v_contact), v_event.channel, v_person.id, false);
+                if v_wishes operator(pg_catalog.=) '{}' then
+                    insert into public.contact_channels (contact_id, channel, external_id, is_primary)
+                    values (coalesce(v_home.contact_id, v_contact), v_event.channel, v_person.id, false);
+                else
+                    insert into public.contact_channels (contact_id, channel, external_id, is_primary, metadata)
+                    values (coalesce(v_home.contact_id, v_contact), v_event.channel, v_person.id, false, v_wishes);
+                end if;
                 v_path := pg_catalog.set_config('search_path', 'pg_catalog, pg_temp', true);
             end if;
         end loop;
