@@ -14,7 +14,8 @@ set enable_bitmapscan = off
 set jit = off
 as $function$
 declare
-    v_id uuid;
+    v_id    uuid;
+    v_marks text[];
 begin
     select m.id into v_id
     from public.messages m
@@ -22,6 +23,7 @@ begin
     order by m.provider_message_id
     limit 1;
     if v_id is null and p_token is not null then
+        v_marks := router.token_marks(p_token);
         select m.id into v_id
         from (
             select m.id, m.channel, m.provider_message_id
@@ -30,7 +32,9 @@ begin
             order by m.conversation_id, m.sent_at desc
             limit 500  -- a long conversation must not make an answer to an unknown message costly
         ) m
-        where m.channel = p_channel and starts_with(m.provider_message_id, 'wamid.')
+        where m.channel = p_channel
+          and (position(v_marks[1] in m.provider_message_id) > 0 or position(v_marks[2] in m.provider_message_id) > 0
+               or position(v_marks[3] in m.provider_message_id) > 0)
           and router.token_of(m.provider_message_id) = p_token
         limit 1;
     end if;
