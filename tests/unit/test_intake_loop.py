@@ -1,0 +1,145 @@
+"""The intake loop without a database: what it claims, reads, sweeps and keeps."""
+
+import asyncio
+from collections.abc import Sequence
+from typing import Any
+
+from consumer.domain.deliveries import Deferred, Swept, Taken
+from consumer.domain.errors import TooSlow
+from consumer.domain.facts import BatchTooSlow
+from consumer.domain.intake_facts import DeliveriesTaken, WaitingSwept
+from consumer.domain.providers.atoms import Atoms, Message
+from consumer.domain.providers.lines import Delivery
+from consumer.domain.records import Refusal
+from consumer.pipeline.intake import IntakeLoop, IntakeSettings
+from consumer.pipeline.pacing import Signal
+from tests.fakes import Facts, HandClock, batch
+
+
+class Store:
+    """An `IntakeStore` that remembers what it is asked."""
+
+    def __init__(self, deferred: Sequence[Deferred] = (), *, steps: int = 1) -> None:
+        self.deferred = list(deferred)
+        self.steps = steps
+        """Of a round over what waits."""
+        self.taken: list[list[int | None]] = []
+        self.errors: list[str | None] = []
+        self.slow: set[int] = set()
+        """Ids whose calls are too slow."""
+        self.refusals: tuple[Refusal, ...] = ()
+        self.places: list[str | None] = []
+        self.kept: list[int] = []
+
+    async def claim(self, *, limit: int, size: int) -> Sequence[Deferred]:
+        claimed, self.deferred = self.deferred[:limit], self.deferred[limit:]
+        return claimed
+
+    async def take(self, deliveries: Sequence[Delivery], *, store_only: bool = False) -> Taken:
+        assert not store_only
+        ids = [delivery.id for delivery in deliveries]
+        self.taken.append(ids)
+        self.errors += [delivery.error for delivery in deliveries]
+        if self.slow & set(ids):
+            raise TooSlow("too slow")
+        return Taken(batch=batch(len(ids)), effects={}, refusals=self.refusals)
+
+    async def sweep(self, *, limit: int, place: str | None) -> Swept:
+        self.places.append(place)
+        step = int(place or 0) + 1
+        return Swept(applied=1, expired=2, place=None if step >= self.steps else str(step))
+
+    async def keep(self, *, days: int) -> None:
+        self.kept.append(days)
+
+    async def close(self) -> None:
+        pass
+
+
+def read(provider: str, account: str | None, body: bytes) -> Delivery:
+    """As many messages as the body has bytes; one that begins with a question mark cannot be read."""
+    if body.startswith(b"?"):
+        return Delivery(provider=provider, account=account, body=body, atoms=None, error="KeyError")
+    messages = tuple(
+        Message(kind="message", id=str(number), channel=provider, account=account, people=())
+        for number in range(len(body))
+    )
+    return Delivery(provider=provider, account=account, body=body, atoms=Atoms(messages=messages))
+
+
+def deferred(number: int, body: bytes | None = b"m") -> Deferred:
+    """One that has waited for three seconds."""
+    return Deferred(
+        id=number, provider="whatsapp", account=None, received_at="2026-05-28T20:26:40Z", age=3.0, body=body
+    )
+
+
+class Scene:
+    """A loop whose clock is moved by hand."""
+
+    def __init__(self, store: Store, **settings: Any) -> None:
+        self.store, self.facts, self.clock = store, Facts(), HandClock(1000.0)
+        self.loop = IntakeLoop(
+            store=store,
+            read=read,
+            wake=Signal(),
+            observer=self.facts,
+            clock=self.clock,
+            settings=IntakeSettings(**settings),
+        )
+
+    async def step(self) -> bool:
+        return await self.loop.step(asyncio.Event())
+
+
+async def test_calls_are_of_a_size() -> None:
+    """Deliveries share calls up to a number of atoms, in their order; one that has more gets a call of its own."""
+    scene = Scene(Store([deferred(1), deferred(2, b"mmm"), deferred(3), deferred(4, b"m" * 9), deferred(5)]), atoms=4)
+    assert await scene.step()
+    assert scene.store.taken == [[1, 2], [3], [4], [5]]
+    assert not await scene.step()
+    told = scene.facts.of(DeliveriesTaken)
+    assert [fact.atoms for fact in told][:2] == [{("whatsapp", "message"): 4}, {("whatsapp", "message"): 1}]
+    assert [fact.answered for fact in told] == [{}] * 4
+    assert told[0].routed == {"whatsapp": (3.0, 3.0)}
+
+
+async def test_what_cannot_be_read_is_told() -> None:
+    """The row gets the error; what was scrubbed has no effects, and is done with."""
+    scene = Scene(Store([deferred(1, b"?"), deferred(2, None)]))
+    await scene.step()
+    assert (scene.store.taken, scene.store.errors) == ([[1, 2]], ["KeyError", None])
+    assert scene.facts.of(DeliveriesTaken)[0].failed == {"whatsapp": 1}
+
+
+async def test_a_call_that_is_too_slow() -> None:
+    """Each delivery gets one of its own; one that is too slow even so does not hold up the others."""
+    store = Store([deferred(1), deferred(2), deferred(3)])
+    store.slow = {2}
+    scene = Scene(store)
+    await scene.step()
+    assert store.taken == [[1, 2, 3], [1], [2], [3]]
+    assert len(scene.facts.of(BatchTooSlow)) == 2
+    assert len(scene.facts.of(DeliveriesTaken)) == 2
+
+
+async def test_rounds_over_what_waits() -> None:
+    """A bounded number of steps at each interval; the next interval goes on where the last has ended."""
+    scene = Scene(Store(steps=7), steps=5, interval=5.0)
+    await scene.step()
+    await scene.step()
+    assert scene.store.places == [None, "1", "2", "3", "4"]
+    scene.clock.now += 5.0
+    await scene.step()
+    assert scene.store.places[5:] == ["5", "6"]
+    assert [(fact.applied, fact.expired) for fact in scene.facts.of(WaitingSwept)] == [(5, 10), (2, 4)]
+
+
+async def test_deliveries_are_kept_for_so_many_days() -> None:
+    """At the start, and at each interval of its own."""
+    scene = Scene(Store(), keep_days=3, keep_every=3600.0)
+    await scene.step()
+    await scene.step()
+    scene.clock.now += 3600.0
+    await scene.step()
+    assert scene.store.kept == [3, 3]
