@@ -126,7 +126,7 @@ def effect_line_of(effect: Effect, place: int = 0) -> dict[str, Any]:
         "at": effect.at,
         "ord": effect.ord,
         "subject": subject_of(effect.channel, effect.target) if effect.target else None,
-        "content": dict(effect.values),
+        "content": {**effect.values, **_spellings_of(effect)},
     }
 
 
@@ -210,6 +210,15 @@ def _tell_people(message: Message, found: dict[str, Any]) -> None:
     persons = list(dict.fromkeys([canonical_of(person, channel) for person in people]))
     if persons and persons != [people[0].id]:
         found["persons"] = persons
+
+
+def _spellings_of(effect: Effect) -> dict[str, Any]:
+    """Of the further identity that somebody has."""
+    further = effect.values.get("id") if effect.kind == "system" else None
+    if not isinstance(further, str):
+        return {}
+    identity = Identity(id=further, kind=effect.values.get("identity_kind"))
+    return {"canonical": canonical_of(identity, effect.channel), "forms": list(forms_of(identity, effect.channel))}
 
 
 def _has_spellings(person: Identity, channel: str) -> bool:
