@@ -1,5 +1,6 @@
 -- Turns a database of this release into one of the release before types had files, as far as the migrator can tell: one
--- type for an event and its target, functions that take it, a list that knows functions only, a view of them alone.
+-- type for an event and its target, none for what deliveries bring, functions that take it, a list that knows functions
+-- only, a view of them alone.
 drop view if exists router.function_fingerprints;
 create view router.function_fingerprints as
 select f.file, f.signature, f.made_now,
@@ -14,7 +15,7 @@ from (
     where n.nspname in ('public', 'router') and p.prokind in ('f', 'p')
     offset 0
 ) f;
-drop type router.event, router.target, router.fault cascade;
+drop type router.event, router.target, router.fault, router.effect, router.made cascade;
 create type router.event as (
     id uuid, channel text, type text, event_id text, author_id text, author_name text, post_id text, sent_at timestamptz,
     created_at timestamptz, has_message boolean, conversation_id uuid, contact_id uuid, channel_id uuid, known_name text,
