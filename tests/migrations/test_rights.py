@@ -43,7 +43,10 @@ SERVICE = {
     "status",
 }
 SERVICE |= {"parked", "retry_parked", "discard_parked", "explain"}
-OPERATORS = {"parked_contents", "grant_service"}  # what people wrote, and rights: for the owner alone
+SERVICE |= {"take_deliveries", "claim_deliveries", "keep_deliveries", "sweep_waiting", "refused_channels"}
+SERVICE |= {"deliveries_kinds", "deliveries_list", "deliveries_of", "intake_backlog", "correct_events"}
+OPERATORS = {"parked_contents", "deliveries_show", "deliveries_since", "grant_service"}
+"""What people wrote, and rights: for the owner alone."""
 
 FUNCTIONS = """
     select p.oid::regprocedure::text as signature, p.proname::text as name, p.proowner::regrole::text as owner,
@@ -138,6 +141,7 @@ def test_readers_of_the_application(migrated: Database) -> None:
     """anon has nothing, authenticated reads the inbox, nobody sees the router's own tables."""
     assert table_rights(migrated, "anon") == set()
     inbox = {"webhook_events", "conversations", "messages", "message_analysis"}
+    inbox |= {"message_delivery", "message_reactions", "message_revisions"}
     assert table_rights(migrated, "authenticated") == {(table, "select") for table in inbox}
     migrated.run("select ingest_webhook_event('tiktok', 'message', 'a', 'b', 'c', 'd', null, null, null, null)")
     assert migrated.value("select count(*) from webhook_events where event_id = 'a'", role="authenticated") == 1

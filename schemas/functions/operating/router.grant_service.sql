@@ -33,8 +33,6 @@ begin
         'router.refused_channels()',
         'router.deliveries_kinds(text,timestamptz)',
         'router.deliveries_list(text,text,text,timestamptz,timestamptz,bigint,integer)',
-        'router.deliveries_show(bigint)',
-        'router.deliveries_since(text,timestamptz,timestamptz,timestamptz,bigint,integer,bigint)',
         'router.parked(uuid[],text,text,interval,interval,text,integer,text[])',
         'router.retry_parked(uuid[],text,text,interval,interval,text,integer)',
         'router.discard_parked(uuid[],text,text,interval,interval,text,integer)',
