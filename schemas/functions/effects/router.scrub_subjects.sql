@@ -1,5 +1,5 @@
 -- router.scrub_subjects: takes the bodies of deliveries away that hold the text of messages which their authors have deleted.
--- A delivery that is not processed yet keeps its body until it is, see router.store_deliveries.
+-- A delivery that is not processed yet keeps its body until it is, or is given up, see router.store_deliveries.
 -- takes: hashes of the messages, see router.deliveries
 -- returns: how many had a body
 -- writes: router.deliveries
@@ -24,7 +24,8 @@ begin
     -- Only a bitmap scan reads an index of arrays, and callers have it off.
     update router.deliveries d
     set body = null
-    where d.subjects && p_subjects and d.processed_at is not null and d.body is not null;
+    where d.subjects && p_subjects and (d.processed_at is not null or d.next_attempt_at = 'infinity')
+      and d.body is not null;
     get diagnostics v_count = row_count;
     return v_count;
 end

@@ -69,7 +69,7 @@ begin
         codes := v_taken.codes || v_lines.codes || v_effects.codes;
         reasons := v_taken.reasons || v_lines.reasons || v_effects.reasons;
     end if;
-    perform router.store_deliveries(p_deliveries, p_bodies, p_store_only, refused, codes, reasons);
+    perform router.store_deliveries(p_deliveries, p_bodies, p_store_only, refused, codes, reasons, v_ids is not null);
     if refused <> '{}' then
         refused := array(select r.delivery + 1 from unnest(refused) with ordinality as r (delivery, number) order by r.number);
     end if;

@@ -72,8 +72,6 @@ begin
     delete from router.deliveries_default d
     where d.received_at < v_oldest and (d.processed_at is not null or d.next_attempt_at = 'infinity');
     get diagnostics v_number = row_count;
-    delete from router.deleted_messages m
-    where m.deleted_at < v_oldest - interval '30 days';
     return v_gone + v_number;
 end
 $function$;
