@@ -39,6 +39,6 @@ as $function$
                             substring(c.definition from '^CHECK (.*?)( NOT VALID)?$'), p.channel) end
     from providers p
     join checks c on c.definition ~ '''(whatsapp|facebook|instagram|tiktok|youtube|webchat|other)'''
-                 and c.definition !~ '<>|!~|NOT ' and strpos(c.definition, quote_literal(p.channel)) = 0
+                 and c.definition !~ '<>|!~|NOT ' and strpos(c.definition, p.channel) = 0
     order by 1, 3
 $function$;
