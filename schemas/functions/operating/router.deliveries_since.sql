@@ -18,6 +18,9 @@ security definer
 set search_path = pg_catalog, pg_temp
 set plan_cache_mode = force_custom_plan
 set enable_seqscan = off
+set enable_bitmapscan = off
+set enable_sort = off
+set enable_incremental_sort = off
 set jit = off
 as $function$
     select p.id, p.provider, p.account, p.received_at, p.body, p.is_compressed, p.digest, p.version, p.processed_at, p.attempts
