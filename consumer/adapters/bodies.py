@@ -6,7 +6,7 @@ from typing import Any
 
 import orjson
 
-from consumer.domain.providers import normaliser_of, shapes
+from consumer.domain.providers import Normaliser, normaliser_of, shapes
 from consumer.domain.providers.atoms import Atoms, Context, Recorded
 from consumer.domain.providers.lines import Call, Delivery, call_of
 
@@ -18,12 +18,19 @@ class BodyReader:
 
     def __init__(self, own_app_ids: frozenset[str]) -> None:
         self._own_app_ids = own_app_ids
+        self._contexts: dict[str | None, Context] = {}
+        self._normalisers: dict[str, Normaliser] = {}
 
     def read(self, provider: str, account: str | None, body: bytes) -> Delivery:
         """The delivery with what it says; if reading it fails, it has an error instead, and is only to be stored."""
-        context = Context(bot=account, own_app_ids=self._own_app_ids)
+        context = self._contexts.get(account)
+        if context is None:  # there are as many as bots
+            context = self._contexts[account] = Context(bot=account, own_app_ids=self._own_app_ids)
         try:
-            atoms = normaliser_of(provider)(decoded(body), context)
+            normaliser = self._normalisers.get(provider)
+            if normaliser is None:
+                normaliser = self._normalisers[provider] = normaliser_of(provider)
+            atoms = normaliser(decoded(body), context)
         except ValueError:
             atoms = UNKNOWN  # a provider that is told so sends it for days
         except Exception as error:  # noqa: BLE001 - a normaliser never raises; if one does, the delivery is not lost

@@ -268,7 +268,8 @@ class Gateway:
             delivery = waiting.delivery
             seconds.setdefault(delivery.provider, []).append(now - waiting.since)
             if delivery.atoms is not None and not store_only:
-                atoms.update({(delivery.provider, kind): count for kind, count in kinds_of(delivery.atoms).items()})
+                for kind, count in kinds_of(delivery.atoms).items():
+                    atoms[delivery.provider, kind] += count
         times = {provider: tuple(values) for provider, values in seconds.items()}
         self._observer(
             DeliveriesTaken(
