@@ -3,6 +3,7 @@
 -- holds an advisory lock; trying it costs a microsecond, and in shared mode writers do not exclude each other.
 -- While a listener sits in a transaction, the queue of notifications fills up, and once it is full every transaction with a
 -- NOTIFY fails at its commit: long before that the bell falls silent, and polling takes over.
+-- A transaction that routes what it stores says so by a setting of its own, and rings for nobody.
 -- Names are qualified instead of pinning search_path, since setting it and setting it back makes every insert of the session
 -- look its own names up again: that alone cost busy writers a twelfth of their rate.
 -- locks: a session lock, for a microsecond: one of the transaction would be held until a slow writer commits
@@ -13,7 +14,8 @@ as $function$
 begin
     if pg_catalog.pg_try_advisory_lock_shared(1920298101, 0) then  -- lock: doorbell
         perform pg_catalog.pg_advisory_unlock_shared(1920298101, 0);  -- lock: doorbell
-        if pg_catalog.pg_notification_queue_usage() operator(pg_catalog.<) 0.5 then
+        if pg_catalog.pg_notification_queue_usage() operator(pg_catalog.<) 0.5
+           and coalesce(pg_catalog.current_setting('webhook_router.doorbell', true), '') operator(pg_catalog.<>) 'off' then
             notify webhook_router;
         end if;
     end if;
