@@ -9,6 +9,7 @@ import typer
 
 from consumer.adapters.postgres.database_url import place_of
 from consumer.adapters.postgres.operating import explain as operating
+from consumer.adapters.postgres.operating.answers import Answer
 from consumer.adapters.postgres.operating.explain import UNKNOWN, Explanation
 from consumer.adapters.postgres.operating.session import session
 from consumer.cli.options import AsJson, DatabaseUrl, database
@@ -84,6 +85,7 @@ def _facts(found: Explanation) -> Iterator[tuple[str, str]]:
         yield "reason", found.held_reason
     if found.discarded_at is not None:
         yield "discarded", found.discarded_at
+    yield from _stored(found)
     status = f" ({found.conversation_status})" if found.conversation_status else ""
     for name, value in (
         ("message", found.message_id),
@@ -121,6 +123,22 @@ def _advice(found: Explanation, conninfo: str) -> Iterator[str]:
         yield (
             f"What the person wrote, with the URL of the tables' owner: webhook-router parked show --payload {found.id}"
         )
+
+
+def _stored(found: Explanation) -> Iterator[tuple[str, str]]:
+    """What the raw inbox, and what waits, has of it."""
+    for delivery in found.deliveries:
+        yield "delivery", _delivery(delivery)
+    for effect in found.waiting:
+        yield "waits for it", f"{effect['kind']}, since {effect['received_at']}"
+    if found.deleted_at is not None:
+        yield "deleted", f"{found.deleted_at}, by its author"
+
+
+def _delivery(delivery: Answer) -> str:
+    became = "in effect" if delivery["processed_at"] is not None else "not in effect"
+    error = f": {delivery['error']}" if delivery["error"] else ""
+    return f"{delivery['id']} of {delivery['provider']}, {delivery['received_at']}, {became}{error}"
 
 
 def _routed(found: Explanation) -> Iterator[str]:
@@ -177,6 +195,20 @@ def _unknown(found: Explanation, conninfo: str) -> Iterator[str]:
     for channel in found.found_in or []:
         other = dataclasses.replace(found, channel=channel)
         yield f"The channel {channel} has an event with this id: {_command(other)}"
+    if found.deleted_at is not None:
+        yield "Its author has deleted it, so its text is stored nowhere any more."
+    stuck = [delivery for delivery in found.deliveries if delivery["processed_at"] is None]
+    if stuck:
+        yield (
+            f"Delivery {stuck[0]['id']} holds it and is not in effect. It is tried again by itself; all about it: "
+            f"webhook-router deliveries show {stuck[0]['id']}"
+        )
+    elif found.deliveries:
+        number, provider = found.deliveries[0]["id"], found.deliveries[0]["provider"]
+        yield (
+            f"Delivery {number} holds it, or quotes it, and is in effect: its row was deleted, or an earlier version "
+            f"did not understand it. To have it read once more: webhook-router replay --provider {provider} --since TIME"
+        )
     if found.event_id != (bare := found.event_id.strip()):
         yield f"The id has spaces around it; try it without: {_command(dataclasses.replace(found, event_id=bare))}"
     channels = found.channels or []
@@ -188,6 +220,7 @@ def _unknown(found: Explanation, conninfo: str) -> Iterator[str]:
     yield "Otherwise it was never stored. Check, in this order:"
     yield "- the provider: does its console show the delivery, and what was answered?"
     yield "- whatever takes deliveries (an edge function, an endpoint): its log for that minute, and its errors"
+    yield "- the gateway: `webhook-router deliveries list` for what was not understood, the log for what it refused"
     yield "- `webhook-router ingest`: lines that were refused are in the file that its option --rejected names"
     yield "- Kafka: `record set aside in the dead-letter topic` in the service's log, and the lag of its group"
     if found.triggers:

@@ -1,10 +1,12 @@
 """Where one event is: in webhook_events, set aside, in the inbox, or not here at all."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Final
 
-from consumer.adapters.postgres.operating.answers import answers, refuse_superusers
+from consumer.adapters.postgres.operating.answers import Answer, answers, refuse_superusers
+from consumer.adapters.postgres.operating.deliveries import of_message
 from consumer.adapters.postgres.operating.session import Connection
+from consumer.domain.providers.lines import subject_of, token_of
 
 UNKNOWN: Final = "unknown"
 READY: Final = "ready"
@@ -76,6 +78,12 @@ class Explanation:
     found_in: list[str] | None
     channels: list[str] | None
     last_event_date: str | None
+    deliveries: list[Answer] = field(default_factory=list)
+    """Stored deliveries that hold its text, the latest first."""
+    waiting: list[Answer] = field(default_factory=list)
+    """Effects that wait for its message."""
+    deleted_at: str | None = None
+    """When a delivery has told that its author has deleted it."""
     held_reason: str | None = None
     """Of an attempt to route it, see `route`."""
     is_busy: bool | None = None
@@ -85,7 +93,14 @@ class Explanation:
 async def explain(connection: Connection, channel: str, event_id: str) -> Explanation:
     """Looks once; changes nothing."""
     (row,) = await answers(connection, "explain", _EXPLAIN, {"channel": channel, "event_id": event_id})
-    return Explanation(**row)
+    stored = await of_message(
+        connection,
+        subject=subject_of(channel.strip().lower(), event_id),
+        channel=channel,
+        message_id=event_id,
+        token=token_of(event_id),
+    )
+    return Explanation(**row, **stored)
 
 
 async def route(connection: Connection, channel: str, event_id: str) -> Explanation:
