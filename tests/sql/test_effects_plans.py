@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from typing import Any
 
-from tests.sql.deliveries import ANA, delete, edit, effect, message, take
+from tests.sql.deliveries import ANA, delete, edit, effect, message, take, wamid
 from tests.sql.inbox import Inbox
 from tests.sql.test_plans import TABLES, Meter, bare
 
@@ -51,6 +51,8 @@ def calls(session: Inbox, tag: str) -> dict[str, Callable[[], Any]]:
         "reply": lambda: take(session, message(f"{tag}3")),
         "edit": lambda: take(session, edit("new", second=3, target=f"{tag}1")),
         "waiting edit": lambda: take(session, edit("new", second=3, target=f"{tag}4")),
+        "edit by another id": lambda: take(session, edit("new", second=4, target=wamid("1", "A" * 20))),
+        "reply to another id": lambda: take(session, message(f"{tag}5", reply_to=wamid("1", "A" * 20))),
         "media": lambda: take(session, effect("media", f"media:{tag}", f"{tag}1", values={"text": "look"})),
         "delete": lambda: take(session, delete(target=f"{tag}1")),
         "waiting delete": lambda: take(session, delete(target=f"{tag}4")),

@@ -2,7 +2,7 @@
 -- else, for WhatsApp, one of the same conversation whose id has as much in common with it as all ids of one message have.
 -- takes: keys of router.open_replies
 -- returns: how many are linked now
--- reads: messages by key; for tokens, the latest of the conversation
+-- reads: messages by key; see also router.find_reply
 -- writes: public.messages (metadata.reply.message_id), router.open_replies
 -- locks: messages in the order of their id
 create or replace function router.link_open_replies(p_messages uuid[])
@@ -26,35 +26,19 @@ declare
     v_path     text;
 begin
     with found as materialized (
-        select o.message_id, o.ref, m.is_there, coalesce(t.id, k.id) as target
+        select o.message_id, o.ref, m.is_there,
+               -- Parameters bring their collation along, and no index of the application's has ours.
+               case when m.is_there
+                    then router.find_reply(o.channel collate "default", m.conversation_id, o.ref collate "default",
+                                           o.token collate "default") end as target
         from (select distinct p.id from unnest(p_messages) p (id) order by p.id) p
         cross join lateral (select o.* from router.open_replies o where o.message_id = p.id limit 1) o
         left join lateral (
             select m.conversation_id, true as is_there from public.messages m where m.id = o.message_id limit 1
         ) m on true
-        left join lateral (
-            select t.id
-            from public.messages t
-            where t.channel = o.channel collate "default"
-              and t.provider_message_id >= o.ref collate "default" and t.provider_message_id <= o.ref collate "default"
-            order by t.provider_message_id
-            limit 1
-        ) t on true
-        left join lateral (
-            select r.id
-            from (
-                select r.id, r.channel, r.provider_message_id
-                from public.messages r
-                where r.conversation_id = m.conversation_id and t.id is null and o.token is not null
-                order by r.conversation_id, r.sent_at desc
-                limit 500  -- a long conversation must not make each answer to an unknown message costly
-            ) r
-            where r.channel = o.channel and r.id <> o.message_id and router.token_of(r.provider_message_id) = o.token
-            limit 1
-        ) k on true
     ), locked as materialized (
         select m.id, m.metadata, f.ref, f.target
-        from (select f.* from found f where f.target is not null and f.is_there order by f.message_id) f
+        from (select f.* from found f where f.target is not null order by f.message_id) f
         cross join lateral (
             select m.id, m.metadata from public.messages m where m.id = f.message_id limit 1 for no key update
         ) m
