@@ -102,7 +102,10 @@ def test_a_known_handover_writes_nothing(inbox: Inbox) -> None:
 def test_the_last_word_on_marketing_counts(any_inbox: Inbox, order: tuple[int, ...]) -> None:
     """By time, and it waits for the person, who may be known by another spelling of the number."""
     spelt = Identity(id="551190000001", kind="phone")
-    atoms: list[Message | Effect] = [message(people=(Identity(id="5511990000001"),)), marketing("stop", second=4, person=spelt)]
+    atoms: list[Message | Effect] = [
+        message(people=(Identity(id="5511990000001"),)),
+        marketing("stop", second=4, person=spelt),
+    ]
     atoms.append(marketing("resume", second=3, person=spelt))
     for place in order:
         take(any_inbox, atoms[place])
