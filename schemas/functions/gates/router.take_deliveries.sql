@@ -64,7 +64,7 @@ begin
     else
         v_lines := router.parsed_lines(p_lines);
         v_effects := router.parsed_lines(p_effects);
-        v_taken := router.take_or_leave(v_lines.lines, v_effects.lines, v_received);
+        v_taken := router.take_in_turns(v_lines.lines, v_effects.lines, v_received);
         batch := v_taken.batch;
         effects := v_taken.effects;
         refused := v_taken.refused || v_lines.refused || v_effects.refused;
