@@ -138,7 +138,13 @@ def make(inbox: Inbox, message_id: str, second: int = 0, *, direction: str = "ou
         normalized=Jsonb({"account": account, "direction": direction} | fields),
     )
     inbox.run(
-        "select router.settle(array[router.as_event(w)], null) from webhook_events w where event_id = %s", message_id
+        """
+        select router.settle(array[router.as_event(w)], null)
+        from webhook_events w
+        where channel = %s and event_id = %s
+        """,
+        channel,
+        message_id,
     )
 
 

@@ -13,6 +13,8 @@ set enable_seqscan = off
 set enable_bitmapscan = off
 set enable_hashjoin = off
 set enable_mergejoin = off
+set enable_sort = off
+set enable_incremental_sort = off
 set jit = off
 as $function$
 declare
@@ -24,16 +26,18 @@ begin
     select array_agg(w.ordinality::integer), array_agg(v.id)
     into v_places, v_conversations
     from unnest(p_watermarks) with ordinality w
+    -- Indexes of the application have the collation of its columns.
+    cross join lateral (select w.channel collate "default" as channel, w.person collate "default" as person) i
     cross join lateral (
         select k.contact_id
         from public.contact_channels k
-        where k.channel = w.channel and k.external_id = w.person
+        where k.channel = i.channel and k.external_id = i.person
         limit 1
     ) k
     cross join lateral (
         select v.id
         from public.conversations v
-        where v.contact_id = k.contact_id and v.channel = w.channel
+        where v.contact_id = k.contact_id and v.channel is not distinct from i.channel
           and (v.account_id is null or v.account_id = w.account or w.account = '')
         offset 0
     ) v
@@ -64,6 +68,7 @@ begin
         from public.messages m
         where m.conversation_id = p.conversation_id and m.sent_at > coalesce(b.until, '-infinity') and m.sent_at <= w.until
           and m.direction = 'outbound'
+        order by m.conversation_id, m.sent_at
         offset 0
     ) m;
     if v_effects is not null then

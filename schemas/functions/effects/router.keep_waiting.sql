@@ -15,6 +15,8 @@ set enable_seqscan = off
 set enable_bitmapscan = off
 set enable_hashjoin = off
 set enable_mergejoin = off
+set enable_sort = off
+set enable_incremental_sort = off
 set jit = off
 as $function$
 declare
@@ -33,7 +35,8 @@ begin
     left join lateral (
         select (w.effect ->> 'at')::timestamptz as at, w.effect -> 'content' as content
         from router.waiting w
-        where w.channel = e.channel and w.atom_id = e.atom_id
+        where w.channel = e.channel and w.atom_id >= e.atom_id and w.atom_id <= e.atom_id
+        order by w.atom_id
         limit 1
     ) w on true
     where not e.is_waiting

@@ -13,6 +13,8 @@ set enable_seqscan = off
 set enable_bitmapscan = off
 set enable_hashjoin = off
 set enable_mergejoin = off
+set enable_sort = off
+set enable_incremental_sort = off
 set jit = off
 as $function$
 declare
@@ -31,16 +33,27 @@ begin
             v_changed := 0;  -- the application refuses one of them
     end;
     delete from router.watermarks w
-    using unnest(p_watermarks) o
-    where o.received_at < now() - interval '30 days'
-      and exists (
-          select
-          from router.watermarks l
-          where l.channel = o.channel and l.account = o.account and l.person = o.person and l.status = o.status
-            and l.until > o.until
-      )
-      and w.channel = o.channel and w.account = o.account and w.person = o.person and w.status = o.status
-      and w.until = any (array[o.until]);
+    where w.ctid = any (array(
+        select w.ctid
+        from unnest(p_watermarks) o
+        cross join lateral (
+            select l.until
+            from router.watermarks l
+            where l.channel = o.channel and l.account = o.account and l.person = o.person and l.status = o.status
+              and l.until > o.until
+            order by l.channel, l.account, l.person, l.status, l.until
+            limit 1
+        ) l
+        cross join lateral (
+            select w.ctid
+            from router.watermarks w
+            where w.channel = o.channel and w.account = o.account and w.person = o.person and w.status = o.status
+              and w.until = o.until
+            order by w.channel, w.account, w.person, w.status, w.until
+            limit 1
+        ) w
+        where o.received_at < now() - interval '30 days'
+    ));
     return v_changed;
 end
 $function$;

@@ -1,5 +1,5 @@
--- router.token_marks: how a token looks inside of ids that encode it: one of these stands in each of them. Looking for them costs
--- a hundredth of decoding the ids.
+-- router.token_marks: how a token looks inside of ids that encode it: one of these stands in each of them. Looking for them costs a
+-- hundredth of decoding the ids.
 -- takes: a token, see router.token_of
 -- returns: three texts, by the place at which the token falls into the groups of three bytes that base64 makes
 create or replace function router.token_marks(p_token text)

@@ -13,6 +13,8 @@ set enable_seqscan = off
 set enable_bitmapscan = off
 set enable_hashjoin = off
 set enable_mergejoin = off
+set enable_sort = off
+set enable_incremental_sort = off
 set jit = off
 as $function$
 declare
@@ -26,13 +28,21 @@ begin
         cross join lateral (
             select w.effect, w.received_at
             from router.waiting w
-            where w.channel = m.channel and w.target = m.event_id and w.kind <> 'comment'
-            union all
-            -- The same message by another of its ids.
+            where w.channel = m.channel and w.target >= m.event_id and w.target <= m.event_id and w.kind <> 'comment'
+            order by w.target
+            offset 0
+        ) w
+        union all
+        -- The same message by another of its ids.
+        select w.effect, w.received_at, m.message_id, m.conversation_id
+        from unnest(p_made) m
+        cross join lateral (
             select w.effect, w.received_at
             from router.waiting w
-            where w.channel = m.channel and w.token = m.token and w.target <> m.event_id
+            where w.channel = m.channel and w.token >= m.token and w.token <= m.token and w.target <> m.event_id
               and (w.person is null or w.person = any (m.persons))
+            order by w.token
+            offset 0
         ) w
     loop
         v_effect := router.effect_of(v_row.effect, coalesce(cardinality(v_effects), 0) + 1, v_row.received_at, true);
@@ -47,7 +57,9 @@ begin
         cross join lateral (
             select w.channel, w.atom_id, w.effect, w.received_at
             from router.waiting w
-            where w.channel = m.channel and w.person = p.person and w.target is null
+            where w.channel = m.channel and w.person >= p.person and w.person <= p.person and w.target is null
+            order by w.person
+            offset 0
         ) w
     loop
         v_effects := v_effects

@@ -5,8 +5,8 @@
 --   expired: how many have waited for too long, and are gone
 -- raises: what will pass. What the application refuses goes on waiting
 -- reads: router.waiting, router.watermarks, router.open_replies, messages by key
--- writes: see router.apply_found, router.release_due_comments, router.sweep_late and router.retry_replies; nothing for what still
---   waits
+-- writes: see router.apply_found, router.release_due_comments, router.sweep_late and router.retry_replies; nothing for what
+--   still waits
 create or replace function router.sweep_waiting(
     p_limit integer default 200, p_place jsonb default null, out place jsonb, out applied integer, out expired integer
 )
@@ -33,16 +33,14 @@ declare
 begin
     p_limit := least(greatest(p_limit, 1), 10000);
     applied := 0;
-    with old as materialized (
-        select w.channel, w.atom_id
+    delete from router.waiting w
+    where w.ctid = any (array(
+        select w.ctid
         from router.waiting w
         where w.expires_at < now() and w.kind <> 'comment'  -- what ends the wait of a comment is not its death
         order by w.expires_at
         limit p_limit
-    )
-    delete from router.waiting w
-    using old o
-    where w.channel = o.channel and w.atom_id = any (array[o.atom_id]);
+    ));
     get diagnostics expired = row_count;
     perform router.release_due_comments(p_limit);
     perform router.sweep_late(p_limit);
