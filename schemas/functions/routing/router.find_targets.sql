@@ -18,61 +18,63 @@ set jit = off
 as $function$
 declare
     -- Names that come from further ahead are of a release that took any time for one, and do not count as known.
-    v_ahead      constant timestamptz := clock_timestamp() + interval '1 day';
-    v_targets    router.target[];
-    v_normalized boolean;
+    v_ahead constant timestamptz := clock_timestamp() + interval '1 day';
 begin
-    select array_agg(row(f.has_message, f.conversation_id, f.contact_id, f.channel_id,
-                         case when k.contact_id is null then e.known_name else k.display_name end,
-                         f.name_is_news, f.renames,
-                         not f.has_message and (f.conversation_id is null
-                                                or e.author_id is not null and f.contact_id is null
-                                                or f.renames),
-                         e.message_id, e.is_adopted)::router.target),
-           bool_or(e.normalized is not null)
-    into v_targets, v_normalized
-    from rows from (unnest(p_events), unnest(p_targets)) e
-    left join lateral (
-        -- Names are ordered by time and then by themselves: every order of routing ends with the same one.
-        select k.id, k.contact_id, k.display_name,
-               k.display_name_at is null or k.display_name_at > v_ahead
-               or (k.display_name_at, coalesce(k.display_name, '')) < (e.ranked_at, e.author_name collate "C") as is_older,
-               k.display_name is distinct from e.author_name as is_other
-        from public.contact_channels k
-        where (e.contact_id is null or p_again) and k.channel = e.channel and k.external_id = e.author_id
-        limit 1
-    ) k on true
-    -- There may be several open conversations: the newest one counts.
-    left join lateral (
-        select v.id
-        from public.conversations v
-        where e.conversation_id is null and e.given_conversation_id is null and e.normalized is null
-          and v.contact_id = coalesce(e.contact_id, k.contact_id)
-          and v.channel is not distinct from e.channel and v.status is not distinct from 'open'
-        order by v.created_at desc, v.id desc
-        limit 1
-    ) v on true
-    left join lateral (
-        select v.id
-        from public.conversations v
-        where e.conversation_id is null and e.given_conversation_id is null and e.author_id is null
-          and e.normalized is null
-          and v.channel_conversation_id = router.thread_of(e.type, e.post_id, e.event_id)
-          and v.channel is not distinct from e.channel and v.status is not distinct from 'open'
-          and v.contact_id is not distinct from e.contact_id  -- null: there is no author
-        order by v.created_at desc, v.id desc
-        limit 1
-    ) t on true
-    cross join lateral (
-        select coalesce(e.has_message, false) as has_message,
-               coalesce(e.conversation_id, e.given_conversation_id, v.id, t.id) as conversation_id,
-               coalesce(e.contact_id, k.contact_id) as contact_id,
-               coalesce(e.channel_id, k.id) as channel_id,
-               e.author_name is not null and coalesce(k.is_older, e.name_is_news, e.author_id is not null)
-                   as name_is_news,
-               e.author_name is not null and coalesce(k.is_older and k.is_other, e.renames, e.author_id is not null)
-                   as renames
-    ) f;
-    return case when v_normalized then router.find_conversations(p_events, v_targets) else v_targets end;
+    return (
+        select case when bool_or(f.is_normalized) then router.find_conversations(p_events, array_agg(f.target))
+                    else array_agg(f.target) end
+        from (
+            select row(f.has_message, f.conversation_id, f.contact_id, f.channel_id,
+                       case when k.contact_id is null then e.known_name else k.display_name end,
+                       f.name_is_news, f.renames,
+                       not f.has_message and (f.conversation_id is null
+                                              or e.author_id is not null and f.contact_id is null
+                                              or f.renames),
+                       e.message_id, e.is_adopted)::router.target as target,
+                   e.normalized is not null as is_normalized
+            from rows from (unnest(p_events), unnest(p_targets)) e
+            left join lateral (
+                -- Names are ordered by time and then by themselves: every order of routing ends with the same one.
+                select k.id, k.contact_id, k.display_name,
+                       k.display_name_at is null or k.display_name_at > v_ahead
+                       or (k.display_name_at, coalesce(k.display_name, '')) < (e.ranked_at, e.author_name collate "C") as is_older,
+                       k.display_name is distinct from e.author_name as is_other
+                from public.contact_channels k
+                where (e.contact_id is null or p_again) and k.channel = e.channel and k.external_id = e.author_id
+                limit 1
+            ) k on true
+            -- There may be several open conversations: the newest one counts.
+            left join lateral (
+                select v.id
+                from public.conversations v
+                where e.conversation_id is null and e.given_conversation_id is null and e.normalized is null
+                  and v.contact_id = coalesce(e.contact_id, k.contact_id)
+                  and v.channel is not distinct from e.channel and v.status is not distinct from 'open'
+                order by v.created_at desc, v.id desc
+                limit 1
+            ) v on true
+            left join lateral (
+                select v.id
+                from public.conversations v
+                where e.conversation_id is null and e.given_conversation_id is null and e.author_id is null
+                  and e.normalized is null
+                  and v.channel_conversation_id = router.thread_of(e.type, e.post_id, e.event_id)
+                  and v.channel is not distinct from e.channel and v.status is not distinct from 'open'
+                  and v.contact_id is not distinct from e.contact_id  -- null: there is no author
+                order by v.created_at desc, v.id desc
+                limit 1
+            ) t on true
+            cross join lateral (
+                select coalesce(e.has_message, false) as has_message,
+                       coalesce(e.conversation_id, e.given_conversation_id, v.id, t.id) as conversation_id,
+                       coalesce(e.contact_id, k.contact_id) as contact_id,
+                       coalesce(e.channel_id, k.id) as channel_id,
+                       e.author_name is not null and coalesce(k.is_older, e.name_is_news, e.author_id is not null)
+                           as name_is_news,
+                       e.author_name is not null and coalesce(k.is_older and k.is_other, e.renames, e.author_id is not null)
+                           as renames
+            ) f
+        ) f
+    );
 end
 $function$;

@@ -1,9 +1,9 @@
 -- router.route_claimed: routes, parks or holds claimed events and sums up.
 -- takes: claimed events, null for none; the limit they were claimed with; p_constraints as router.check_deferred
--- returns: claimed, inserted, parked, dead, held, faults: counts, without comments that have only begun to wait, see
---   router.route_own_comments; channels and ages (seconds since created_at, zero where that
---   is no finite time or lies ahead): one entry per routed event; reached: the last event of a full batch, -infinity standing
---   for no created_at; otherwise nothing is left, and it is the time of the call
+-- returns: claimed, inserted, parked, dead, held, faults: counts, without comments that have begun to wait, see
+--   router.route_own_comments; channels and ages (seconds since created_at, zero where that is no finite time or lies ahead):
+--   one entry per routed event; reached: the last event of a full batch, -infinity standing for no created_at; otherwise
+--   nothing is left, and it is the time of the call
 -- raises: see router.refuse_hidden_rows, if there is none
 create or replace function router.route_claimed(p_events router.event[], p_limit integer, p_constraints text default null)
 returns router.batch
@@ -15,7 +15,8 @@ declare
     v_batch router.batch;
     v_done  record;
     v_count integer := coalesce(cardinality(p_events), 0);
-    v_apart uuid[];  -- events that are not routed
+    v_own   boolean := false;  -- there are comments of our own, of which some may begin to wait
+    v_waits uuid[] := '{}';
 begin
     v_batch.claimed := v_count;
     v_batch.inserted := 0;
@@ -30,10 +31,13 @@ begin
             perform router.refuse_hidden_rows();
         end if;
     else
-        if exists (select from unnest(p_events) e where e.normalized ->> 'own_comment' is not null) then
+        if v_count > 1 or (p_events[1]).normalized is not null then
+            v_own := exists (select from unnest(p_events) e where e.normalized ->> 'own_comment' is not null);
+        end if;
+        if v_own then
             v_done := router.route_own_comments(p_events, p_constraints);
-            v_apart := v_done.waiting;
-            v_batch.claimed := v_count - cardinality(v_apart);
+            v_waits := v_done.waiting;
+            v_batch.claimed := v_count - cardinality(v_waits);
         else
             v_done := router.route_or_hold(p_events, p_constraints);
         end if;
@@ -46,15 +50,14 @@ begin
         if v_batch.held > 0 then
             perform router.postpone(v_done.held);
         end if;
-        v_apart := v_apart || v_done.parked || v_done.held;
-        if cardinality(v_apart) < v_count then
+        if v_batch.parked + v_batch.held < v_batch.claimed then
             select array_agg(e.channel),
                    array_agg(case when isfinite(e.created_at)
                                   then greatest(extract(epoch from clock_timestamp() - e.created_at), 0)::real
                                   else 0 end)
             into v_batch.channels, v_batch.ages
             from unnest(p_events) e
-            where v_apart = '{}' or e.id <> all (v_apart);
+            where v_batch.parked + v_batch.held = 0 and not v_own or e.id <> all (v_done.parked || v_done.held || v_waits);
         end if;
     end if;
     if v_count >= p_limit then
