@@ -253,7 +253,7 @@ class Assembly:
             entrance=listener,
             store=store,
             storing=storing,
-            read=self._reader.read,
+            read=self._reader.prepare,
             deferred=self._deferred.ring,
             observer=self._observer,
             clock=self._clock,

@@ -2,13 +2,14 @@
 
 import zlib
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import orjson
 
 from consumer.domain.providers import Normaliser, normaliser_of, shapes
 from consumer.domain.providers.atoms import Atoms, Context, Recorded
-from consumer.domain.providers.lines import Call, Delivery, call_of
+from consumer.domain.providers.lines import Call, Delivery, call_of, written_of
 
 UNKNOWN = Atoms(recorded=(Recorded(kind="unknown"),))
 
@@ -38,6 +39,11 @@ class BodyReader:
                 provider=provider, account=account, body=body, atoms=None, error=f"cannot be read: {_where(error)}"
             )
         return Delivery(provider=provider, account=account, body=body, atoms=atoms)
+
+    def prepare(self, provider: str, account: str | None, body: bytes) -> Delivery:
+        """As `read`, and written for a call as well."""
+        delivery = self.read(provider, account, body)
+        return replace(delivery, written=written_of(delivery, orjson.dumps))
 
 
 def decoded(body: bytes) -> Any:  # noqa: ANN401 - any JSON value

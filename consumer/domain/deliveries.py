@@ -35,7 +35,7 @@ class Deferred:
 
     def known(self, delivery: Delivery) -> Delivery:
         """What was read of it, as a delivery that the database has."""
-        return replace(delivery, id=self.id, received_at=self.received_at, body=None)
+        return replace(delivery, id=self.id, received_at=self.received_at, body=None, written=None)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

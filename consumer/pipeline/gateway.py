@@ -250,7 +250,7 @@ class Gateway:
                 await self._commit(lane, group[middle:], store_only=False)
                 return
             for waiting in group:
-                waiting.delivery = replace(waiting.delivery, error=str(error))
+                waiting.delivery = replace(waiting.delivery, error=str(error), written=None)
         else:
             self._answer(group, taken, store_only=store_only)
             return

@@ -11,7 +11,7 @@ from consumer.adapters.bodies import call, unpacked
 from consumer.adapters.postgres.connection import Session
 from consumer.adapters.postgres.encodings import encoding_of, fitting
 from consumer.adapters.postgres.store import batch_of
-from consumer.domain.deliveries import Deferred, Swept, Taken
+from consumer.domain.deliveries import Deferred, Swept, Taken, size_of
 from consumer.domain.providers.lines import Call, Delivery
 from consumer.domain.records import Refusal
 
@@ -45,6 +45,13 @@ SWEEP: Final = """
 KEEP: Final = "select router.keep_deliveries(pg_catalog.make_interval(days => %(days)s))"
 
 
+def _unwritten(delivery: Delivery) -> int:
+    """Bytes that are still to be packed, or as much as that for messages that are to be written as lines."""
+    if delivery.written is not None:
+        return 0
+    return len(delivery.body or b"") + 300 * size_of(delivery)
+
+
 class PostgresDeliveryStore:
     """The `DeliveryStore` over one connection of its own."""
 
@@ -57,7 +64,7 @@ class PostgresDeliveryStore:
 
     async def take(self, deliveries: Sequence[Delivery], *, store_only: bool = False) -> Taken:
         """See `DeliveryStore.take`."""
-        if sum(len(delivery.body or b"") for delivery in deliveries) > MUCH or any(d.body is None for d in deliveries):
+        if sum(_unwritten(delivery) for delivery in deliveries) > MUCH:
             asked = await asyncio.to_thread(call, deliveries)
         else:
             asked = call(deliveries)

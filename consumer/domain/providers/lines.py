@@ -6,7 +6,7 @@ import hashlib
 import re
 import zlib
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Any, Final, TypeAlias
 
@@ -26,6 +26,16 @@ _WINDOW: Final = 4096
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Written:
+    """What a delivery contributes to a call, as JSON; lines lack their beginning, which tells the delivery's place."""
+
+    head: str
+    body: bytes | None
+    lines: tuple[str, ...]
+    effects: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Delivery:
     """A POST, and what it says."""
 
@@ -40,6 +50,9 @@ class Delivery:
     """Of the row that there is already."""
     received_at: str | None = None
     error: str | None = None
+    written: Written | None = field(default=None, repr=False, compare=False)
+    """What `written_of` has made of all this, if it was called already: while a call is under way, the next one can be
+    prepared."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,18 +67,30 @@ class Call:
 
 def call_of(deliveries: Sequence[Delivery], dumps: Dumps) -> Call:
     """One call for several deliveries; their places in it are what the answer names them by."""
-    heads: list[dict[str, Any]] = []
+    heads: list[str] = []
     bodies: list[bytes | None] = []
     lines: list[str] = []
     effects: list[str] = []
     for place, delivery in enumerate(deliveries):
-        body, compressed = _packed(delivery.body)
-        heads.append(_head_of(delivery, compressed=compressed))
-        bodies.append(body)
-        if delivery.atoms is not None:
-            lines += (_line(line_of(message, place), dumps) for message in delivery.atoms.messages)
-            effects += (_line(effect_line_of(effect, place), dumps) for effect in delivery.atoms.effects)
-    return Call(deliveries=_line(heads, dumps), bodies=bodies, lines="\n".join(lines), effects="\n".join(effects))
+        written = delivery.written or written_of(delivery, dumps)
+        heads.append(written.head)
+        bodies.append(written.body)
+        begin = f'{{"delivery":{place},'
+        lines += (begin + line for line in written.lines)
+        effects += (begin + line for line in written.effects)
+    return Call(deliveries=f"[{','.join(heads)}]", bodies=bodies, lines="\n".join(lines), effects="\n".join(effects))
+
+
+def written_of(delivery: Delivery, dumps: Dumps) -> Written:
+    """What a delivery contributes to a call, whatever its place in it will be."""
+    body, compressed = _packed(delivery.body)
+    atoms = delivery.atoms or Atoms()
+    return Written(
+        head=_line(_head_of(delivery, compressed=compressed), dumps),
+        body=body,
+        lines=tuple(_without_place(line_of(message), dumps) for message in atoms.messages),
+        effects=tuple(_without_place(effect_line_of(effect), dumps) for effect in atoms.effects),
+    )
 
 
 def line_of(message: Message, place: int = 0) -> dict[str, Any]:
@@ -237,6 +262,11 @@ def _packed(body: bytes | None) -> tuple[bytes | None, bool]:
         small = zlib.compressobj(1, zlib.DEFLATED, 12, 5)
         packed = small.compress(body) + small.flush()
     return (packed, True) if len(packed) < len(body) else (body, False)
+
+
+def _without_place(line: dict[str, Any], dumps: Dumps) -> str:
+    del line["delivery"]
+    return _line(line, dumps).removeprefix("{")
 
 
 def _line(value: object, dumps: Dumps) -> str:
