@@ -192,3 +192,60 @@ def test_variables_of_others_are_left_alone(elsewhere: Path, monkeypatch: pytest
     monkeypatch.setenv("WEBHOOK_ROUTER_TEST_PG_MAJOR", "15")
     assert config.unknown_variables() == []
     assert config.load() == config.Settings.model_construct()
+
+
+def test_who_may_post(elsewhere: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Secrets from variables or files, several where they are changed; a provider without any is not there."""
+    assert config.load().access() == {}
+    file = elsewhere / "secrets"
+    file.write_text("old, new\n")
+    monkeypatch.setenv("WEBHOOK_ROUTER_WHATSAPP_APP_SECRETS_FILE", str(file))
+    monkeypatch.setenv("WEBHOOK_ROUTER_WHATSAPP_VERIFY_TOKEN", " tok\n")
+    monkeypatch.setenv("WEBHOOK_ROUTER_INSTAGRAM_APP_SECRETS", " , ")
+    monkeypatch.setenv("WEBHOOK_ROUTER_TELEGRAM_BOTS", "700001:hunter1, 700002:hunter2")
+    monkeypatch.setenv("WEBHOOK_ROUTER_META_OWN_APP_IDS", "1, 2")
+    settings = config.load()
+    access = settings.access()
+    assert set(access) == {"whatsapp", "telegram"}
+    assert (access["whatsapp"].app_secrets, access["whatsapp"].verify_token) == ((b"old", b"new"), "tok")
+    assert access["telegram"].bots == (("700001", b"hunter1"), ("700002", b"hunter2"))
+    assert settings.own_app_ids() == {"1", "2"}
+    shown = str(config.table(settings))
+    assert "hunter" not in shown
+    assert "tok'" not in shown
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "said"),
+    [
+        ("TELEGRAM_BOTS", "700001", "botid:secret"),
+        ("TELEGRAM_BOTS", "700001:hunter2!", "botid:secret"),
+        ("TELEGRAM_BOTS", "1:hunter2,2:hunter2", "the same bot or the same secret"),
+        ("WHATSAPP_APP_SECRETS_FILE", "missing", "No such file"),
+        ("META_OWN_APP_IDS_FILE", "missing", "No such file"),
+    ],
+)
+def test_wrong_secrets_are_named_and_not_shown(
+    monkeypatch: pytest.MonkeyPatch, name: str, value: str, said: str
+) -> None:
+    """Before anything is started."""
+    monkeypatch.setenv(f"WEBHOOK_ROUTER_{name}", value)
+    settings = config.load()
+    with pytest.raises(Misconfigured, match=said) as caught:
+        _ = settings.access(), settings.own_app_ids()
+    assert "hunter2" not in str(caught.value)
+
+
+def test_a_secret_in_two_places(elsewhere: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is not guessed which one counts."""
+    monkeypatch.setenv("WEBHOOK_ROUTER_TIKTOK_APP_SECRETS", "a")
+    monkeypatch.setenv("WEBHOOK_ROUTER_TIKTOK_APP_SECRETS_FILE", str(elsewhere / "b"))
+    with pytest.raises(Misconfigured, match=r"TIKTOK_APP_SECRETS and .*TIKTOK_APP_SECRETS_FILE are both set"):
+        config.load().access()
+
+
+@pytest.mark.parametrize(("written", "days"), [("3", 3), ("3d", 3), ("30 days", 30), (" 1 day ", 1)])
+def test_how_long_deliveries_are_kept(monkeypatch: pytest.MonkeyPatch, written: str, days: int) -> None:
+    """A number of days, with or without the word."""
+    monkeypatch.setenv("WEBHOOK_ROUTER_KEEP_DELIVERIES", written)
+    assert config.load().keep_deliveries == days
