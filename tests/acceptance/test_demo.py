@@ -254,3 +254,27 @@ def test_a_disk_that_is_full_for_the_output() -> None:
     assert done.returncode == 1
     assert done.stderr.startswith("webhook-router: ")
     assert done.stderr.count("\n") == 1
+
+
+def test_the_line_for_curl_posts_a_message(tmp_path: Path) -> None:
+    """It is signed, so that a shell can run it as it stands; the live line shows the message then."""
+    if shutil.which("curl") is None:
+        pytest.skip("no curl")
+    process = subprocess.Popen(
+        [sys.executable, "-m", "consumer", "demo"],
+        env={**clean_environment(), "TMPDIR": str(tmp_path)},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+    try:
+        assert process.stdout is not None
+        line = next(line for line in process.stdout if line.lstrip().startswith("curl "))
+        posted = subprocess.run(line, shell=True, capture_output=True, text=True, timeout=PATIENCE, check=True)
+        assert posted.stdout.startswith("HTTP/1.1 200 OK")
+        process.send_signal(signal.SIGINT)
+        said, _ = process.communicate(timeout=PATIENCE)
+    finally:
+        process.kill()
+        process.wait()
+    assert "POSTed: 1; Ana from a terminal (whatsapp): Hello from curl" in said
