@@ -5,6 +5,7 @@ from typing import Protocol
 
 from consumer.domain.deliveries import Deferred, Swept, Taken
 from consumer.domain.facts import Fact
+from consumer.domain.intake_facts import IntakeSampled
 from consumer.domain.lag import Partition
 from consumer.domain.providers.lines import Delivery
 from consumer.domain.records import DeadLetter, IntakeOutcome, Record
@@ -157,6 +158,10 @@ class IntakeStore(Protocol):
 
         What has a target by now is applied, what has waited for too long is given up.
         """
+        ...
+
+    async def sample(self) -> IntakeSampled:
+        """Counts what is stored and not in effect."""
         ...
 
     async def keep(self, *, days: int) -> None:

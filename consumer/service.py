@@ -288,7 +288,11 @@ class Assembly:
             wake=self._deferred,
             observer=self._observer,
             clock=self._clock,
-            settings=IntakeSettings(interval=interval, keep_days=settings.keep_deliveries),
+            settings=IntakeSettings(
+                interval=interval,
+                keep_days=settings.keep_deliveries,
+                sample_every=max(settings.sample_interval, settings.apart),
+            ),
         )
         return Part(
             loop=intake.LOOP,

@@ -18,6 +18,8 @@ from consumer.pipeline.pacing import Signal, keep_going
 from consumer.ports import Clock, IntakeStore, Observer
 
 LOOP: Final = "intake"
+REST: Final = 100
+"""Seconds between counts for each second that one takes."""
 Read = Callable[[str, str | None, bytes], Delivery]
 """Provider, account and body to what they say; never raises."""
 
@@ -41,6 +43,8 @@ class IntakeSettings:
     keep_days: int = 7
     """How long deliveries are kept."""
     keep_every: float = 3600.0
+    sample_every: float = 10.0
+    """Between counts of what is not in effect; longer where counting takes long."""
 
 
 class IntakeLoop:
@@ -65,6 +69,7 @@ class IntakeLoop:
         self._place: str | None = None
         """How far the steps over the effects that wait have come; None: they begin anew."""
         self._swept_at = self._kept_at = float("-inf")
+        self._sample_due = float("-inf")
 
     def hint(self) -> None:
         """Deliveries were stored that are to take effect now."""
@@ -99,7 +104,16 @@ class IntakeLoop:
         if now - self._swept_at >= self._settings.interval * 0.9:
             await self._sweep(stop)
             self._swept_at = self._clock.monotonic()
+        if self._clock.monotonic() >= self._sample_due:
+            await self._sample()
         return bool(claimed)
+
+    async def _sample(self) -> None:
+        started = self._clock.monotonic()
+        sample = await self._store.sample()
+        ended = self._clock.monotonic()
+        self._sample_due = ended + max(self._settings.sample_every * 0.9, REST * (ended - started))
+        self._observer(sample)
 
     async def _take(self, claimed: Sequence[Deferred]) -> None:
         """Reads deliveries and has them take effect, in the order in which they came."""

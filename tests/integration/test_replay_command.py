@@ -9,6 +9,7 @@ from typing import Any
 import psycopg
 import pytest
 
+from consumer.adapters.postgres.delivery_store import PostgresDeliveryStore
 from consumer.domain.providers import lines, whatsapp
 from consumer.domain.providers.atoms import Atoms
 from tests.cli import run
@@ -151,3 +152,23 @@ class TestDeliveries:
         assert with_body[0]["body"] == json.loads(body)
         assert run(database, "deliveries", "show", "--raw", str(number)).out.encode() == body + b"\n"
         assert run(database, "deliveries", "show", "987654321").code == 1
+
+
+async def test_what_is_not_in_effect_is_counted(database: str, file_of: Callable[..., str]) -> None:
+    """Effects that wait by kind, deliveries that will be tried again, and how old the oldest are; up to a bound."""
+    assert run(database, "ingest", "--provider", "whatsapp", file_of(status(1, "read"), status(2, "sent"))).code == 0
+    with psycopg.connect(database) as connection:
+        connection.execute("update router.waiting set received_at = now() - interval '1 hour' where target = 'wamid.2'")
+        connection.execute("update router.deliveries set processed_at = null, next_attempt_at = now() where id = 1")
+        connection.execute(
+            "update router.deliveries set processed_at = null, next_attempt_at = 'infinity' where id = 2"
+        )
+    store = PostgresDeliveryStore(database, call_timeout=10)
+    try:
+        sample = await store.sample()
+    finally:
+        await store.close()
+    assert (sample.waiting, sample.deferred) == ({"status": 2}, 1)
+    assert 3500 < sample.waiting_seconds < 3700
+    assert 0 <= sample.deferred_seconds < 600
+    assert rows(database, "select waiting ->> 'status' from router.intake_backlog(1)") == [("1",)]

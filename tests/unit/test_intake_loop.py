@@ -7,7 +7,7 @@ from typing import Any
 from consumer.domain.deliveries import Deferred, Swept, Taken
 from consumer.domain.errors import TooSlow
 from consumer.domain.facts import BatchTooSlow
-from consumer.domain.intake_facts import DeliveriesTaken, WaitingSwept
+from consumer.domain.intake_facts import DeliveriesTaken, IntakeSampled, WaitingSwept
 from consumer.domain.providers.atoms import Atoms, Message
 from consumer.domain.providers.lines import Delivery
 from consumer.domain.records import Refusal
@@ -30,6 +30,7 @@ class Store:
         self.refusals: tuple[Refusal, ...] = ()
         self.places: list[str | None] = []
         self.kept: list[int] = []
+        self.samples = 0
 
     async def claim(self, *, limit: int, size: int) -> Sequence[Deferred]:
         claimed, self.deferred = self.deferred[:limit], self.deferred[limit:]
@@ -48,6 +49,10 @@ class Store:
         self.places.append(place)
         step = int(place or 0) + 1
         return Swept(applied=1, expired=2, place=None if step >= self.steps else str(step))
+
+    async def sample(self) -> IntakeSampled:
+        self.samples += 1
+        return IntakeSampled(waiting={"status": 1}, waiting_seconds=2.0, deferred=0, deferred_seconds=0.0)
 
     async def keep(self, *, days: int) -> None:
         self.kept.append(days)
@@ -143,3 +148,14 @@ async def test_deliveries_are_kept_for_so_many_days() -> None:
     scene.clock.now += 3600.0
     await scene.step()
     assert scene.store.kept == [3, 3]
+
+
+async def test_what_is_not_in_effect_is_counted_now_and_then() -> None:
+    """For gauges: at first, and again when it is time for it."""
+    scene = Scene(Store(), sample_every=10.0)
+    await scene.step()
+    await scene.step()
+    assert scene.store.samples == 1
+    scene.clock.now += 10
+    await scene.step()
+    assert [fact.waiting for fact in scene.facts.of(IntakeSampled)] == [{"status": 1}] * 2

@@ -12,6 +12,7 @@ from consumer.adapters.postgres.connection import Session
 from consumer.adapters.postgres.encodings import encoding_of, fitting
 from consumer.adapters.postgres.store import batch_of
 from consumer.domain.deliveries import Deferred, Swept, Taken, size_of
+from consumer.domain.intake_facts import IntakeSampled
 from consumer.domain.providers.lines import Call, Delivery
 from consumer.domain.records import Refusal
 
@@ -41,6 +42,9 @@ REFUSED: Final = """
 SWEEP: Final = """
     select place::pg_catalog.text, applied, expired
     from router.sweep_waiting(%(limit)s::pg_catalog.int4, %(place)s::pg_catalog.jsonb)
+"""
+SAMPLE: Final = """
+    select waiting::pg_catalog.text, waiting_seconds, deferred, deferred_seconds from router.intake_backlog()
 """
 KEEP: Final = "select router.keep_deliveries(pg_catalog.make_interval(days => %(days)s))"
 
@@ -99,6 +103,19 @@ class PostgresDeliveryStore:
         assert row is not None
         reached, applied, expired = row
         return Swept(applied=applied, expired=expired, place=reached)
+
+    async def sample(self) -> IntakeSampled:
+        """See `IntakeStore.sample`."""
+        async with self._session.call() as connection:
+            row = await (await connection.execute(SAMPLE, binary=True)).fetchone()
+        assert row is not None
+        waiting, waiting_seconds, deferred, deferred_seconds = row
+        return IntakeSampled(
+            waiting=orjson.loads(waiting),
+            waiting_seconds=waiting_seconds,
+            deferred=deferred,
+            deferred_seconds=deferred_seconds,
+        )
 
     async def keep(self, *, days: int) -> None:
         """See `IntakeStore.keep`."""
