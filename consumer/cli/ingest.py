@@ -44,7 +44,7 @@ def ingest(
     database_url: DatabaseUrl = None,
     as_json: AsJson = False,
 ) -> None:
-    """Store events from NDJSON; exit code 1 if some lines were rejected.
+    """Store events from NDJSON; exit code 1 if some were rejected.
 
     The fields are named as the columns of webhook_events: channel and event_id are required, type is message unless
     given, event_date is RFC 3339 or absent. An event that is there already gets what the line adds, so a file can be

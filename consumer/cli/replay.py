@@ -52,7 +52,7 @@ def replay(
     database_url: DatabaseUrl = None,
     as_json: AsJson = False,
 ) -> None:
-    """Read stored deliveries once more, with the normalisers of this version.
+    """Read stored deliveries once more, as this version does.
 
     What was missed takes effect. Fields that an earlier version wrote, and that nobody has changed since, become as
     this version has them. It can be repeated and interrupted at any time; what was deleted stays deleted. Exit code 1
