@@ -21,7 +21,7 @@ VERSIONS = ("1.30", "1.36")
 """The oldest version that the manifests are for, and a new one."""
 OVERLAYS = ("postgres", "kafka")
 """Those with the service."""
-ALL_OVERLAYS = (*OVERLAYS, "reconcile")
+ALL_OVERLAYS = (*OVERLAYS, "gateway", "reconcile")
 DEFINITIONS = {
     "ScaledObject": ("keda.sh_scaledobjects.yaml", "keda"),
     "TriggerAuthentication": ("keda.sh_triggerauthentications.yaml", "keda"),
@@ -179,7 +179,10 @@ class TestPods:
         for _, template in pods(overlay):
             assert template["spec"]["enableServiceLinks"] is False
             (container,) = template["spec"]["containers"]
-            assert container["envFrom"] == [{"configMapRef": {"name": one(overlay, "ConfigMap")["metadata"]["name"]}}]
+            settings_of, *secrets = container["envFrom"]
+            assert settings_of == {"configMapRef": {"name": one(overlay, "ConfigMap")["metadata"]["name"]}}
+            of_the_gateway = overlay == "gateway" and "gateway" in {port["name"] for port in container.get("ports", [])}
+            assert secrets == ([{"secretRef": {"name": "webhook-router-gateway"}}] if of_the_gateway else [])
             (mount,) = container["volumeMounts"]
             assert settings[f"{PREFIX}DATABASE_URL_FILE"] == f"{mount['mountPath']}/url"
 
