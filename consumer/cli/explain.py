@@ -206,8 +206,8 @@ def _unknown(found: Explanation, conninfo: str) -> Iterator[str]:
     elif found.deliveries:
         number, provider = found.deliveries[0]["id"], found.deliveries[0]["provider"]
         yield (
-            f"Delivery {number} holds it, or quotes it, and is in effect: its row was deleted, or an earlier version "
-            f"did not understand it. To have it read once more: webhook-router replay --provider {provider} --since TIME"
+            f"Delivery {number} holds it, or quotes it, and is in effect: its row was deleted, or not understood then. "
+            f"To have it read once more: webhook-router replay --provider {provider} --since TIME"
         )
     if found.event_id != (bare := found.event_id.strip()):
         yield f"The id has spaces around it; try it without: {_command(dataclasses.replace(found, event_id=bare))}"
