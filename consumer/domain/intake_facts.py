@@ -8,10 +8,23 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Final
 
+from consumer.domain.providers.atoms import Atoms
+from consumer.domain.providers.lines import kinds_of
+
 UNKNOWN: Final = "unknown"
 """The kind of an atom that no normaliser understands."""
 EDIT_ZERO: Final = "edit_zero"
-"""The kind of an edit numbered 0: a message that the provider could not deliver, so that nobody can read it."""
+"""What an edit that is only recorded is counted as: number 0 stands for a message that Meta could not deliver, so that
+nobody can read it."""
+
+
+def counted(atoms: Atoms) -> Mapping[str, int]:
+    """How many atoms there are of each kind, messages that nobody can read told from edits."""
+    counts = dict(kinds_of(atoms))
+    lost = sum(atom.kind == "edit" for atom in atoms.recorded)
+    if not lost:
+        return counts
+    return {kind: count - lost * (kind == "edit") for kind, count in counts.items()} | {EDIT_ZERO: lost}
 
 
 class Outcome(StrEnum):

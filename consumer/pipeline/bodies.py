@@ -9,8 +9,8 @@ from typing import Final
 from consumer.domain.deliveries import Taken, size_of
 from consumer.domain.errors import Rejected, TooSlow
 from consumer.domain.facts import BatchRouted
-from consumer.domain.intake_facts import DeliveriesTaken, Outcome
-from consumer.domain.providers.lines import Delivery, kinds_of
+from consumer.domain.intake_facts import DeliveriesTaken, Outcome, counted
+from consumer.domain.providers.lines import Delivery
 from consumer.domain.records import DeadLetter, Flaw, Flawed, Record
 from consumer.domain.routing import Path
 from consumer.domain.webhook import Body
@@ -90,7 +90,7 @@ class Bodies:
         if outcome is Outcome.TAKEN:
             for delivery in deliveries:
                 if delivery.atoms is not None:
-                    atoms.update({(delivery.provider, kind): count for kind, count in kinds_of(delivery.atoms).items()})
+                    atoms.update({(delivery.provider, kind): count for kind, count in counted(delivery.atoms).items()})
         self._observer(
             DeliveriesTaken(
                 answered=Counter((delivery.provider, outcome) for delivery in deliveries),

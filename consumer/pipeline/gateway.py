@@ -10,8 +10,8 @@ from consumer.domain.backoff import Backoff
 from consumer.domain.deliveries import Taken, size_of
 from consumer.domain.errors import ConsumerError, Fatal, Rejected, TooSlow
 from consumer.domain.facts import BatchRouted, BatchTooSlow
-from consumer.domain.intake_facts import DeliveriesTaken, InFlight, Outcome, ProviderRefused
-from consumer.domain.providers.lines import Delivery, kinds_of
+from consumer.domain.intake_facts import DeliveriesTaken, InFlight, Outcome, ProviderRefused, counted
+from consumer.domain.providers.lines import Delivery
 from consumer.domain.routing import Path
 from consumer.pipeline.pacing import Signal, keep_going
 from consumer.ports import Clock, DeliveryStore, Entrance, Observer
@@ -268,7 +268,7 @@ class Gateway:
             delivery = waiting.delivery
             seconds.setdefault(delivery.provider, []).append(now - waiting.since)
             if delivery.atoms is not None and not store_only:
-                for kind, count in kinds_of(delivery.atoms).items():
+                for kind, count in counted(delivery.atoms).items():
                     atoms[delivery.provider, kind] += count
         times = {provider: tuple(values) for provider, values in seconds.items()}
         self._observer(

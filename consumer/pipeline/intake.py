@@ -10,9 +10,9 @@ from consumer.domain.backoff import Backoff
 from consumer.domain.deliveries import Deferred, size_of
 from consumer.domain.errors import TooSlow
 from consumer.domain.facts import BatchRouted, BatchTooSlow
-from consumer.domain.intake_facts import DeliveriesTaken, WaitingSwept
+from consumer.domain.intake_facts import DeliveriesTaken, WaitingSwept, counted
 from consumer.domain.providers.atoms import Atoms
-from consumer.domain.providers.lines import Delivery, kinds_of
+from consumer.domain.providers.lines import Delivery
 from consumer.domain.routing import Path
 from consumer.pipeline.pacing import Signal, keep_going
 from consumer.ports import Clock, IntakeStore, Observer
@@ -154,7 +154,7 @@ class IntakeLoop:
             if delivery.atoms is None:
                 failed.add(place)
             else:
-                atoms.update({(delivery.provider, kind): count for kind, count in kinds_of(delivery.atoms).items()})
+                atoms.update({(delivery.provider, kind): count for kind, count in counted(delivery.atoms).items()})
                 routed.setdefault(delivery.provider, []).append(deferred.age + seconds)
         self._observer(
             DeliveriesTaken(

@@ -13,7 +13,9 @@ from consumer.domain.intake_facts import (
     Outcome,
     ProviderRefused,
     WaitingSwept,
+    counted,
 )
+from consumer.domain.providers.atoms import Atoms, Effect, Recorded
 
 TAKEN = DeliveriesTaken(
     answered={("whatsapp", Outcome.TAKEN): 2, ("telegram", Outcome.DEFERRED): 1},
@@ -142,3 +144,11 @@ class TestLog:
         told = {line["event"]: line for line in log.lines}
         assert told["not understood; see `webhook-router deliveries list`"]["count"] == 2
         assert told["deliveries are stored and not in effect, they are tried again"]["provider"] == "whatsapp"
+
+
+def test_a_message_that_nobody_can_read_is_no_edit() -> None:
+    """An edit that is only recorded is counted by a name of its own."""
+    edit = Effect(kind="edit", id="edit:m1:1", channel="instagram", target="m1")
+
+    assert counted(Atoms(effects=(edit,))) == {"edit": 1}
+    assert counted(Atoms(effects=(edit,), recorded=(Recorded(kind="edit"),))) == {"edit": 1, "edit_zero": 1}
