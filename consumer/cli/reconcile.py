@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from consumer.adapters.postgres.database_url import named
+from consumer.adapters.postgres.delivery_store import PostgresDeliveryStore
 from consumer.adapters.postgres.store import PostgresStore
 from consumer.cli.options import AsJson, with_settings
 from consumer.cli.runtime import run_async
@@ -20,6 +21,8 @@ FIRST_AFTER = 10.0
 """Seconds until a sweep takes long."""
 EVERY = 10.0
 """Seconds between lines on a terminal; elsewhere, where they may end in a mail, six times as many."""
+WAITING = 1000
+"""Effects that a step looks at."""
 
 
 @with_settings("database_url", "batch_size")
@@ -32,8 +35,9 @@ def reconcile(
 ) -> None:
     """Route what is unrouted once, for cron or a CronJob.
 
-    Oldest event_date first. Prints how many were routed; a sweep that takes long says now and then how far it is, on
-    standard error. Exit status 1 when the schema kept some from being routed.
+    Oldest event_date first; then, without --channel and --limit, effects that wait for messages which are there by now.
+    Prints how many events were routed; a sweep that takes long says now and then how far it is, on standard error.
+    Exit status 1 when the schema kept some from being routed.
     """
     told: set[str] = set()
 
@@ -49,6 +53,8 @@ def reconcile(
         progress = asyncio.create_task(_progress(sweeping, conninfo, call_timeout=settings.call_timeout))
         try:
             await sweeping.run()
+            if channel is None and limit is None:
+                await _apply_waiting(conninfo, call_timeout=settings.call_timeout)
         finally:
             progress.cancel()
             await asyncio.gather(progress, return_exceptions=True)
@@ -69,6 +75,17 @@ def reconcile(
             err=True,
         )
         raise typer.Exit(1)
+
+
+async def _apply_waiting(conninfo: str, *, call_timeout: float) -> None:
+    """One round over the effects that wait for their targets."""
+    store = PostgresDeliveryStore(conninfo, call_timeout=call_timeout)
+    try:
+        place = (await store.sweep(limit=WAITING, place=None)).place
+        while place is not None:
+            place = (await store.sweep(limit=WAITING, place=place)).place
+    finally:
+        await store.close()
 
 
 async def _progress(sweeping: SingleSweep, conninfo: str, *, call_timeout: float) -> None:

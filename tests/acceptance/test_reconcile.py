@@ -11,6 +11,7 @@ import pytest
 from consumer.cli import reconcile
 from tests.acceptance.test_service import INSERT, assert_nothing_half_done, assert_one_message_each, unrouted
 from tests.cli import run
+from tests.intake import feeding
 from tests.processes import clean_environment, command
 from tests.waiting import PATIENCE
 
@@ -24,6 +25,28 @@ def test_everything_is_routed_once(database: str) -> None:
         db.execute("update public.webhook_events set routed_at = null, conversation_id = null where event_id = 'e7'")
         assert command("reconcile", dsn=database).stdout == "1\n"
         assert_one_message_each(db)
+
+
+def test_what_waits_finds_what_the_application_has_inserted(database: str) -> None:
+    """A status that came before the application stored its own send."""
+    status = {"id": "wamid.own", "status": "delivered", "timestamp": "1780000000", "recipient_id": "5511900000001"}
+    value = {"metadata": {"phone_number_id": "900100"}, "statuses": [status]}
+    entry = {"id": "800100", "changes": [{"field": "messages", "value": value}]}
+    body = json.dumps({"object": "whatsapp_business_account", "entry": [entry]}).encode()
+    with psycopg.connect(database, autocommit=True) as db:
+        feeding.take(db, [feeding.read("whatsapp", body)])
+        db.execute("insert into public.conversations (channel) values ('whatsapp')")
+        db.execute(
+            """insert into public.messages (conversation_id, channel, direction, content_text, provider_message_id)
+               select id, channel, 'outbound', 'sent by the application', 'wamid.own' from public.conversations"""
+        )
+        assert command("reconcile", "--channel", "whatsapp", dsn=database).stdout == "0\n"
+        assert db.execute("select count(*) from router.waiting").fetchone() == (1,)
+
+        assert command("reconcile", dsn=database).stdout == "0\n"
+
+        assert db.execute("select status from public.message_delivery").fetchall() == [("delivered",)]
+        assert db.execute("select count(*) from router.waiting").fetchone() == (0,)
 
 
 def test_channel_and_limit(database: str) -> None:
