@@ -1,5 +1,6 @@
 """Any order, any repetition, any split into bodies and calls, and two sessions at once end in the same rows."""
 
+import os
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -14,9 +15,12 @@ from tests.intake import feeding
 from tests.intake.histories import BOT, WORLDS, Post, histories
 from tests.intake.rows import Inbox
 
-PROFILE = settings(
-    max_examples=120, derandomize=True, database=None, deadline=None, suppress_health_check=list(HealthCheck)
-)
+_COMMON: dict[str, Any] = {"deadline": None, "suppress_health_check": list(HealthCheck)}
+PROFILES = {
+    "ci": settings(max_examples=60, derandomize=True, database=None, **_COMMON),
+    "long": settings(max_examples=2000, print_blob=True, **_COMMON),
+}
+PROFILE = PROFILES.get(os.environ.get("HYPOTHESIS_PROFILE", "ci"), PROFILES["ci"])
 CONTEXT = Context(bot=BOT)
 RETRIES = 5
 
