@@ -1,8 +1,9 @@
 """Deliveries on their way into the database: what became of them, and those that are to be read again."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
+from consumer.domain.providers.atoms import Atoms
 from consumer.domain.providers.lines import Delivery
 from consumer.domain.records import Refusal
 from consumer.domain.routing import Batch
@@ -50,5 +51,18 @@ class Swept:
 
 
 def size_of(delivery: Delivery) -> int:
-    """Atoms that it has effects of."""
-    return 0 if delivery.atoms is None else len(delivery.atoms.messages) + len(delivery.atoms.effects)
+    """Atoms that it has effects of, or those of the part that a call is about."""
+    atoms = delivery.part or delivery.atoms
+    return 0 if atoms is None else len(atoms.messages) + len(atoms.effects)
+
+
+def parts_of(delivery: Delivery, most: int) -> Sequence[Delivery]:
+    """The same delivery for several calls, each about at most so many atoms; with the last one it is finished."""
+    atoms = delivery.part or delivery.atoms or Atoms()
+    pieces = [Atoms(messages=atoms.messages[at : at + most]) for at in range(0, len(atoms.messages), most)]
+    pieces += [Atoms(effects=atoms.effects[at : at + most]) for at in range(0, len(atoms.effects), most)]
+    last = len(pieces) - 1
+    return [
+        replace(delivery, part=piece, is_finished=delivery.is_finished and number == last, written=None)
+        for number, piece in enumerate(pieces)
+    ]

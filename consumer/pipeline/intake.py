@@ -3,11 +3,11 @@
 import asyncio
 from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 from consumer.domain.backoff import Backoff
-from consumer.domain.deliveries import Deferred, size_of
+from consumer.domain.deliveries import Deferred, parts_of, size_of
 from consumer.domain.errors import TooSlow
 from consumer.domain.facts import BatchRouted, BatchTooSlow
 from consumer.domain.intake_facts import DeliveriesTaken, WaitingSwept, counted
@@ -124,9 +124,23 @@ class IntakeLoop:
             if group and atoms + size_of(read) > self._settings.atoms:
                 await self._call(group)
                 group, atoms = [], 0
-            group.append((deferred, read))
-            atoms += size_of(read)
-        await self._call(group)
+            if size_of(read) > self._settings.atoms:
+                await self._in_parts(deferred, read, most=self._settings.atoms)
+            else:
+                group.append((deferred, read))
+                atoms += size_of(read)
+        if group:
+            await self._call(group)
+
+    async def _in_parts(self, deferred: Deferred, delivery: Delivery, *, most: int) -> str | None:
+        """Has one take effect that is too large for a call; as `_call`.
+
+        If it ends half way, all of it begins anew, and what has taken effect is known then.
+        """
+        error = None
+        for part in parts_of(delivery, most):
+            error = await self._call([(deferred, replace(part, error=error or part.error))]) or error
+        return error
 
     async def _reading(self, deferred: Deferred) -> Delivery:
         if deferred.body is None:  # scrubbed: there is nothing left that could take effect
@@ -136,7 +150,8 @@ class IntakeLoop:
         # In a thread: a large body takes so long that others would notice.
         return deferred.known(await asyncio.to_thread(self._read, deferred.provider, deferred.account, deferred.body))
 
-    async def _call(self, group: Sequence[tuple[Deferred, Delivery]]) -> None:
+    async def _call(self, group: Sequence[tuple[Deferred, Delivery]]) -> str | None:
+        """One call; returns why not all of it is in effect, if so."""
         started = self._clock.monotonic()
         try:
             taken = await self._store.take([delivery for _, delivery in group])
@@ -145,7 +160,11 @@ class IntakeLoop:
             if len(group) > 1:
                 for one in group:
                     await self._call([one])
-            return  # one that is too slow alone is claimed again, later and later
+                return None
+            ((deferred, delivery),) = group
+            if (size := size_of(delivery)) > 1:
+                return await self._in_parts(deferred, delivery, most=(size + 1) // 2)
+            return "too slow"  # a part of it; one that is too slow alone is claimed again, later and later
         seconds = self._clock.monotonic() - started
         failed = {refusal.place for refusal in taken.refusals}
         atoms: Counter[tuple[str, str]] = Counter()
@@ -154,8 +173,10 @@ class IntakeLoop:
             if delivery.atoms is None:
                 failed.add(place)
             else:
-                atoms.update({(delivery.provider, kind): count for kind, count in counted(delivery.atoms).items()})
-                routed.setdefault(delivery.provider, []).append(deferred.age + seconds)
+                told = delivery.part or delivery.atoms
+                atoms.update({(delivery.provider, kind): count for kind, count in counted(told).items()})
+                if delivery.is_finished:
+                    routed.setdefault(delivery.provider, []).append(deferred.age + seconds)
         self._observer(
             DeliveriesTaken(
                 atoms=atoms,
@@ -166,6 +187,7 @@ class IntakeLoop:
         )
         if taken.batch.claimed:
             self._observer(BatchRouted(path=Path.INTAKE, batch=taken.batch))
+        return next((f"{refusal.code}: {refusal.reason}" for refusal in taken.refusals), None)
 
     async def _sweep(self, stop: asyncio.Event) -> None:
         """Goes on over the effects that wait where the last sweep has ended."""

@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Sequence
 from typing import Any
 
-from consumer.domain.deliveries import Deferred, Swept, Taken
+from consumer.domain.deliveries import Deferred, Swept, Taken, size_of
 from consumer.domain.errors import TooSlow
 from consumer.domain.facts import BatchTooSlow
 from consumer.domain.intake_facts import DeliveriesTaken, IntakeSampled, WaitingSwept
@@ -27,6 +27,10 @@ class Store:
         self.errors: list[str | None] = []
         self.slow: set[int] = set()
         """Ids whose calls are too slow."""
+        self.most = 1_000_000
+        """Atoms of a call that is in time."""
+        self.parts: list[tuple[int, bool]] = []
+        """Atoms of each delivery that was taken, and whether it was finished by that."""
         self.refusals: tuple[Refusal, ...] = ()
         self.places: list[str | None] = []
         self.kept: list[int] = []
@@ -41,8 +45,9 @@ class Store:
         ids = [delivery.id for delivery in deliveries]
         self.taken.append(ids)
         self.errors += [delivery.error for delivery in deliveries]
-        if self.slow & set(ids):
+        if self.slow & set(ids) or sum(map(size_of, deliveries)) > self.most:
             raise TooSlow("too slow")
+        self.parts += [(size_of(delivery), delivery.is_finished) for delivery in deliveries]
         return Taken(batch=batch(len(ids)), effects={}, refusals=self.refusals)
 
     async def sweep(self, *, limit: int, place: str | None) -> Swept:
@@ -98,14 +103,15 @@ class Scene:
 
 
 async def test_calls_are_of_a_size() -> None:
-    """Deliveries share calls up to a number of atoms, in their order; one that has more gets a call of its own."""
+    """Deliveries share calls up to a number of atoms, in their order; one that has more gets several calls."""
     scene = Scene(Store([deferred(1), deferred(2, b"mmm"), deferred(3), deferred(4, b"m" * 9), deferred(5)]), atoms=4)
     assert await scene.step()
-    assert scene.store.taken == [[1, 2], [3], [4], [5]]
+    assert scene.store.taken == [[1, 2], [3], [4], [4], [4], [5]]
+    assert scene.store.parts[3:] == [(4, False), (4, False), (1, True), (1, True)]
     assert not await scene.step()
     told = scene.facts.of(DeliveriesTaken)
     assert [fact.atoms for fact in told][:2] == [{("whatsapp", "message"): 4}, {("whatsapp", "message"): 1}]
-    assert [fact.answered for fact in told] == [{}] * 4
+    assert [fact.answered for fact in told] == [{}] * 6
     assert told[0].routed == {"whatsapp": (3.0, 3.0)}
 
 
@@ -126,6 +132,26 @@ async def test_a_call_that_is_too_slow() -> None:
     assert store.taken == [[1, 2, 3], [1], [2], [3]]
     assert len(scene.facts.of(BatchTooSlow)) == 2
     assert len(scene.facts.of(DeliveriesTaken)) == 2
+
+
+async def test_one_that_is_too_slow_takes_effect_in_parts() -> None:
+    """Halves, and halves of these, until each is in time; only the last one finishes it."""
+    store = Store([deferred(1, b"m" * 10)])
+    store.most = 3
+    scene = Scene(store)
+    await scene.step()
+    assert store.parts == [(3, False), (2, False), (3, False), (2, True)]
+    assert sum(count for fact in scene.facts.of(DeliveriesTaken) for count in fact.atoms.values()) == 10
+    assert [fact.routed for fact in scene.facts.of(DeliveriesTaken)][-1] == {"whatsapp": (3.0,)}
+
+
+async def test_what_a_part_refuses_is_not_forgotten() -> None:
+    """The delivery is not done with: the calls that follow tell why."""
+    store = Store([deferred(1, b"m" * 9)])
+    store.refusals = (Refusal(place=0, code="23514", reason="check_violation"),)
+    scene = Scene(store, atoms=4)
+    await scene.step()
+    assert store.errors == [None, "23514: check_violation", "23514: check_violation"]
 
 
 async def test_rounds_over_what_waits() -> None:

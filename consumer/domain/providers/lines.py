@@ -50,6 +50,10 @@ class Delivery:
     """Of the row that there is already."""
     received_at: str | None = None
     error: str | None = None
+    part: Atoms | None = None
+    """Those of the atoms that a call is about, when they are too many for one; None: all of them."""
+    is_finished: bool = True
+    """Whether all of it has taken effect once this call has committed."""
     written: Written | None = field(default=None, repr=False, compare=False)
     """What `written_of` has made of all this, if it was called already: while a call is under way, the next one can be
     prepared."""
@@ -84,7 +88,7 @@ def call_of(deliveries: Sequence[Delivery], dumps: Dumps) -> Call:
 def written_of(delivery: Delivery, dumps: Dumps) -> Written:
     """What a delivery contributes to a call, whatever its place in it will be."""
     body, compressed = _packed(delivery.body)
-    atoms = delivery.atoms or Atoms()
+    atoms = delivery.part or delivery.atoms or Atoms()
     return Written(
         head=_line(_head_of(delivery, compressed=compressed), dumps),
         body=body,
@@ -213,6 +217,8 @@ def _head_of(delivery: Delivery, *, compressed: bool) -> dict[str, Any]:
         head["id"] = delivery.id
     if delivery.received_at is not None:
         head["received_at"] = delivery.received_at
+    if not delivery.is_finished:
+        head["partial"] = True
     if delivery.body is not None:
         head |= {"compressed": compressed, "digest": hashlib.sha256(delivery.body).hexdigest()}
     if (atoms := delivery.atoms) is not None:
