@@ -4,7 +4,8 @@
 
 with wanted (name, is_inbox) as (
     values ('contacts', false), ('contact_channels', false), ('conversations', true), ('messages', true),
-           ('message_analysis', true), ('webhook_events', true)
+           ('message_analysis', true), ('webhook_events', true), ('message_delivery', true), ('message_reactions', true),
+           ('message_revisions', true)
 ), tables as (
     select w.name, w.is_inbox, c.oid, c.relowner, o.rolname as owner, o.rolsuper, c.relrowsecurity, c.relacl
     from wanted w

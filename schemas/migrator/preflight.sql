@@ -9,7 +9,8 @@ with me as (
     from pg_roles r
     where r.rolname = current_user
 ), wanted_tables (table_name) as (
-    values ('contacts'), ('contact_channels'), ('conversations'), ('messages'), ('message_analysis'), ('webhook_events')
+    values ('contacts'), ('contact_channels'), ('conversations'), ('messages'), ('message_analysis'), ('webhook_events'),
+           ('message_delivery'), ('message_reactions'), ('message_revisions')
 ), wanted_functions (name, arguments) as (
     values ('ingest_webhook_event', 'text, text, text, text, text, text, timestamptz, text, uuid, jsonb'),
            ('route_webhook_event', 'text, text'),

@@ -62,6 +62,9 @@ def test_a_table_of_a_stranger_among_those_of_a_superuser(platform: EmbeddedPost
             "conversations",
             "messages",
             "message_analysis",
+            "message_delivery",
+            "message_reactions",
+            "message_revisions",
         ):
             database.run(f"alter table public.{table} owner to postgres")
         migrator.migrate(database.admin)
