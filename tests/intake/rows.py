@@ -136,6 +136,7 @@ class Inbox:
         return (
             self._is_of(row["contact_id"], wanted["contact"])
             and row["account"] == wanted["account"]
+            and ("status" not in wanted or row["status"] == wanted["status"])
             and ("thread" not in wanted or row["thread"] == wanted["thread"])
             and ("owner" not in wanted or row["metadata"].get("owner") == wanted["owner"])
             and (wanted["last_message_at"] is None or row["last_message_at"] == _time(wanted["last_message_at"]))
