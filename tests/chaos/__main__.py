@@ -20,7 +20,11 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=1, help="the same seed gives the same faults and the same traffic")
     parser.add_argument("--minutes", type=float, default=5, help="how long faults go on")
     parser.add_argument("--events", type=int, default=0, help="go on until so many events are acknowledged")
+    parser.add_argument("--posts", type=int, default=0, help="go on until so many POSTs got 200")
     parser.add_argument("--rate", type=float, default=Options(seed=0, minutes=0).rate, help="events a second")
+    parser.add_argument(
+        "--posted", type=float, default=Options(seed=0, minutes=0).posted, help="events a second that providers POST"
+    )
     parser.add_argument(
         "--fault", action="append", default=[], choices=sorted(FAULTS), metavar="NAME", help="only this"
     )
@@ -37,7 +41,9 @@ def main() -> int:
         seed=given.seed,
         minutes=given.minutes,
         events=given.events,
+        posts=given.posts,
         rate=given.rate,
+        posted=given.posted,
         only=tuple(given.fault),
         kafka=not given.no_kafka,
     )

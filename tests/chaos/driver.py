@@ -10,6 +10,7 @@ from dataclasses import asdict, dataclass, field
 import psycopg
 
 from tests.chaos.faults import FAULTS, Fault
+from tests.chaos.gateway import Gateway
 from tests.chaos.kafka import SETTINGS
 from tests.chaos.ledger import verdict
 from tests.chaos.link import Link
@@ -37,7 +38,11 @@ class Options:
     minutes: float
     events: int = 0
     """The run goes on until so many are acknowledged."""
+    posts: int = 0
+    """The run goes on until so many POSTs got 200."""
     rate: float = 1500.0
+    posted: float = 150.0
+    """Events a second that providers POST, beside the others."""
     only: Sequence[str] = ()
     """Names of faults; all that are possible when empty."""
     kafka: bool = True
@@ -46,7 +51,9 @@ class Options:
     def command(self) -> str:
         """The command that repeats the run."""
         more = f" --events {self.events}" if self.events else ""
+        more += f" --posts {self.posts}" if self.posts else ""
         more += f" --rate {self.rate:g}" if self.rate != Options(seed=0, minutes=0).rate else ""
+        more += f" --posted {self.posted:g}" if self.posted != Options(seed=0, minutes=0).posted else ""
         more += "".join(f" --fault {name}" for name in self.only)
         return f"python -m tests.chaos --seed {self.seed} --minutes {self.minutes:g}{more}" + (
             "" if self.kafka else " --no-kafka"
@@ -170,6 +177,17 @@ def drive(options: Options) -> Report:
             )
             for n in range(2)
         ]
+        gateway = Gateway(scene.gateways, scene.ledger, scene.application_dsn(), seed=options.seed)
+        scene.on_close(gateway.close)
+        run.producers.append(
+            Producer(
+                Plan(options.seed, name="posted", topic=0.95),
+                scene.ledger,
+                scene.application_dsn(),
+                rate=options.posted,
+                topic=gateway,
+            )
+        )
         for producer in run.producers:
             producer.start()
         _steps(run, options, faults)
@@ -205,6 +223,8 @@ def _judge(run: Run, watcher: Watcher) -> None:
     if scene.kafka is not None:
         with contextlib.suppress(AssertionError):  # the verdict counts what has not been read by now as lost
             scene.kafka.until_done()
+    with contextlib.suppress(AssertionError):  # the same
+        scene.until_taken()
     run.say(f"the last event was routed {recovery:.2f} s after the last producer")
     report.seconds = round(time.monotonic() - run.begun, 1)
     report.refused = sum(producer.refused for producer in run.producers)
@@ -233,14 +253,16 @@ def _kafka(scene: Scene) -> str | None:
 def _replicas(scene: Scene) -> None:
     """Two beside each other, one behind the link, one behind a pooler, two at the topic, as far as there are such.
 
-    One of the two knows the addresses of both servers, the other one an address that moves.
+    One of the two knows the addresses of both servers, the other one an address that moves. Providers POST to the first
+    one, and to the one behind the pooler.
     """
-    scene.start()
-    scene.start(scene.kind(moving=True))
+    pooler = possible("pgbouncer") is None
+    scene.start(scene.kind(gateway=True))
+    scene.start(scene.kind(moving=True, gateway=not pooler))
     if scene.link is not None:
         scene.start(scene.kind(linked=True))
-    if possible("pgbouncer") is None:
-        scene.start(scene.kind(behind_pooler=True))
+    if pooler:
+        scene.start(scene.kind(behind_pooler=True, gateway=True))
     if scene.kafka is not None:
         scene.start(scene.kind(kafka=True))
         scene.start(scene.kind(kafka=True))
@@ -252,7 +274,8 @@ def _steps(run: Run, options: Options, faults: Sequence[Fault]) -> None:
     deadline = time.monotonic() + options.minutes * 60
     wait_for(lambda: all(p.delivered for p in run.producers), what="traffic")
     steps = course(options.seed, faults)
-    while time.monotonic() < deadline or run.scene.ledger.counts()[1] < options.events:
+    ledger = run.scene.ledger
+    while time.monotonic() < deadline or ledger.counts()[1] < options.events or ledger.posts() < options.posts:
         run.step(next(steps))
 
 

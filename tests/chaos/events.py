@@ -24,6 +24,8 @@ class Event:
     content: str
     sent_at: datetime
     post_id: str | None
+    direction: str = "inbound"
+    """outbound: we have written it, to its author."""
 
     @property
     def faulty(self) -> bool:

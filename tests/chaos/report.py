@@ -92,6 +92,8 @@ class Report:
             f"| deliveries (an event comes up to five times) | {v['deliveries']:,} |",
             f"| deliveries that a producer had to repeat, since a fault had refused them | {self.refused:,} |",
             f"| events parked through their own fault, as they should be | {v['parked']:,} |",
+            *self._counted("POSTs of providers that got 200", "posts"),
+            *self._counted("reactions, and statuses of ours, that came with them", "reactions", "statuses"),
             f"| **lost** | **{v['lost']}** |",
             f"| **altered, or in the wrong conversation** | **{v['altered']}** |",
             f"| **never sent by anybody** | **{v['unknown']}** |",
@@ -102,6 +104,9 @@ class Report:
             f"| **routed and un-routed again** | **{v['unrouted_again']}** |",
             f"| **offsets ahead of effects** | **{v['offsets_ahead']}** |",
             f"| **parked through no fault of their own, if only for a moment** | **{v['parked_without_cause']}** |",
+            *self._counted("POSTs that got 200, and are not kept and in effect", "posts_lost", bold=True),
+            *self._counted("reactions and statuses lost", "effects_lost", bold=True),
+            *self._counted("reactions and states of messages other than what was told", "effects_altered", bold=True),
             f"| replicas that ended by themselves | {len(self.exits)} |",
             f"| recovery, p50 / p99 / max of {len(all_of_them)} | {_seconds(all_of_them)} |",
             "",
@@ -115,6 +120,13 @@ class Report:
             lines += ["", "Not possible on this machine:", ""]
             lines += [f"- {name}: {reason}" for name, reason in sorted(self.impossible.items())]
         return "\n".join(lines) + "\n"
+
+    def _counted(self, text: str, *names: str, bold: bool = False) -> list[str]:
+        """A row of the verdict; none in reports that are older than it."""
+        if not all(name in self.verdict for name in names):
+            return []
+        stars, count = "**" if bold else "", sum(self.verdict[name] for name in names)
+        return [f"| {stars}{text}{stars} | {stars}{count:,}{stars} |"]
 
 
 def _seconds(values: Sequence[float]) -> str:

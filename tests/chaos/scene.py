@@ -15,6 +15,7 @@ import psycopg
 from psycopg import sql
 from psycopg.conninfo import make_conninfo
 
+from tests.chaos.bodies import ENVIRONMENT
 from tests.chaos.events import Event
 from tests.chaos.kafka import Kafka
 from tests.chaos.ledger import Ledger, Verdict, verdict
@@ -23,6 +24,7 @@ from tests.chaos.relay import Relay
 from tests.chaos.server import APPLICATION, SERVICE, Database, Server, prepare
 from tests.kafka.broker import Cluster
 from tests.pgbouncer import pooled
+from tests.ports import free_port
 from tests.processes import Router, clean_environment
 from tests.waiting import PATIENCE, wait_for
 
@@ -95,6 +97,8 @@ class Scene:
         self.kafka: Kafka | None = None
         self.pool: str | None = None
         """The DSN of a transaction pooler, once a replica is behind it."""
+        self.gateways: list[int] = []
+        """The ports where providers POST."""
         self._closing = contextlib.ExitStack()
         if server.spare is not None:
             self.relay = self.enter(Relay(server.port))
@@ -119,6 +123,7 @@ class Scene:
         linked: bool = False,
         kafka: bool = False,
         moving: bool = False,
+        gateway: bool = False,
     ) -> Kind:
         """A new kind of replica, with a name of its own in the server's list of sessions.
 
@@ -128,6 +133,7 @@ class Scene:
             linked: whether it lives behind the link.
             kafka: whether it reads the topic.
             moving: whether it knows one address, which moves along with the primary, and not those of both servers.
+            gateway: whether providers POST to it, at a port of `gateways`.
         """
         self._kinds += 1
         name = f"webhook-router-{self._kinds}"  # anything else is taken for a stranger that silences the doorbell
@@ -138,8 +144,11 @@ class Scene:
         if kafka:
             assert self.kafka is not None
             return Kind(name=name, dsn=dsn, flags=flags, env=self.kafka.env)
+        if gateway:
+            self.gateways.append(free_port())  # a replica that is started again has the same address
+            flags = (*flags, "--gateway", "--gateway-port", f"{self.gateways[-1]}")
         if not linked:
-            return Kind(name=name, dsn=dsn, flags=flags)
+            return Kind(name=name, dsn=dsn, flags=flags, env=ENVIRONMENT if gateway else {})
         assert self.link is not None
         return Kind(
             name=name,
@@ -179,6 +188,21 @@ class Scene:
     def until_routed(self, timeout: float = PATIENCE) -> None:
         """Waits until none waits."""
         wait_for(lambda: self.unrouted() == 0, timeout=timeout, what=f"an empty backlog, {self.says()}")
+
+    def until_taken(self, timeout: float = PATIENCE) -> None:
+        """Waits until every delivery is processed, and no effect waits for a message that is there."""
+        wait_for(
+            lambda: (
+                self.database.value(
+                    """select (select count(*) from router.deliveries where processed_at is null)
+                            + (select count(*) from router.waiting w join public.messages m
+                               on m.channel = w.channel and m.provider_message_id = w.target)"""
+                )
+                == 0
+            ),
+            timeout=timeout,
+            what=f"deliveries in effect, {self.says()}",
+        )
 
     def says(self) -> list[list[dict[str, Any]]]:
         """The last lines of every replica."""

@@ -1,11 +1,16 @@
 """The driver: the same seed gives the same run, and a run that fails says how to repeat it."""
 
 import itertools
+import json
+import random
 from collections import Counter
 from pathlib import Path
 
 import pytest
 
+from consumer.domain.providers import normaliser_of
+from consumer.domain.providers.atoms import Context
+from tests.chaos.bodies import follows, is_postable, posts_of
 from tests.chaos.driver import Options, course, drive
 from tests.chaos.events import made
 from tests.chaos.faults import FAULTS
@@ -65,19 +70,40 @@ def test_an_event_is_delivered_up_to_five_times_and_out_of_order() -> None:
     assert times != sorted(times)
 
 
+def test_bodies_say_what_was_to_be_told() -> None:
+    """Each event, reaction and status comes once, in a body of its provider, and is read as what the ledger knows."""
+    events = [event for event in itertools.islice(made(4, prefix="p"), 2_000) if is_postable(event)]
+    items = [item for event in events for item in (event, *follows(event))]
+    assert items == [item for event in events for item in (event, *follows(event))]
+    posts = posts_of(items, random.Random(4))
+    assert Counter(item for post in posts for item in post.items) == Counter(items)
+    assert max(len(post.items) for post in posts) == 5
+    for post in posts:
+        atoms = normaliser_of(post.provider)(json.loads(post.body), Context())
+        assert sorted((m.id, m.outbound, m.text, m.people[0].id) for m in atoms.messages) == sorted(
+            (e.event_id, e.direction == "outbound", e.content, e.author_id) for e in post.events
+        )
+        assert sorted(e.target or "" for e in atoms.effects) == sorted(effect.target for effect in post.effects)
+        assert not atoms.recorded
+
+
 def test_a_short_run_with_faults_at_random() -> None:
     """Several replicas, two producers, the faults of a seed: the ledger finds nothing wrong."""
     report = drive(Options(seed=20, minutes=0.3, rate=600, kafka=False))
     assert report.passed, (report.violations, report.examples, report.remarks, report.command)
     assert report.exits == []
     assert report.verdict["acknowledged"] > 3_000
+    assert report.verdict["posts"] > 500
+    assert report.verdict["reactions"] > 0
+    assert report.verdict["statuses"] > 0
 
 
 def test_a_run_says_how_to_repeat_it() -> None:
     """The command in the report gives the same options again."""
-    options = Options(seed=3, minutes=2, events=10, rate=99, only=("network-cut",), kafka=False)
+    options = Options(seed=3, minutes=2, events=10, posts=20, rate=99, posted=9, only=("network-cut",), kafka=False)
     assert options.command == (
-        "python -m tests.chaos --seed 3 --minutes 2 --events 10 --rate 99 --fault network-cut --no-kafka"
+        "python -m tests.chaos --seed 3 --minutes 2 --events 10 --posts 20 --rate 99 --posted 9 --fault network-cut"
+        " --no-kafka"
     )
 
 

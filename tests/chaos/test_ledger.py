@@ -1,13 +1,17 @@
 """The ledger can be trusted only once it has been shown to find what is wrong."""
 
 import itertools
+import random
 
+import psycopg
 import pytest
 
-from tests.chaos.events import made
+from tests.chaos.bodies import follows, is_postable, posts_of
+from tests.chaos.events import Event, made
 from tests.chaos.ledger import MUST_BE_ZERO
 from tests.chaos.scene import Scene
 from tests.chaos.watch import Watcher
+from tests.intake.feeding import read, take
 from tests.waiting import wait_for
 
 VICTIM = "(select event_id from public.webhook_events where author_id is not null order by event_id limit 1)"
@@ -21,10 +25,37 @@ def routed(scene: Scene) -> Scene:
     return scene
 
 
+@pytest.fixture
+def taken(routed: Scene) -> Scene:
+    """The same, and 200 more that have come in their providers' bodies, with reactions, answers and statuses."""
+    ledger = routed.ledger
+    events = [event for event in itertools.islice(made("ledger", prefix="posted", faulty=0), 200) if is_postable(event)]
+    items = [item for event in events for item in (event, *follows(event))]
+    posts = posts_of(items, random.Random("ledger"))
+    ledger.enter(item for item in items if isinstance(item, Event))
+    ledger.enter_effects(effect for post in posts for effect in post.effects)
+    ledger.enter_posts(post.digest for post in posts)
+    with psycopg.connect(routed.database.dsn, autocommit=True) as connection:
+        take(connection, [read(post.provider, post.body) for post in posts])
+    ledger.acknowledge(event for post in posts for event in post.events)
+    ledger.acknowledge_effects(effect for post in posts for effect in post.effects)
+    ledger.answer_posts(post.digest for post in posts)
+    return routed
+
+
 def test_nothing_is_wrong(routed: Scene) -> None:
     """The verdict on a healthy database: 200 events, each delivered twice, and zeros."""
     found = routed.verdict()
     assert (found.events, found.acknowledged, found.deliveries, found.parked) == (200, 200, 400, 0)
+
+
+def test_nothing_is_wrong_with_what_was_posted(taken: Scene) -> None:
+    """Bodies in any order, effects ahead of their messages among them: all is in effect, and counted."""
+    found = taken.verdict()
+    assert found.posts == taken.database.value("select count(*) from router.deliveries") > 100
+    assert found.events == found.acknowledged > 390
+    assert found.reactions >= taken.database.value("select count(*) from public.message_reactions") > 0
+    assert found.statuses > taken.database.value("select count(*) from public.message_delivery") > 0
 
 
 @pytest.mark.parametrize(
@@ -89,10 +120,62 @@ def test_harm_is_found(routed: Scene, line: str, harm: str) -> None:
         routed.verdict()
 
 
+@pytest.mark.parametrize(
+    ("line", "harm"),
+    [
+        ("lost", "delete from public.messages where direction = 'outbound'"),
+        ("altered", "update public.messages set direction = 'inbound' where direction = 'outbound'"),
+        (
+            "messages_doubled",
+            """insert into public.messages (conversation_id, contact_id, channel, direction, content_text, sent_at)
+               select conversation_id, contact_id, channel, direction, content_text, sent_at
+               from public.messages where direction = 'outbound'""",
+        ),
+        (
+            "unknown",
+            """insert into public.messages (conversation_id, contact_id, channel, direction, content_text, sent_at)
+               select conversation_id, contact_id, channel, 'outbound', 'nobody sent this', sent_at
+               from public.messages where direction = 'outbound'""",
+        ),
+        ("unknown", "insert into router.deliveries (provider, digest, processed_at) values ('whatsapp', '1', now())"),
+        ("posts_lost", "delete from router.deliveries where id = (select min(id) from router.deliveries)"),
+        ("posts_lost", "update router.deliveries set processed_at = null"),
+        ("effects_lost", "delete from public.message_reactions"),
+        ("effects_lost", "update public.message_reactions set reacted_at = reacted_at - interval '1 hour'"),
+        ("effects_lost", "delete from public.message_delivery"),
+        ("effects_lost", "update public.message_delivery set read_at = null"),
+        ("effects_altered", "update public.message_reactions set emoji = '{other}'"),
+        (
+            "effects_altered",
+            """insert into public.message_reactions (message_id, actor, reacted_at, ord)
+               select id, 'somebody', sent_at, '' from public.messages limit 1""",
+        ),
+        ("effects_altered", "update public.message_delivery set status = 'sent' where read_at is not null"),
+        ("effects_altered", "update public.message_delivery set read_at = read_at + interval '1 second'"),
+        ("effects_altered", "update public.message_delivery set played_at = now()"),
+        (
+            "effects_altered",
+            """insert into public.message_delivery (message_id, status, sent_at)
+               select id, 'sent', sent_at from public.messages where direction = 'inbound' limit 1""",
+        ),
+    ],
+)
+def test_harm_to_what_was_posted_is_found(taken: Scene, line: str, harm: str) -> None:
+    """The same, of what came in providers' bodies."""
+    with taken.database.connect() as connection:
+        connection.execute(harm.encode())
+    with pytest.raises(AssertionError, match=f"'{line}'"):
+        taken.verdict()
+
+
 def test_every_line_is_tried() -> None:
     """Except offsets, which the watcher checks."""
-    (parameters,) = test_harm_is_found.pytestmark  # type: ignore[attr-defined]
-    assert {line for line, _ in parameters.args[1]} == MUST_BE_ZERO - {"offsets_ahead"}
+    tried = {
+        line
+        for test in (test_harm_is_found, test_harm_to_what_was_posted_is_found)
+        for line, _ in test.pytestmark[0].args[1]  # type: ignore[union-attr]
+    }
+    assert tried == MUST_BE_ZERO - {"offsets_ahead"}
 
 
 def test_the_watcher_sees_what_is_set_right_again(routed: Scene) -> None:
