@@ -124,7 +124,7 @@ def posts_of(items: Sequence[Item], chance: random.Random) -> list[Post]:
     for channel, provider in PROVIDERS.items():
         left = [item for item in shuffled if _channel(item) == channel]
         while left:
-            size = 1 if chance.random() < 0.8 else chance.randint(2, 5)
+            size = 1 if chance.random() < 0.9 else chance.randint(2, 5)
             some, left = left[:size], left[size:]
             body = _whatsapp(some) if channel == "whatsapp" else _meta(channel, some)
             found.append(Post(provider, json.dumps(body, ensure_ascii=chance.random() < 0.5).encode(), tuple(some)))

@@ -28,6 +28,8 @@ from tests.waiting import wait_for
 
 RECOVERY = 180.0
 """Seconds after which a run counts as not recovered."""
+POSTERS = 4
+"""Producers that POST, so that one that waits for an answer does not keep all others waiting."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -99,7 +101,7 @@ class Run:
         """Writes a line about the progress."""
         seconds = time.monotonic() - self.begun
         done = sum(producer.delivered for producer in self.producers)
-        sys.stderr.write(f"{seconds:7.1f} s  {done:>9,} deliveries  {text}\n")
+        sys.stderr.write(f"{seconds:7.1f} s  {done:>9,} deliveries  {self.scene.ledger.posts():>7,} POSTs  {text}\n")
 
     def latest(self) -> list[tuple[str, str]]:
         """The newest records of the topic."""
@@ -177,17 +179,7 @@ def drive(options: Options) -> Report:
             )
             for n in range(2)
         ]
-        gateway = Gateway(scene.gateways, scene.ledger, scene.application_dsn(), seed=options.seed)
-        scene.on_close(gateway.close)
-        run.producers.append(
-            Producer(
-                Plan(options.seed, name="posted", topic=0.95),
-                scene.ledger,
-                scene.application_dsn(),
-                rate=options.posted,
-                topic=gateway,
-            )
-        )
+        run.producers += [_poster(scene, options, n) for n in range(POSTERS)]
         for producer in run.producers:
             producer.start()
         _steps(run, options, faults)
@@ -197,6 +189,20 @@ def drive(options: Options) -> Report:
             producer.join()
         _judge(run, watcher)
     return report
+
+
+def _poster(scene: Scene, options: Options, number: int) -> Producer:
+    """A producer that POSTs as providers do."""
+    name = f"posted{number}"
+    gateway = Gateway(scene.gateways, scene.ledger, scene.application_dsn(), seed=f"{options.seed} {name}")
+    scene.on_close(gateway.close)
+    return Producer(
+        Plan(options.seed, name=name, topic=0.95),
+        scene.ledger,
+        scene.application_dsn(),
+        rate=options.posted / POSTERS,
+        topic=gateway,
+    )
 
 
 def _faults(run: Run, options: Options) -> list[Fault]:
