@@ -128,7 +128,7 @@ def test_routes_an_event_that_is_inserted(database: str, db: psycopg.Connection)
             return router.metric("webhook_router_notifications_total") >= 1
 
         wait_for(notified, what="a notification")
-        assert router.metric("webhook_router_event_latency_seconds_count") == 1
+        assert router.metric("webhook_router_event_latency_seconds_count") >= 1
 
 
 def test_routes_a_backlog_that_was_there_before_it(database: str, db: psycopg.Connection) -> None:

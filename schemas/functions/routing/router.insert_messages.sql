@@ -44,7 +44,7 @@ begin
             where not e.has_message and e.normalized is null;
             get diagnostics made = row_count;
         end if;
-        if p_normalized > 0 then
+        if p_normalized operator(pg_catalog.>) 0 then
             v_path := pg_catalog.set_config('search_path', 'pg_catalog, pg_temp', true);
             v_more := router.insert_normalized(p_events, p_targets, v_seed);
             made := made + v_more.made;
