@@ -27,6 +27,7 @@ declare
     v_count       integer := 0;
     v_text        text;              -- of the version before, at the end of the last one; and so on
     v_attachments jsonb;
+    v_told        jsonb;             -- the attachments that the version tells
     v_edited_at   timestamptz;
     v_metadata    jsonb;
     v_link        text;
@@ -88,7 +89,8 @@ begin
             continue;
         end if;
         v_is_revision := v_version.content_text is distinct from v_text;
-        v_is_other := coalesce(v_version.attachments <> v_attachments, false);
+        v_told := router.attachments_told(v_attachments, v_version.attachments);
+        v_is_other := coalesce(v_told <> v_attachments, false);
         v_is_told := v_is_told or v_version.attachments is not null;
 
         if v_is_revision and (not v_version.was_revision or v_version.text_before is distinct from v_text) then
@@ -117,7 +119,7 @@ begin
             v_count := v_count + v_version.is_new::integer;
         end if;
         v_text := v_version.content_text;
-        v_attachments := coalesce(v_version.attachments, v_attachments);
+        v_attachments := coalesce(v_told, v_attachments);
     end loop;
 
     v_metadata := router.object_of(v_message.metadata) - 'edited_at';
