@@ -5,7 +5,7 @@
 --   what, see router.apply_effects; refused: the numbers of the deliveries (from 0) whose line was refused, one entry a line, with
 --   SQLSTATE and message in codes and reasons
 -- raises: what is not the fault of one line, such as that of the schema: see router.is_schema_fault
--- writes: see router.ingest_events, router.route, router.open_histories and router.apply_effects
+-- writes: see router.ingest_events, router.route, router.open_histories, router.note_histories, router.apply_effects
 -- locks: the events, by channel and event_id; waits for a batch that has claimed one
 create or replace function router.take_atoms(
     p_lines jsonb[], p_effects jsonb[], p_received timestamptz[],
@@ -28,6 +28,7 @@ declare
     v_read      record;
     v_events    router.event[];
     v_live      router.event[];  -- those that are known from a history, and have come live now
+    v_told      router.event[];  -- those that were routed before, and whose status a history tells
     v_elsewhere boolean;  -- there are lines whose event is not where it was sent: a trigger has stored it under another key
 begin
     refused := '{}';
@@ -45,13 +46,16 @@ begin
         select array_agg(router.as_event(c.event)) filter (where (c.event).routed_at is null and (c.event).parked_until is null
                                                              and (c.event).id is not null),
                array_agg(router.as_event(c.event)) filter (where c.is_live and (c.event).normalized ? 'history'),
+               array_agg(router.as_event(c.event)) filter (where c.is_history and (c.event).routed_at is not null
+                                                             and (c.event).normalized ? 'status'),
                bool_or((c.event).id is null)
-        into v_events, v_live, v_elsewhere
+        into v_events, v_live, v_told, v_elsewhere
         from (
-            select w.event, t.is_live
+            select w.event, t.is_live, t.is_history
             from (
                 select router.channel_of(l.line ->> 'channel') as channel, l.line ->> 'event_id' as event_id,
-                       bool_or(l.line -> 'normalized' ->> 'history' is null) as is_live
+                       bool_or(l.line -> 'normalized' ->> 'history' is null) as is_live,
+                       bool_or(l.line -> 'normalized' ->> 'status' is not null) as is_history
                 from unnest(p_lines) with ordinality as l (line, place)
                 where l.place::integer <> all (v_stored.refused)
                 group by router.channel_of(l.line ->> 'channel'), l.line ->> 'event_id'
@@ -74,6 +78,9 @@ begin
     batch := case when v_events is null then router.route_claimed(null, 1) else router.route_taken(v_events) end;
     if v_live is not null then
         perform router.open_histories(v_live);
+    end if;
+    if v_told is not null then
+        perform router.note_histories(v_told);
     end if;
 
     if p_effects is not null then
