@@ -257,13 +257,13 @@ def _is_of(quoted: Mapping[str, Any], chat: _Chat) -> bool:
     return id_of(object_of(quoted.get("chat")).get("id")) in {None, chat.id}
 
 
-def _mention(raw: Mapping[str, Any], chat: _Chat, update: _Update) -> None:
-    """Messages that an update quotes, itself included, since it may be only recorded."""
+def _mention(raw: Mapping[str, Any], chat: _Chat, update: _Update, depth: int = 4) -> None:
+    """Messages that an update quotes, itself included, since it may be only recorded; and what these quote."""
     update.found.mention(_CHANNEL, chat.message_id(raw.get("message_id")))
     for key in _QUOTED:
         quoted = object_of(raw.get(key))
-        if quoted and _is_of(quoted, chat):
-            update.found.mention(_CHANNEL, chat.message_id(quoted.get("message_id")))
+        if quoted and depth and _is_of(quoted, chat):
+            _mention(quoted, chat, update, depth - 1)
 
 
 def _person_of(person: str, about: Mapping[str, Any]) -> Identity:

@@ -144,6 +144,15 @@ def test_news_of_a_chat_is_recorded(told: dict[str, Any], kind: str) -> None:
     assert _kinds(_read(message=_message_of(**told))) == [kind]
 
 
+def test_what_a_quoted_message_quotes_is_mentioned() -> None:
+    """Its text is in the body as well, and has to go with it; however deep the body is, this comes to an end."""
+    quoted = _message_of(message_id=1, text="cake?")
+    for number in range(2, 100):
+        quoted = _message_of(message_id=number, text="yes", reply_to_message=quoted)
+    atoms = _read(message=_message_of(message_id=100, text="yes", reply_to_message=quoted))
+    assert [mentioned for _, mentioned in atoms.mentions[:3]] == [f"700001:3001:{n}" for n in (100, 99, 98)]
+
+
 def test_a_reply_points_to_a_message_of_the_same_chat() -> None:
     """The nested one makes no message, but its text is in the body."""
     quoted = _message_of(message_id=6, text="cake?")
