@@ -350,7 +350,11 @@ class Settings(BaseSettings):
             raise Misconfigured(
                 f"{PREFIX}{name.upper()} and {PREFIX}{name.upper()}_FILE are both set; keep one of them"
             )
-        text = _secret(file, what=name.replace("_", " ")) if file is not None else given
+        if file is not None:
+            given = _secret(file, what=name.replace("_", " "))
+            if not given:  # a provider would be left out, and nobody told
+                raise Misconfigured(f"{PREFIX}{name.upper()}_FILE: {file} is empty")
+        text = given
         if isinstance(text, SecretStr):
             text = text.get_secret_value()
         return (text or "").strip() or None

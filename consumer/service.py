@@ -129,6 +129,7 @@ class Service:
                     source=settings.source,
                     address=self.address,
                     gateway=self.gateway,
+                    serves_none=settings.gateway and not settings.access(),
                 )
             )
             async with asyncio.TaskGroup() as group:

@@ -134,6 +134,8 @@ class Started:
     """Where the service answers HTTP, e.g. http://127.0.0.1:9464."""
     gateway: str = ""
     """Where it takes deliveries, e.g. http://127.0.0.1:8080; empty: it takes none."""
+    serves_none: bool = False
+    """Whether it would take deliveries, and no provider is configured."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

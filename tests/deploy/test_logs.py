@@ -9,6 +9,7 @@ import signal
 import time
 from collections.abc import Callable, Iterator
 from contextlib import redirect_stderr
+from dataclasses import replace
 from typing import Any
 
 import psycopg
@@ -198,6 +199,12 @@ class TestLines:
         lines = written(STARTED, *[batch(routed=7)] * 1000, Stopped())
         assert [line["event"] for line in lines] == ["webhook-router is running", "routed", "stopped"]
         assert lines[1]["events"] == 7000
+
+    def test_a_gateway_that_serves_nobody(self, written: Written) -> None:
+        """It starts, and a warning says that no provider has a secret."""
+        lines = written(replace(STARTED, gateway="http://h:2", serves_none=True))
+        assert [line["level"] for line in lines] == ["info", "warning"]
+        assert "no provider has a secret" in lines[1]["event"]
 
     def test_a_thousand_parked_events_are_a_few_lines(self, written: Written) -> None:
         """The first is told at once, the others together from time to time, and none is left out."""

@@ -1,5 +1,6 @@
 """Settings: where they come from, and what a wrong one is told."""
 
+import os
 from pathlib import Path
 
 import pytest
@@ -223,6 +224,7 @@ def test_who_may_post(elsewhere: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         ("TELEGRAM_BOTS", "1:hunter2,2:hunter2", "the same bot or the same secret"),
         ("WHATSAPP_APP_SECRETS_FILE", "missing", "No such file"),
         ("META_OWN_APP_IDS_FILE", "missing", "No such file"),
+        ("MESSENGER_APP_SECRETS_FILE", os.devnull, "WEBHOOK_ROUTER_MESSENGER_APP_SECRETS_FILE: /dev/null is empty"),
     ],
 )
 def test_wrong_secrets_are_named_and_not_shown(

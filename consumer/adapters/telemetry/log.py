@@ -266,6 +266,11 @@ class Log:
                     address=fact.address,
                     **({"gateway": fact.gateway} if fact.gateway else {}),
                 )
+                if fact.serves_none:
+                    log.warning(
+                        "the gateway takes no deliveries, since no provider has a secret; "
+                        "set WEBHOOK_ROUTER_WHATSAPP_APP_SECRETS_FILE or its like"
+                    )
             case Stopping(reason=reason):
                 log.info("stopping", reason=reason)
             case Stopped():
