@@ -9,6 +9,7 @@ from tests.docs.pages import ROOT, read
 PAGE = ROOT / "CONTRIBUTING.md"
 RECIPES = (
     "Add a channel",
+    "Read something new in a provider's deliveries",
     "Add a metric",
     "Add a setting",
     "Add a form of Kafka record",
