@@ -18,16 +18,21 @@ import pytest
 from psycopg import sql
 from psycopg.conninfo import conninfo_to_dict
 
+from consumer.adapters.postgres.delivery_store import PostgresDeliveryStore
 from consumer.adapters.postgres.migrations import migrator, psql_script
 from consumer.adapters.postgres.record_store import PostgresRecordStore
 from consumer.adapters.postgres.store import PostgresStore
 from consumer.cli.app import app
 from consumer.domain.errors import ConsumerError
+from consumer.domain.providers.atoms import Context
+from consumer.domain.providers.lines import Delivery
 from consumer.domain.routing import BEGINNING, Cursor, Window
 from consumer.domain.webhook import Intake
 from consumer.embedded_postgres.cluster import SUPERUSER
 from consumer.embedded_postgres.server import all_binaries
 from tests import cli, servers
+from tests.intake import feeding
+from tests.intake.cases import cases
 from tests.migrations.databases import Database
 from tests.migrations.psql import psql
 from tests.processes import running
@@ -421,6 +426,7 @@ def live(minefield: Minefield) -> None:
         assert owner.execute("select event_id from public.webhook_events where routed_at is null").fetchall() == []
         owner.execute("update public.webhook_events set routed_at = null where event_id like 'many%'")
     asyncio.run(serve(minefield))
+    asyncio.run(deliver(minefield))
     fail(minefield)
     with psycopg.connect(minefield.dsn(ANON), autocommit=True) as anon:
         call(anon)
@@ -434,6 +440,37 @@ def live(minefield: Minefield) -> None:
         assert [name for (name,) in found] == ["bad-1", "bad-2"]
         assert owner.execute("select max(attempts) > 1 from router.parked_events").fetchone() == (True,)
         assert owner.execute("select count(*) > 0 from public.message_analysis").fetchone() == (True,)
+
+
+async def deliver(minefield: Minefield) -> None:
+    """What the gateway and the intake loop do, with bodies of every kind, some of them twice."""
+    store = PostgresDeliveryStore(minefield.dsn(SERVICE), call_timeout=60)
+    every: list[Delivery] = []
+    names: dict[str, str] = {}
+    for case in cases():
+        if case.flattened:
+            continue
+        read = [feeding.read(case.provider, body, Context(bot=case.setup.get("bot"))) for body in case.bodies()]
+        ids = [message.id for delivery in read if delivery.atoms for message in delivery.atoms.messages]
+        # Of two that differ in upper and lower case only, CAREFUL makes one.
+        if all(names.setdefault(name.upper(), name) == name for name in ids):
+            every += read
+    for start in range(0, len(every), 40):
+        assert not (await store.take(every[start : start + 40])).refusals
+    await store.take(every[:40])
+    await store.take(every[40:60], store_only=True)
+    for deferred in await store.claim(limit=100, size=10_000_000):
+        assert deferred.body is not None
+        await store.take(
+            [deferred.known(feeding.read(deferred.provider, deferred.body, Context(bot=deferred.account)))]
+        )
+    await store.keep(days=7)
+    await store.refused()
+    await store.sample()
+    place = (await store.sweep(limit=100, place=None)).place
+    while place is not None:
+        place = (await store.sweep(limit=100, place=place)).place
+    await store.close()
 
 
 async def serve(minefield: Minefield) -> None:

@@ -107,7 +107,7 @@ def owned(any_postgres: EmbeddedPostgres) -> Iterator[tuple[str, psycopg.Connect
         with empty_database_on(any_postgres, template=TEMPLATE) as dsn:
             with psycopg.connect(dsn, autocommit=True) as admin:
                 admin.execute(sql.SQL("grant create on schema public to {}").format(sql.Identifier(owner)))
-                for table in TABLES:
+                for table in (*TABLES, "message_delivery", "message_reactions", "message_revisions"):
                     admin.execute(
                         sql.SQL("alter table {} owner to {}").format(
                             sql.Identifier("public", table), sql.Identifier(owner)

@@ -111,15 +111,24 @@ begin
                 v_wishes := jsonb_strip_nulls(jsonb_build_object(
                     'marketing', v_home.metadata -> 'marketing', 'marketing_at', v_home.metadata -> 'marketing_at',
                     'marketing_ord', v_home.metadata -> 'marketing_ord'));
-                v_path := pg_catalog.set_config('search_path', router.application_path(), true);
-                if v_wishes operator(pg_catalog.=) '{}' then
-                    insert into public.contact_channels (contact_id, channel, external_id, is_primary)
-                    values (coalesce(v_home.contact_id, v_contact), v_event.channel, v_person.id, false);
-                else
-                    insert into public.contact_channels (contact_id, channel, external_id, is_primary, metadata)
-                    values (coalesce(v_home.contact_id, v_contact), v_event.channel, v_person.id, false, v_wishes);
-                end if;
-                v_path := pg_catalog.set_config('search_path', 'pg_catalog, pg_temp', true);
+                begin
+                    v_path := pg_catalog.set_config('search_path', router.application_path(), true);
+                    if v_wishes operator(pg_catalog.=) '{}' then
+                        insert into public.contact_channels (contact_id, channel, external_id, is_primary)
+                        values (coalesce(v_home.contact_id, v_contact), v_event.channel, v_person.id, false);
+                    else
+                        insert into public.contact_channels (contact_id, channel, external_id, is_primary, metadata)
+                        values (coalesce(v_home.contact_id, v_contact), v_event.channel, v_person.id, false, v_wishes);
+                    end if;
+                    v_path := pg_catalog.set_config('search_path', 'pg_catalog, pg_temp', true);
+                exception
+                    when unique_violation then
+                        if exists (select from public.contact_channels k
+                                   where k.channel = v_event.channel and k.external_id = v_person.id) then
+                            raise;  -- another session was faster: the next round sees it
+                        end if;
+                        -- A trigger of the application writes it in another form, which is there already.
+                end;
             end if;
         end loop;
         if jsonb_array_length(v_people) > 1 then
