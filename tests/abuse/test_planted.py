@@ -433,7 +433,11 @@ def live(minefield: Minefield) -> None:
     with minefield.connect() as owner:
         owner.execute("set constraints all immediate")
         owner.execute("update router.parked_events set next_attempt_at = now()")
-        owner.execute("update public.webhook_events set parked_until = now() where parked_until is not null")
+        # As if they had come a while ago: an answer to a comment waits some seconds for it.
+        owner.execute(
+            """update public.webhook_events
+               set parked_until = now(), created_at = created_at - interval '1 minute' where parked_until is not null"""
+        )
     asyncio.run(serve(minefield))
     with minefield.connect() as owner:
         found = owner.execute("select event_id from public.webhook_events where routed_at is null order by 1")
