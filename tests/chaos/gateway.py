@@ -41,13 +41,16 @@ class Gateway:
         self._chance = random.Random(f"{seed} gateway")
         self._pool = ThreadPoolExecutor(CONNECTIONS)
         self._mine = threading.local()
+        self._connections: set[http.client.HTTPConnection] = set()
         self._events: Sequence[Event] = ()
         self._left: list[Post] = []
         self._others: list[Event] = []
 
     def close(self) -> None:
-        """Ends the threads; their connections go with them."""
+        """Ends the threads and their connections."""
         self._pool.shutdown()
+        for connection in self._connections:
+            connection.close()
 
     def send(self, events: Sequence[Event]) -> None:
         """Returns when all have got 200; raises OSError when one has not: the next call goes on with what is left."""
@@ -106,6 +109,7 @@ class Gateway:
             trouble.set()
             return repr(error)
         if status != 200:
+            self._drop()  # the other replica may take it
             trouble.set()
             return f"status {status}"
         return None
@@ -118,12 +122,14 @@ class Gateway:
             self._mine.turn = turn + 1
             found = http.client.HTTPConnection("127.0.0.1", self._ports[turn % len(self._ports)], timeout=ANSWER)
             self._mine.connection = found
+            self._connections.add(found)
         return found
 
     def _drop(self) -> None:
         found = getattr(self._mine, "connection", None)
         if found is not None:
             self._mine.connection = None
+            self._connections.discard(found)
             with contextlib.suppress(OSError):
                 found.close()
 
