@@ -155,7 +155,10 @@ def test_a_database_that_is_left_alone(private_postgres: StartPostgres) -> None:
     seconds = (statements[-1][0] - statements[0][0]).total_seconds()
     counts = {
         name: len([text for _, text in statements if name in text])
-        for name in ("router.route_batch", "router.route_due", "router.recent_backlog", "router.doorbell")
+        for name in (
+            *("router.route_batch", "router.route_due", "router.recent_backlog", "router.doorbell"),
+            *("router.claim_deliveries", "router.sweep_waiting", "router.intake_backlog", "router.keep_deliveries"),
+        )
     }
     sweeps = counts["router.route_due"]
     counts["router.route_batch"] -= sweeps  # a sweep makes one of them too

@@ -149,8 +149,8 @@ class TestRunningService:
     def test_a_listener_that_cannot_come_back_fires_and_comes_back(self, watched: Watched) -> None:
         """The session that listens is ended and kept out: the alert fires until it is back, while events are routed."""
         sessions = f"select count(*) from pg_stat_activity where usename = '{watched.login}'"
-        wait_for(lambda: watched.count(sessions) == 4, what="hot path, sweep, sampler and listener")
-        watched.database.execute(f"alter role {watched.login} connection limit 3".encode())
+        wait_for(lambda: watched.count(sessions) == 5, what="hot path, sweep, intake, sampler and listener")
+        watched.database.execute(f"alter role {watched.login} connection limit 4".encode())
         ended = watched.count(
             f"select count(pg_terminate_backend(pid)) from pg_stat_activity "
             f"where usename = '{watched.login}' and query ilike '%listen%'"

@@ -12,6 +12,7 @@ import pytest
 from tests.conftest import StartPostgres
 from tests.deploy import service_login
 from tests.deploy.tools import DOCS
+from tests.intake import feeding
 from tests.processes import Router, command, running
 from tests.waiting import wait_for
 
@@ -126,6 +127,8 @@ ALERTS = sorted(set(re.findall(r"^### (WebhookRouter\w+)$", PAGE, re.MULTILINE))
 def test_what_a_section_says_can_be_typed(title: str, incident: Incident) -> None:
     """Each command of the program and each statement is accepted: no name is wrong, no argument is missing."""
     ids = park(incident)
+    feeding.take(incident.psql, [feeding.read("whatsapp", b"{}")])
+    (delivery,) = map(str, incident.column("select id from router.deliveries"))
     with ended(incident.owned) as other:
         pid = other.info.backend_pid
         for code in spans(section(title)):
@@ -133,9 +136,10 @@ def test_what_a_section_says_can_be_typed(title: str, incident: Incident) -> Non
                 with pytest.raises(psycopg.errors.CheckViolation):
                     incident.psql.execute(code.replace("'CHANNEL', 'EVENT_ID'", PARKED).encode())
                 continue
-            line = code.replace("ID…", ids[0]).replace("ID", ids[1]).replace("(pid)", f"({pid})")
+            line = code.replace("DELIVERY", delivery).replace("PROVIDER", "whatsapp").replace("TIME", "3d")
+            line = line.replace("ID…", ids[0]).replace("ID", ids[1]).replace("(pid)", f"({pid})")
             if line.startswith("webhook-router "):
-                owners = line.split()[1] in {"migrate", "audit"}
+                owners = line.split()[1] in {"migrate", "audit", "replay"} or "deliveries show" in line
                 incident.typed(line, as_owner=owners)
             elif SQL.match(line) and "…" not in line:
                 incident.psql.execute(line.encode())

@@ -8,10 +8,10 @@ import pytest
 
 from tests.sql.inbox import Inbox
 
-TELEGRAM = """
+SMS = """
 alter table webhook_events drop constraint webhook_events_channel_check;
 alter table webhook_events add constraint webhook_events_channel_check
-    check (channel in ('whatsapp', 'facebook', 'instagram', 'tiktok', 'youtube', 'telegram'));
+    check (channel in ('whatsapp', 'facebook', 'instagram', 'tiktok', 'youtube', 'sms'));
 """
 """Lets in events of a channel that contact_channels and conversations refuse."""
 
@@ -56,17 +56,17 @@ def make_due(inbox: Inbox) -> None:
 def test_violated_constraint(any_database: str) -> None:
     """An event that a constraint refuses is parked with the reason and not counted; the others of the batch commit."""
     with Inbox(any_database) as inbox:
-        inbox.run(TELEGRAM)
+        inbox.run(SMS)
         check_violated_constraint(inbox)
 
 
 def check_violated_constraint(any_inbox: Inbox) -> None:
     """The test, in a database that it may alter."""
     any_inbox.insert_many(10)
-    any_inbox.insert("t1", channel="telegram")
+    any_inbox.insert("t1", channel="sms")
     assert any_inbox.route_unrouted() == 10
     reason = parked(any_inbox, "t1")
-    assert (reason["channel"], reason["error_code"], reason["attempts"]) == ("telegram", "23514", 1)
+    assert (reason["channel"], reason["error_code"], reason["attempts"]) == ("sms", "23514", 1)
     assert "contact_channels_channel_check" in str(reason["error_message"])
     assert reason["routed_at"] is None
     assert reason["agree"] is True
