@@ -17,6 +17,7 @@ from consumer.cli.replay import moment
 from consumer.cli.runtime import run_async
 from consumer.cli.tables import json_text, pairs, table
 from consumer.domain.errors import ConsumerError
+from consumer.domain.text import printable
 
 SUMMARY: Final = "List and show what providers have sent"
 
@@ -154,7 +155,7 @@ def _state(row: Answer) -> str:
 def _text(value: object) -> str:
     if value is None:
         return "none"
-    return value if isinstance(value, str) else orjson.dumps(value).decode()
+    return value if isinstance(value, str) else json_text(value, indent=False)
 
 
 def _readable(content: bytes | None) -> Any:  # noqa: ANN401 - any JSON value
@@ -171,9 +172,9 @@ def _pretty(content: bytes | None) -> str:
     if content is None:
         return "none: it was deleted with the message that it held"
     try:
-        return orjson.dumps(orjson.loads(content), option=orjson.OPT_INDENT_2).decode()
+        return json_text(orjson.loads(content))
     except ValueError:
-        return content.decode(errors="replace")
+        return printable(content.decode(errors="replace"))
 
 
 add_command(commands, "list", show_list)

@@ -37,7 +37,7 @@ def explain(
     database_url: DatabaseUrl = None,
     as_json: AsJson = False,
 ) -> None:
-    """Explain where an event is, and what to do if it is not in the inbox.
+    """Explain where an event is, and what to do next.
 
     It was routed, or is ready, held, parked, dead, discarded, or unknown here. Prints ids, times and errors, and
     nothing that a person wrote. Exit code 1 if it is unknown.

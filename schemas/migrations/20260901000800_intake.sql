@@ -2,6 +2,7 @@
 
 do $migration$
 declare
+    v_lent  boolean;
     v_table name;
     v_made  name[] := '{}';
     v_role  text;
@@ -63,6 +64,11 @@ begin
         v_made := v_made || 'message_revisions'::name;
     end if;
 
+    -- Only who may create in a schema can be given a table there.
+    v_lent := v_made <> '{}' and not has_schema_privilege(v_owner, 'public', 'create');
+    if v_lent then
+        execute format('grant create on schema public to %I', v_owner);
+    end if;
     foreach v_table in array v_made loop
         execute format('alter table public.%I enable row level security', v_table);
         execute format('alter table public.%I owner to %I', v_table, v_owner);
@@ -86,6 +92,9 @@ begin
         end loop;
         execute format('comment on table public.%I is %L', v_table, 'made by webhook-router; no readers yet');
     end loop;
+    if v_lent then
+        execute format('revoke create on schema public from %I', v_owner);
+    end if;
 
     foreach v_table in array array['message_delivery', 'message_reactions', 'message_revisions']::name[] loop
         -- Gone, with the policy, if the table of the messages was dropped and made again.
@@ -108,29 +117,38 @@ $migration$;
 
 -- Each POST as it came. Partitions of a day are made ahead and dropped when they are old, by router.keep_deliveries.
 create sequence if not exists router.delivery_ids;
-create table if not exists router.deliveries (
-    id              bigint not null default nextval('router.delivery_ids'),
-    provider        text not null,
-    account         text,                -- that the route told: the bot of Telegram
-    received_at     timestamptz not null default now(),
-    body            bytea,               -- null: scrubbed, since it held a message that its author has deleted
-    is_compressed   boolean not null default false,  -- by zlib
-    digest          bytea not null,      -- SHA-256 of the body as it came
-    version         integer,             -- of the normalisers that have read it
-    kinds           jsonb,               -- atoms by kind, with their number
-    has_unknown     boolean not null default false,
-    subjects        bigint[],            -- hashes of the messages whose text it may hold; null: none
-    processed_at    timestamptz,         -- null: its effects are not there yet
-    error           text,                -- why not, or which atoms were refused
-    attempts        integer not null default 0,
-    next_attempt_at timestamptz,         -- of one that is not processed: when that is due
-    primary key (id, received_at)
-) partition by range (received_at);
-create table if not exists router.deliveries_default partition of router.deliveries default;
-create index if not exists deliveries_by_time on router.deliveries (received_at, id);
-create index if not exists deliveries_unprocessed on router.deliveries (next_attempt_at, id) where processed_at is null;
-create index if not exists deliveries_unknown on router.deliveries (received_at) where has_unknown;
-create index if not exists deliveries_subjects on router.deliveries using gin (subjects) where subjects is not null;
+do $migration$
+declare
+    v_space constant text := current_setting('default_tablespace');
+begin
+    -- Partitioned tables and their indexes have none: named by default, it would be an error.
+    perform set_config('default_tablespace', '', true);
+    create table if not exists router.deliveries (
+        id              bigint not null default nextval('router.delivery_ids'),
+        provider        text not null,
+        account         text,                -- that the route told: the bot of Telegram
+        received_at     timestamptz not null default now(),
+        body            bytea,               -- null: scrubbed, since it held a message that its author has deleted
+        is_compressed   boolean not null default false,  -- by zlib
+        digest          bytea not null,      -- SHA-256 of the body as it came
+        version         integer,             -- of the normalisers that have read it
+        kinds           jsonb,               -- atoms by kind, with their number
+        has_unknown     boolean not null default false,
+        subjects        bigint[],            -- hashes of the messages whose text it may hold; null: none
+        processed_at    timestamptz,         -- null: its effects are not there yet
+        error           text,                -- why not, or which atoms were refused
+        attempts        integer not null default 0,
+        next_attempt_at timestamptz,         -- of one that is not processed: when that is due
+        primary key (id, received_at)
+    ) partition by range (received_at);
+    create table if not exists router.deliveries_default partition of router.deliveries default;
+    create index if not exists deliveries_by_time on router.deliveries (received_at, id);
+    create index if not exists deliveries_unprocessed on router.deliveries (next_attempt_at, id) where processed_at is null;
+    create index if not exists deliveries_unknown on router.deliveries (received_at) where has_unknown;
+    create index if not exists deliveries_subjects on router.deliveries using gin (subjects) where subjects is not null;
+    perform set_config('default_tablespace', v_space, true);
+end
+$migration$;
 
 -- Effects whose target is not there yet, or that the application refuses: one row an atom.
 create table if not exists router.waiting (

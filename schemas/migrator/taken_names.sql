@@ -44,7 +44,18 @@ with router as (
            ('open_replies', 'r', array['channel', 'message_id', 'received_at', 'ref', 'token']),
            ('deleted_messages', 'r', array['deleted_at', 'subject']),
            ('parked_events_by_time', 'i', array['last_parked_at']),
-           ('parked_events_discarded', 'i', array['discarded_at'])
+           ('parked_events_discarded', 'i', array['discarded_at']),
+           ('deliveries_by_time', 'I', array['id', 'received_at']),
+           ('deliveries_unprocessed', 'I', array['id', 'next_attempt_at']),
+           ('deliveries_unknown', 'I', array['received_at']), ('deliveries_subjects', 'I', array['subjects']),
+           ('waiting_by_target', 'i', array['channel', 'target']), ('waiting_by_token', 'i', array['channel', 'token']),
+           ('waiting_by_person', 'i', array['channel', 'person']), ('waiting_by_expiry', 'i', array['expires_at']),
+           ('waiting_by_arrival', 'i', array['received_at']), ('watermarks_by_arrival', 'i', array['received_at']),
+           ('referrals_by_message', 'i', array['message_id']), ('referrals_by_arrival', 'i', array['received_at']),
+           ('silent_edits_by_arrival', 'i', array['received_at']),
+           ('open_replies_by_ref', 'i', array['channel', 'ref']), ('open_replies_by_token', 'i', array['channel', 'token']),
+           ('open_replies_by_arrival', 'i', array['received_at']),
+           ('deleted_messages_by_time', 'i', array['deleted_at'])
 ), kinds (kind, word) as (
     values ('r', 'table'), ('p', 'table'), ('v', 'view'), ('m', 'materialized view'), ('i', 'index'), ('I', 'index'),
            ('S', 'sequence'), ('f', 'foreign table'), ('c', 'type')
@@ -76,7 +87,12 @@ left join wanted_relations w on w.name = f.relname
 where r.is_ours
   and case when w.name is null then f.kind <> 'c'
            when f.kind <> w.kind then true
-           when f.kind = 'i' then f.columns <> w.columns or f.indexed <> r.parked_events
+           when f.kind in ('i', 'I') then
+               f.columns <> w.columns
+               or r.parked_events is not null and not exists (select
+                                                              from relations t
+                                                              join wanted_relations o on o.name = t.relname
+                                                              where t.oid = f.indexed and o.kind in ('r', 'p'))
            -- Ours may have lost some of its columns, which are made again.
            else (select count(*) from unnest(w.columns) as c where c = any (f.columns)) * 2 < cardinality(w.columns) end
 

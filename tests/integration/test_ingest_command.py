@@ -214,7 +214,7 @@ def test_rejected_lines_are_kept_with_number_and_reason(database: str, file_of: 
         line("1"),
         b"",
         b"{oops",
-        line("2", channel="telegram"),
+        line("2", channel="sms"),
         line("3", conversation_id="7e1f9a54-1c7a-4f0e-9a43-0d5f3c2b1a00"),
         b'{"channel":"instagram","event_id":"\xff"}',
         line("4"),
@@ -226,7 +226,7 @@ def test_rejected_lines_are_kept_with_number_and_reason(database: str, file_of: 
     assert done.stderr == ""
     entries = [json.loads(entry) for entry in kept.read_text().splitlines()]
     assert [(entry["line"], entry.get("record", "").encode()) for entry in entries] == [
-        (3, b"{oops"), (4, line("2", channel="telegram")),
+        (3, b"{oops"), (4, line("2", channel="sms")),
         (5, line("3", conversation_id="7e1f9a54-1c7a-4f0e-9a43-0d5f3c2b1a00")), (6, b""),
     ]  # fmt: skip
     assert "not JSON" in entries[0]["reason"]

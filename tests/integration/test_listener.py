@@ -10,7 +10,7 @@ import aiohttp
 import pytest
 from aiohttp import web
 
-from consumer.adapters.web.server import HttpListener
+from consumer.adapters.web.server import HttpListener, Limits
 from consumer.domain.errors import Misconfigured
 from tests.waiting import PATIENCE
 
@@ -35,7 +35,9 @@ def saying(text: str) -> Handler:
 @contextlib.asynccontextmanager
 async def listening(handler: Handler, **bounds: Any) -> AsyncIterator[str]:
     """A listener with one route; gives its address."""
-    listener = HttpListener(host="127.0.0.1", port=0, routes=[web.route("*", "/", handler)], advice="", **bounds)
+    listener = HttpListener(
+        host="127.0.0.1", port=0, routes=[web.route("*", "/", handler)], advice="", limits=Limits(**bounds)
+    )
     address = await listener.start()
     try:
         yield address

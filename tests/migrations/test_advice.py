@@ -49,6 +49,9 @@ ADVICE: Final = {
         "%s %s does not belong to webhook-router, which needs the name",
         "type %s does not belong to webhook-router, which needs the name",
     },
+    "test_channel_checks": {
+        "constraint %I of public.%s does not allow the channel %s: what %s sends is not taken, until it is added there",
+    },
     "test_owners": {
         'public.%s belongs to "%s", who owns neither the database nor its schema public, and ',
         'public.%s belongs to "%s", but public.webhook_events to the superuser "%s", with whose rights routing writes',

@@ -67,7 +67,8 @@ def dropping(what: str) -> str:
     if kind == "primary":
         table = name.split()[2]
         return f"alter table {table} drop constraint {table.split('.')[1]}_pkey"
-    return f"drop {kind} {name}"
+    # Functions may take rows of it; and a table that went before may have taken this along.
+    return f"drop {kind} if exists {name}{' cascade' if kind == 'table' and name.startswith('router.') else ''}"
 
 
 def differences(database: Database, installed: set[tuple[object, ...]]) -> set[tuple[object, ...]]:
