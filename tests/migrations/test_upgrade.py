@@ -79,9 +79,12 @@ def fingerprint(database: Database) -> list[tuple[object, ...]]:
             " and relkind = 'r' order by 1"
         ),
         *database.rows("select count(*), sum(hashtextextended(m::text, 0)) from messages m"),
-        *database.rows("select count(*), sum(hashtextextended(v::text, 0)) from conversations v"),
         *database.rows(
-            "select count(*), sum(hashtextextended((to_jsonb(w) - 'parked_until')::text, 0)) from webhook_events w"
+            "select count(*), sum(hashtextextended((to_jsonb(v) - 'account_id')::text, 0)) from conversations v"
+        ),
+        *database.rows(
+            "select count(*), sum(hashtextextended((to_jsonb(w) - '{parked_until,normalized}'::text[])::text, 0))"
+            " from webhook_events w"
         ),
     ]
 
