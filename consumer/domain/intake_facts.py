@@ -14,17 +14,17 @@ from consumer.domain.providers.lines import kinds_of
 UNKNOWN: Final = "unknown"
 """The kind of an atom that no normaliser understands."""
 EDIT_ZERO: Final = "edit_zero"
-"""What an edit that is only recorded is counted as: number 0 stands for a message that Meta could not deliver, so that
-nobody can read it."""
+"""What an edit numbered 0 is counted as: it stands for a message that Meta could not deliver, and nobody can read."""
 
 
 def counted(atoms: Atoms) -> Mapping[str, int]:
     """How many atoms there are of each kind, messages that nobody can read told from edits."""
     counts = dict(kinds_of(atoms))
-    lost = sum(atom.kind == "edit" for atom in atoms.recorded)
-    if not lost:
-        return counts
-    return {kind: count - lost * (kind == "edit") for kind, count in counts.items()} | {EDIT_ZERO: lost}
+    for atom in atoms.recorded:
+        if atom.is_unreadable:
+            counts[atom.kind] -= 1
+            counts[EDIT_ZERO] = counts.get(EDIT_ZERO, 0) + 1
+    return {kind: count for kind, count in counts.items() if count}
 
 
 class Outcome(StrEnum):

@@ -15,7 +15,8 @@ from consumer.domain.intake_facts import (
     WaitingSwept,
     counted,
 )
-from consumer.domain.providers.atoms import Atoms, Effect, Recorded
+from consumer.domain.providers import normaliser_of
+from consumer.domain.providers.atoms import Atoms, Context, Effect, Recorded
 
 TAKEN = DeliveriesTaken(
     answered={("whatsapp", Outcome.TAKEN): 2, ("telegram", Outcome.DEFERRED): 1},
@@ -147,8 +148,13 @@ class TestLog:
 
 
 def test_a_message_that_nobody_can_read_is_no_edit() -> None:
-    """An edit that is only recorded is counted by a name of its own."""
+    """It is counted by a name of its own; another edit that is only recorded, of Telegram say, is not."""
     edit = Effect(kind="edit", id="edit:m1:1", channel="instagram", target="m1")
 
     assert counted(Atoms(effects=(edit,))) == {"edit": 1}
-    assert counted(Atoms(effects=(edit,), recorded=(Recorded(kind="edit"),))) == {"edit": 1, "edit_zero": 1}
+    assert counted(Atoms(effects=(edit,), recorded=(Recorded(kind="edit"),))) == {"edit": 2}
+    lost = Recorded(kind="edit", is_unreadable=True)
+    assert counted(Atoms(effects=(edit,), recorded=(lost, lost))) == {"edit": 1, "edit_zero": 2}
+    zero = {"timestamp": 1780000003000, "message_edit": {"mid": "g2", "num_edit": 0}}
+    body = {"object": "instagram", "entry": [{"id": "1784", "time": 1780000003000, "messaging": [zero]}]}
+    assert counted(normaliser_of("instagram")(body, Context())) == {"edit_zero": 1}

@@ -108,6 +108,8 @@ class Recorded:
     kind: str
     """A name from a fixed set, or unknown. Never anything that a body says, but for the fields and events of a
     provider's own list."""
+    is_unreadable: bool = False
+    """It stands for a message that somebody wrote, and that the provider does not hand over."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

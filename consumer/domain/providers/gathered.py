@@ -28,9 +28,9 @@ class Gathered:
         self.heard += 1
         self._effects.setdefault((effect.channel, effect.kind, effect.id), effect)
 
-    def record(self, kind: str) -> None:
+    def record(self, kind: str, *, is_unreadable: bool = False) -> None:
         self.heard += 1
-        self._recorded.append(Recorded(kind=kind))
+        self._recorded.append(Recorded(kind=kind, is_unreadable=is_unreadable))
 
     def mention(self, channel: str, message_id: str | None) -> None:
         """The body may hold a text of that message, which has to go when the message is deleted."""

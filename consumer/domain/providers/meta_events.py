@@ -183,7 +183,7 @@ def _edit(it: Mapping[str, Any], edit: Mapping[str, Any], entry: Entry) -> None:
     if mid is None or counted == 0 or (text is None and not attachments):
         # Number 0 is a new message that Instagram could not deliver: it may come later, as a message.
         entry.found.mention(entry.channel, mid)
-        entry.found.record("edit")
+        entry.found.record("edit", is_unreadable=counted == 0)
         return
     parties, at = _parties(it, entry), time_of(it.get("timestamp"))
     edit_id = key_of("edit", mid, str(counted) if counted is not None else hash_of(text, attachments, at))
