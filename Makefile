@@ -65,7 +65,7 @@ $(BENCH_READY): $(READY) requirements-bench.lock
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements-bench.lock
 	@touch $@
 
-bench: $(BENCH_READY)  ## every figure, beside what else one could use: about 20 minutes on a quiet machine
+bench: $(BENCH_READY)  ## every figure, beside what else one could use: about half an hour on a quiet machine
 	$(BIN)/python -m benchmarks --full
 
 bench-quick: $(BENCH_READY)  ## the same in 2 minutes, with less to trust

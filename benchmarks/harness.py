@@ -36,7 +36,7 @@ SETTINGS = {
 """Durable, and sized for a small server. Commit timestamps are how effects are timed without an observer."""
 ROOT = Path(__file__).resolve().parent.parent
 SERVICE_SECONDS = 60.0
-FULL_SECONDS = 1200.0
+FULL_SECONDS = 1800.0
 """What a full run may take: towards its end, measurements make fewer pairs, and the last ones may be left out."""
 
 Sense = Literal[">=", "<=", ""]

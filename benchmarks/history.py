@@ -19,11 +19,11 @@ from benchmarks.harness import (
 )
 
 TABLES = "('contacts', 'contact_channels', 'conversations', 'messages', 'message_analysis', 'webhook_events')"
-# Parents first: foreign keys need the key that they refer to.
+# Parents first: foreign keys need the key that they refer to, those of other tables too.
 CONSTRAINTS = f"""
 select c.conrelid::regclass::text as table_name, c.conname, c.contype, pg_get_constraintdef(c.oid) as definition
 from pg_constraint c
-join pg_class t on t.oid = c.conrelid
+join pg_class t on t.oid = case c.contype when 'f' then c.confrelid else c.conrelid end
 where t.relnamespace = 'public'::regnamespace and t.relname in {TABLES} and c.contype in ('p', 'u', 'f')
 order by c.contype = 'f', c.contype <> 'p'
 """
