@@ -85,9 +85,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description="Measures webhook-router.")
     form = parser.add_mutually_exclusive_group(required=True)
     form.add_argument("--quick", action="store_true", help="a look at everything in under two minutes")
-    form.add_argument(
-        "--full", action="store_true", help="every figure of docs/reference/figures.md, half an hour"
-    )
+    form.add_argument("--full", action="store_true", help="every figure of docs/reference/figures.md, half an hour")
     form.add_argument(
         "--profile", action="store_true", help="where the time of a batch goes, and what each index costs"
     )
