@@ -41,7 +41,7 @@ NAME: Final = "webhook-router"
 
 
 class _Commands(TyperGroup):
-    """Reports an interruption to `main`; versions of typer differ in what they make of it."""
+    """Evens out versions of typer: an interruption is reported to `main`, and a wrong choice is told in plain words."""
 
     def invoke(self, ctx: Any) -> Any:  # noqa: ANN401 - typer's context is of one class or another, by its version
         try:
@@ -49,6 +49,9 @@ class _Commands(TyperGroup):
             return super().invoke(ctx)
         except KeyboardInterrupt:
             raise Interrupted from None
+        except typer.BadParameter as error:
+            error.message = error.message.removeprefix("Value error, ")
+            raise
 
 
 app = typer.Typer(

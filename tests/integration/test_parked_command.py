@@ -326,7 +326,7 @@ def test_columns_of_other_types(database: str, connection: Connection, letters: 
         (["retry", "17"], "Invalid value for 'ID'"),
         (["list", "--older-than", "soon"], "'soon' is no duration such as"),
         (["list", "--error-class", "225"], "'225' is neither an SQLSTATE"),
-        (["list", "--state", "lost"], "Invalid value for '--state'"),
+        (["list", "--state", "lost"], "Invalid value for '--state': 'lost' is not one of 'waiting', "),
         (["discard", "--channel", "instagram"], "--all, which would discard all events that these filters let through"),
         (["discard"], "webhook-router parked discard --event-id EVENT_ID"),
         (["retry", str(uuid4()), "--event-id", "e1"], "ids, or --all with filters, but not both"),
