@@ -219,6 +219,22 @@ def test_stored_only_and_processed_later(any_inbox: Inbox) -> None:
     assert [row["attempts"] for row in rows] == [1, 1]
 
 
+def test_one_that_takes_effect_in_parts(inbox: Inbox) -> None:
+    """It is processed with its last part; should that never come, all of it is claimed again."""
+    take(inbox, [head()], store_only=True)
+    (claimed,) = claim(inbox)
+    before = deliveries(inbox)
+    take(inbox, [head(id=claimed["id"], partial=True, subjects=[1])], [line("e1")], bodies=[None])
+    assert inbox.column("select content_text from messages") == ["text of e1"]
+    assert deliveries(inbox) == before
+    make_due(inbox)
+    assert [row["id"] for row in claim(inbox)] == [claimed["id"]]
+    take(inbox, [head(id=claimed["id"], subjects=[1])], [line("e1"), line("e2")], bodies=[None])
+    assert inbox.count("messages") == 2
+    (row,) = deliveries(inbox)
+    assert (row["processed_at"] is not None, row["subjects"], row["attempts"]) == (True, [1], 2)
+
+
 def test_a_redelivery_without_a_time_moves_nothing(inbox: Inbox) -> None:
     """The first arrival counts, also where a later one is processed first as a stored delivery."""
     take(inbox, [head()], [line("e1", event_date=None)])

@@ -6,8 +6,8 @@
 --                  body is, by zlib), digest (SHA-256 of the body as it came, in hexadecimal digits), version (of the
 --                  normalisers), kinds ({kind: number of atoms}), unknown (whether it holds what was not understood), subjects
 --                  (hashes of the messages whose text it may hold; null: none); id of one that is stored already, which is
---                  processed again then; partial: the lines are a part of what it says, so that its row stays as it is; error: why
---                  it could not be taken apart, in words that quote nothing of it
+--                  processed again then; partial, of such a one: the lines are a part of what it says, so that its row stays as
+--                  it is; error: why it could not be taken apart, in words that quote nothing of it
 --   p_bodies       by their places; null where there is an id
 --   p_lines        of messages, separated by line feeds: JSON objects with the number of the delivery (from 0), the columns of
 --                  webhook_events, and normalized; null for none

@@ -1,7 +1,8 @@
 -- router.told_deliveries: what is to be stored of deliveries, once it is known what became of them. Inlined, since it has no
 -- settings of its own.
 -- takes: as router.store_deliveries
--- returns: a row a delivery, in any order; is_of_deleted: it may hold the text of a message that its author has deleted
+-- returns: a row a delivery, in any order, but for partial ones, whose rows stay as they are; is_of_deleted: it may hold the
+--   text of a message that its author has deleted
 -- reads: router.deleted_messages by key
 create or replace function router.told_deliveries(
     p_deliveries jsonb, p_store_only boolean, p_refused integer[], p_codes text[], p_reasons text[]
@@ -27,7 +28,7 @@ as $function$
     from pg_catalog.jsonb_array_elements(p_deliveries) with ordinality as j (value, place)
     cross join lateral pg_catalog.jsonb_to_record(j.value) as d (
         id bigint, provider text, account text, received_at timestamptz, compressed boolean, digest text, version integer,
-        kinds jsonb, unknown boolean, subjects bigint[], error text)
+        kinds jsonb, unknown boolean, subjects bigint[], error text, partial boolean)
     cross join lateral (
         select coalesce(d.error, (
             select pg_catalog.left(pg_catalog.string_agg(
@@ -35,4 +36,5 @@ as $function$
             from pg_catalog.unnest(p_refused) with ordinality as f (delivery, number)
             where f.delivery operator(pg_catalog.=) (j.place operator(pg_catalog.-) 1))) as error
     ) e
+    where d.partial is not true
 $function$;
