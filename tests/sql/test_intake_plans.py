@@ -42,7 +42,9 @@ def check(inbox: Inbox, session: Inbox, prefix: str, *, size: int, first: int) -
     meter = Meter(inbox)
     fresh = messages(prefix, size, first)
     more = [told | {"normalized": told["normalized"] | {"metadata": {"standby": True}}} for told in fresh]
-    for name, lines in {"new": fresh, "again": fresh, "again, with more": more}.items():
+    history = [told | {"normalized": told["normalized"] | {"history": True, "status": "read"}} for told in fresh]
+    calls = {"new": fresh, "again": fresh, "again, with more": more, "in a history": history, "live after it": fresh}
+    for name, lines in calls.items():
         refused: list[str] = []
         usage = meter.during(session, lambda lines=lines, refused=refused: refused.extend(take(session, *lines)))  # type: ignore[misc]
         assert refused == []
