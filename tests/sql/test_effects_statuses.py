@@ -1,5 +1,6 @@
 """How far messages of ours have come: by statuses of single messages and by watermarks, in any order."""
 
+from itertools import permutations
 from typing import Any
 
 import psycopg
@@ -7,6 +8,7 @@ import pytest
 
 from tests.sql.effects import apply, at, delivery, effect, make, read_until, status, sweep, times, waiting, write
 from tests.sql.inbox import Inbox
+from tests.sql.taking import line, take
 
 
 def test_the_furthest_status_shows_and_each_time_is_kept(any_inbox: Inbox) -> None:
@@ -86,6 +88,16 @@ def test_an_old_status_of_a_history_has_no_time(inbox: Inbox) -> None:
     assert times(inbox, "m1") == {"status": "read", "delivered": 3}
     make(inbox, "m2", status="read", direction="inbound")
     assert delivery(inbox, "m2") is None
+
+
+@pytest.mark.parametrize("together", [True, False])
+@pytest.mark.parametrize("told", list(permutations([None, "delivered", "read"])))
+def test_the_furthest_status_of_several_histories(inbox: Inbox, told: tuple[str | None, ...], together: bool) -> None:
+    """In whatever order they come, and a copy of the message that came live among them."""
+    lines = [line("m1", normalized={"direction": "outbound", "status": name}) for name in told]
+    for part in [lines] if together else [[one] for one in lines]:
+        assert take(inbox, *part) == []
+    assert times(inbox, "m1") == {"status": "read"}
 
 
 def test_a_status_without_a_time_has_that_of_its_arrival(inbox: Inbox) -> None:
