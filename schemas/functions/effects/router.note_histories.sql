@@ -1,5 +1,5 @@
--- router.note_histories: how far messages of ours had come that were there before the history that tells it.
--- takes: their events, which were routed before
+-- router.note_histories: applies the statuses that a history tells of messages that were there before it.
+-- takes: their events, with the status in "normalized"
 -- reads: messages by key
 -- writes: see router.apply_statuses; nothing where the application refuses it
 create or replace function router.note_histories(p_events router.event[])

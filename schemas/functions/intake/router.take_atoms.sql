@@ -46,16 +46,16 @@ begin
         select array_agg(router.as_event(c.event)) filter (where (c.event).routed_at is null and (c.event).parked_until is null
                                                              and (c.event).id is not null),
                array_agg(router.as_event(c.event)) filter (where c.is_live and (c.event).normalized ? 'history'),
-               array_agg(router.as_event(c.event)) filter (where c.is_history and (c.event).routed_at is not null
+               array_agg(router.as_event(c.event)) filter (where c.has_status and (c.event).routed_at is not null
                                                              and (c.event).normalized ? 'status'),
                bool_or((c.event).id is null)
         into v_events, v_live, v_told, v_elsewhere
         from (
-            select w.event, t.is_live, t.is_history
+            select w.event, t.is_live, t.has_status
             from (
                 select router.channel_of(l.line ->> 'channel') as channel, l.line ->> 'event_id' as event_id,
                        bool_or(l.line -> 'normalized' ->> 'history' is null) as is_live,
-                       bool_or(l.line -> 'normalized' ->> 'status' is not null) as is_history
+                       bool_or(l.line -> 'normalized' ->> 'status' is not null) as has_status
                 from unnest(p_lines) with ordinality as l (line, place)
                 where l.place::integer <> all (v_stored.refused)
                 group by router.channel_of(l.line ->> 'channel'), l.line ->> 'event_id'

@@ -1,6 +1,6 @@
--- router.take_in_turns: router.take_or_leave, so often that whoever writes under another number or user id from now on is the
--- person whose delivery said so before: messages of a turn come before what changes something, so that a turn ends with such a
--- delivery. Without one, which is nearly always, there is one turn.
+-- router.take_in_turns: router.take_or_leave in turns, each up to a delivery that tells somebody's new number or user id: messages
+-- of the deliveries after it come from the same person. Within a turn all messages come before what changes something.
+-- Nearly always there is no such delivery, and one turn.
 -- takes, returns, raises: as router.take_or_leave
 create or replace function router.take_in_turns(
     p_lines jsonb[], p_effects jsonb[], p_received timestamptz[],
