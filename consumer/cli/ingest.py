@@ -62,7 +62,7 @@ def ingest(
     with open_source(file) as source:
         size = _size(source)
         kept = rejected_lines(file, rejected)
-        reader = LineReader(source, name=STANDARD_INPUT if file == "-" else file)
+        reader = LineReader(source, name=STANDARD_INPUT if file == "-" else file, command=_command(provider, account))
         loader: EventLoader | BodyLoader
         refusal: Callable[[bytes], str | None]
         if provider is None:
@@ -94,6 +94,12 @@ def ingest(
         _summarise(ingestion.figures, seconds, kept, as_json=as_json)
     if ingestion.figures.rejected:
         raise typer.Exit(1)
+
+
+def _command(provider: str | None, account: str | None) -> str:
+    """What reads the same kind of lines from standard input."""
+    options = {"--provider": provider, "--account": account}
+    return " ".join(["webhook-router ingest", *(f"{name} {value}" for name, value in options.items() if value), "-"])
 
 
 def _takes_any(line: bytes) -> str | None:

@@ -103,5 +103,7 @@ def check_account(provider: str, account: str | None) -> None:
     if provider == "telegram":
         if not account:
             raise Misconfigured("a body of Telegram does not name the bot that it is for; give its id by --account")
+        if not config.BOT.fullmatch(account):
+            raise Misconfigured("--account must be the id of a bot: the digits in front of the colon in its token")
     elif account is not None:
         raise Misconfigured(f"--account is for Telegram; a body of {provider} names the account that it is for")

@@ -128,10 +128,23 @@ def test_telegram_needs_the_bot(database: str, file_of: Callable[..., str]) -> N
     without = run(database, "ingest", "--provider", "telegram", path)
     assert isinstance(without.error, Misconfigured)
     assert "--account" in str(without.error)
+    username = run(database, "ingest", "--provider", "telegram", "--account", "@our_bot", path)
+    assert isinstance(username.error, Misconfigured)
+    assert "digits in front of the colon" in str(username.error)
     with_it = run(database, "ingest", "--provider", "whatsapp", "--account", "1", path)
     assert isinstance(with_it.error, Misconfigured)
     assert isinstance(run(database, "ingest", "--account", "1", path).error, Misconfigured)
     assert rows(database, "select count(*) from router.deliveries") == [(0,)]
+
+
+@pytest.mark.parametrize("of", [("--provider", "messenger"), ("--provider", "telegram", "--account", "700001")])
+def test_what_is_said_of_other_files_reads_bodies_as_well(
+    database: str, file_of: Callable[..., str], of: tuple[str, ...]
+) -> None:
+    """The advice for JSON over several lines ends in the command that was typed, with what to read."""
+    done = run(database, "ingest", *of, file_of(b"{", b'  "object": "page"', b"}"))
+    assert isinstance(done.error, Misconfigured)
+    assert str(done.error).endswith(f"| webhook-router ingest {' '.join(of)} -")
 
 
 def test_a_channel_that_is_refused_is_told_first(database: str, file_of: Callable[..., str]) -> None:
