@@ -69,7 +69,10 @@ def show_list(
 
 
 def show_some(
-    ids: Annotated[list[int], typer.Argument(metavar="ID", help="Ids, as list shows them.", show_default=False)],
+    ids: Annotated[
+        list[int],
+        typer.Argument(metavar="ID", min=1, max=2**63 - 1, help="Ids, as list shows them.", show_default=False),
+    ],
     *,
     body: Annotated[bool, typer.Option("--body", help="Also the body, with all that people wrote in it.")] = False,
     raw: Annotated[

@@ -133,6 +133,7 @@ class TestDeliveries:
         assert [row["kinds"]["unknown"] for row in found["deliveries"]] == [1, 1]
         by_kind = run(database, "deliveries", "list", "--kind", "message", "--json").json
         assert len(by_kind["deliveries"]) == 1
+        assert [row["kind"] for row in by_kind["kinds"]] == ["message"]
         assert run(database, "deliveries", "list", "--provider", "tiktok", "--json").json == {
             "kinds": [],
             "deliveries": [],

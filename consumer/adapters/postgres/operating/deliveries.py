@@ -79,7 +79,8 @@ class Selection:
 async def kinds(connection: Connection, selection: Selection) -> list[Answer]:
     """Provider and kind, with the number of deliveries and atoms, the most frequent first."""
     parameters = {"provider": selection.provider, "since": selection.since}
-    return await answers(connection, "deliveries_kinds", _KINDS, parameters)
+    found = await answers(connection, "deliveries_kinds", _KINDS, parameters)
+    return [answer for answer in found if selection.kind in (None, answer["kind"])]
 
 
 async def find(connection: Connection, selection: Selection, *, limit: int) -> list[Answer]:
