@@ -304,7 +304,7 @@ class Settings(BaseSettings):
         """By provider, what its deliveries must show; a provider that is not configured is not in it.
 
         Raises:
-            Misconfigured: a secret is set twice, cannot be read, or cannot be told from another bot's.
+            Misconfigured: a secret is set twice, is empty, cannot be read, or cannot be told from another bot's.
         """
         found = {}
         for provider in ("whatsapp", "instagram", "messenger", "tiktok"):
@@ -341,7 +341,12 @@ class Settings(BaseSettings):
         return tuple((bot, secret.encode()) for bot, secret in bots.items())
 
     def _list_of(self, name: str) -> list[str]:
-        return list(filter(None, (part.strip() for part in (self._text_of(name) or "").split(","))))
+        """The parts of a setting between commas, or of its file, where a line may hold one as well."""
+        text = self._text_of(name)
+        parts = [part.strip() for part in re.split(r"[,\r\n]", text or "") if part.strip()]
+        if not parts and (file := getattr(self, f"{name}_file")) is not None:
+            raise Misconfigured(f"{PREFIX}{name.upper()}_FILE: {file} has nothing between its commas")
+        return parts
 
     def _text_of(self, name: str) -> str | None:
         """What a setting says, or the file that stands for it; None if neither says anything."""
@@ -351,7 +356,7 @@ class Settings(BaseSettings):
                 f"{PREFIX}{name.upper()} and {PREFIX}{name.upper()}_FILE are both set; keep one of them"
             )
         if file is not None:
-            given = _secret(file, what=name.replace("_", " "))
+            given = _secret(file, what=f"{name.replace('_', ' ')} ({PREFIX}{name.upper()}_FILE)")
             if not given:  # a provider would be left out, and nobody told
                 raise Misconfigured(f"{PREFIX}{name.upper()}_FILE: {file} is empty")
         text = given

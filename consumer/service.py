@@ -121,6 +121,7 @@ class Service:
             watchdog.start()  # before the first line: writing it blocks if the log is not read
             opened = [await part.opening() for part in self.parts if part.opening is not None]
             self.gateway = next(iter(opened), "")
+            access = settings.access() if settings.gateway else {}
             self.observe(
                 Started(
                     version=version("webhook-router"),
@@ -129,7 +130,8 @@ class Service:
                     source=settings.source,
                     address=self.address,
                     gateway=self.gateway,
-                    serves_none=settings.gateway and not settings.access(),
+                    providers=tuple(sorted(access)),
+                    refusing=tuple(sorted(name for name, known in access.items() if not known.has_secret)),
                 )
             )
             async with asyncio.TaskGroup() as group:

@@ -134,8 +134,10 @@ class Started:
     """Where the service answers HTTP, e.g. http://127.0.0.1:9464."""
     gateway: str = ""
     """Where it takes deliveries, e.g. http://127.0.0.1:8080; empty: it takes none."""
-    serves_none: bool = False
-    """Whether it would take deliveries, and no provider is configured."""
+    providers: tuple[str, ...] = ()
+    """Whose deliveries it takes there."""
+    refusing: tuple[str, ...] = ()
+    """Those of them whose deliveries it refuses all the same, since they have a verify token and no secret."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -202,9 +202,17 @@ class TestLines:
 
     def test_a_gateway_that_serves_nobody(self, written: Written) -> None:
         """It starts, and a warning says that no provider has a secret."""
-        lines = written(replace(STARTED, gateway="http://h:2", serves_none=True))
+        lines = written(replace(STARTED, gateway="http://h:2"))
         assert [line["level"] for line in lines] == ["info", "warning"]
         assert "no provider has a secret" in lines[1]["event"]
+
+    def test_whom_a_gateway_serves(self, written: Written) -> None:
+        """The first line names them; who has a verify token alone is warned of, since its deliveries are refused."""
+        started = replace(STARTED, gateway="http://h:2", providers=("tiktok", "whatsapp"), refusing=("whatsapp",))
+        first, second = written(started)
+        assert first["providers"] == "tiktok, whatsapp"
+        assert (second["level"], second["provider"]) == ("warning", "whatsapp")
+        assert second["missing"] == "WEBHOOK_ROUTER_WHATSAPP_APP_SECRETS_FILE"
 
     def test_a_thousand_parked_events_are_a_few_lines(self, written: Written) -> None:
         """The first is told at once, the others together from time to time, and none is left out."""

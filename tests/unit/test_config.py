@@ -222,7 +222,11 @@ def test_who_may_post(elsewhere: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         ("TELEGRAM_BOTS", "700001", "botid:secret"),
         ("TELEGRAM_BOTS", "700001:hunter2!", "botid:secret"),
         ("TELEGRAM_BOTS", "1:hunter2,2:hunter2", "the same bot or the same secret"),
-        ("WHATSAPP_APP_SECRETS_FILE", "missing", "No such file"),
+        (
+            "WHATSAPP_APP_SECRETS_FILE",
+            "missing",
+            r"\(WEBHOOK_ROUTER_WHATSAPP_APP_SECRETS_FILE\) from missing: No such file",
+        ),
         ("META_OWN_APP_IDS_FILE", "missing", "No such file"),
         ("MESSENGER_APP_SECRETS_FILE", os.devnull, "WEBHOOK_ROUTER_MESSENGER_APP_SECRETS_FILE: /dev/null is empty"),
     ],
@@ -236,6 +240,22 @@ def test_wrong_secrets_are_named_and_not_shown(
     with pytest.raises(Misconfigured, match=said) as caught:
         _ = settings.access(), settings.own_app_ids()
     assert "hunter2" not in str(caught.value)
+
+
+@pytest.mark.parametrize("written", ["old,new", "old\nnew\n", "old,\r\nnew\r\n", "\n old , , new"])
+def test_secrets_on_lines_of_their_own(elsewhere: Path, monkeypatch: pytest.MonkeyPatch, written: str) -> None:
+    """A file may have one a line, as a file of secrets is written while one takes over from the other."""
+    (elsewhere / "secrets").write_text(written)
+    monkeypatch.setenv("WEBHOOK_ROUTER_MESSENGER_APP_SECRETS_FILE", str(elsewhere / "secrets"))
+    assert config.load().access()["messenger"].app_secrets == (b"old", b"new")
+
+
+def test_a_file_without_a_secret_in_it(elsewhere: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The provider would be left out, and nobody told."""
+    (elsewhere / "secrets").write_text(",\n,")
+    monkeypatch.setenv("WEBHOOK_ROUTER_MESSENGER_APP_SECRETS_FILE", str(elsewhere / "secrets"))
+    with pytest.raises(Misconfigured, match=r"MESSENGER_APP_SECRETS_FILE: .*secrets has nothing between its commas"):
+        config.load().access()
 
 
 def test_a_secret_in_two_places(elsewhere: Path, monkeypatch: pytest.MonkeyPatch) -> None:

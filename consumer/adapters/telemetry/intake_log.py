@@ -23,9 +23,11 @@ from consumer.domain.intake_facts import (
 TELL_EVERY: Final = 60.0
 """Seconds between lines about the same fault of the same provider: anybody may POST what they like."""
 _MEANS: Final = {
-    Outcome.SIGNATURE: "deliveries whose signature is wrong or missing were turned down",
+    Outcome.SIGNATURE: "deliveries whose signature is wrong or missing were turned down; if they are the provider's, "
+    "the secret in the settings is not that of its app",
     Outcome.TOO_LARGE: "deliveries that are too large were turned down, see WEBHOOK_ROUTER_GATEWAY_MAX_BODY_BYTES",
-    Outcome.BAD_REQUEST: "requests that are no deliveries were turned down",
+    Outcome.BAD_REQUEST: "requests that are no deliveries were turned down: half a body, or a challenge whose verify "
+    "token is not the one in the settings",
     Outcome.BUSY: "deliveries were turned away, too many are in flight; the provider sends them again",
     Outcome.DATABASE: "deliveries were turned away, the database is away; the provider sends them again",
     Outcome.REFUSED: "deliveries were turned away, the tables refuse their channel; see `webhook-router audit`",

@@ -264,12 +264,18 @@ class Log:
                     host=fact.host,
                     source=fact.source,
                     address=fact.address,
-                    **({"gateway": fact.gateway} if fact.gateway else {}),
+                    **({"gateway": fact.gateway, "providers": ", ".join(fact.providers)} if fact.gateway else {}),
                 )
-                if fact.serves_none:
+                if fact.gateway and not fact.providers:
                     log.warning(
                         "the gateway takes no deliveries, since no provider has a secret; "
                         "set WEBHOOK_ROUTER_WHATSAPP_APP_SECRETS_FILE or its like"
+                    )
+                for provider in fact.refusing:
+                    log.warning(
+                        "challenges are answered and deliveries refused, since there is a verify token and no secret",
+                        provider=provider,
+                        missing=f"WEBHOOK_ROUTER_{provider.upper()}_APP_SECRETS_FILE",
                     )
             case Stopping(reason=reason):
                 log.info("stopping", reason=reason)

@@ -28,6 +28,11 @@ class Access:
     bots: tuple[tuple[str, bytes], ...] = ()
     """Telegram: the id of each bot, and the secret that its deliveries carry."""
 
+    @property
+    def has_secret(self) -> bool:
+        """Whether any delivery can show what it must."""
+        return bool(self.app_secrets or self.bots)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Verified:
