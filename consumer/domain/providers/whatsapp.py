@@ -162,7 +162,7 @@ def _read_message(message: Mapping[str, Any], value: _Value, found: Gathered) ->
 def _read_echo(message: Mapping[str, Any], value: _Value, found: Gathered) -> None:
     app_id = id_of(message.get("app_id"))
     if app_id is not None and app_id in value.own_app_ids:
-        found.record("echo")
+        _record(message, "echo", found)
         return
     phone, user_id = id_of(message.get("to")), id_of(message.get("to_user_id"))
     if value.is_own(phone):  # seen in revokes: the two sides are the other way round
@@ -175,7 +175,7 @@ def _read_media(message: Mapping[str, Any], value: _Value, found: Gathered) -> N
     """A message of a history once more, since the first time it came without its media."""
     target, content = id_of(message.get("id")), content_of(message)
     if target is None or content is None or not content.attachments:
-        found.record("history")
+        _record(message, "history", found)
         return
     outbound = value.is_own(id_of(message.get("from")))
     side = value.side(id_of(message.get("to" if outbound else "from")), None)
@@ -218,7 +218,7 @@ def _read(message: Mapping[str, Any], side: _Side, value: _Value, found: Gathere
     """Any message, of either side."""
     kind = message.get("type")
     if id_of(message.get("group_id")) is not None:
-        found.record("group")
+        _record(message, "group", found)
     elif kind == "reaction":
         _read_reaction(message, side, value, found)
     elif kind == "edit":
@@ -232,9 +232,16 @@ def _read(message: Mapping[str, Any], side: _Side, value: _Value, found: Gathere
     elif object_of(message.get("interactive")).get("type") == "call_permission_reply":
         found.record("call_permission_reply")
     elif (content := content_of(message)) is None:
-        found.record("unknown")
+        _record(message, "unknown", found)
     else:
         found.message(_message(message, content, side, value, outbound=outbound))
+
+
+def _record(message: Mapping[str, Any], kind: str, found: Gathered) -> None:
+    """Only records a message, or an edit of one. What it says must go from here too, if the message is deleted."""
+    found.mention(_CHANNEL, id_of(message.get("id")))
+    found.mention(_CHANNEL, id_of(object_of(message.get("edit")).get("original_message_id")))
+    found.record(kind)
 
 
 def _message(message: Mapping[str, Any], content: Content, side: _Side, value: _Value, *, outbound: bool) -> Message:
@@ -291,7 +298,7 @@ def _read_edit(message: Mapping[str, Any], side: _Side, value: _Value, found: Ga
     edit = object_of(message.get("edit"))
     target, content = id_of(edit.get("original_message_id")), content_of(object_of(edit.get("message")))
     if target is None or content is None or content.metadata.get("placeholder"):
-        found.record("edit")
+        _record(message, "edit", found)
         return
     values: dict[str, Any] = {"text": content.text}
     if content.attachments:

@@ -127,6 +127,30 @@ def test_echoes_of_our_own_app_are_only_recorded() -> None:
 
 
 @pytest.mark.parametrize(
+    ("field", "key", "message", "mentioned"),
+    [
+        (ECHOES, "message_echoes", echo(app_id=77), ["wamid.1"]),
+        ("messages", "messages", text(group_id="g"), ["wamid.1"]),
+        ("history", "messages", text(), ["wamid.1"]),
+        (
+            "messages",
+            "messages",
+            text(type="edit", edit={"original_message_id": "wamid.0", "message": {"type": "new", "new": "hi"}}),
+            ["wamid.1", "wamid.0"],
+        ),
+    ],
+    ids=["echo of ours", "group", "history without media", "edit"],
+)
+def test_what_is_only_recorded_names_whose_text_it_holds(
+    field: str, key: str, message: dict[str, Any], mentioned: list[str]
+) -> None:
+    """A body that holds a text goes when the message is deleted, also when nothing else came of it."""
+    found = atoms(body((field, value(**{key: [message]}))), Context(own_app_ids=frozenset({"77"})))
+    assert (found.messages, found.effects) == ((), ())
+    assert found.mentions == tuple(("whatsapp", message_id) for message_id in mentioned)
+
+
+@pytest.mark.parametrize(
     ("kind", "content", "message_type", "said", "attachments"),
     [
         (
