@@ -1,10 +1,12 @@
 """Random histories of what providers send, as bodies: every kind of atom, about few people, so that all of it meets.
 
 Left out is what may depend on the order by design: two identities that become known as one person's after both have
-written (same_as), and another number or id of somebody that has written by itself before.
+written (same_as), and another number or id of somebody that has written by itself before; and what has no time but that
+of its arrival: taps on Telegram's buttons.
 """
 
 import json
+from base64 import b64encode
 from dataclasses import dataclass
 from typing import Any
 
@@ -34,7 +36,8 @@ class Said:
     outbound: bool = False
     reply_to: int | None = None
     flavour: str = "plain"
-    """plain; comment (Meta); history (WhatsApp); standby (Messenger)."""
+    """plain; comment (Meta); history and photo, one of a history (WhatsApp); standby (Messenger); chat, with the
+    bot itself (Telegram)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,17 +61,17 @@ class Post:
 
 MESSAGE_KINDS = ("reaction", "edit", "edit", "delete", "status", "status", "read_until")
 PERSON_KINDS = {
-    "whatsapp": ("marketing", "identity"),
+    "whatsapp": ("marketing", "identity", "media"),
     "instagram": ("handover", "referral"),
     "messenger": ("handover", "referral", "delivered_until"),
     "telegram": (),
-    "tiktok": (),
+    "tiktok": ("referral",),
 }
 FLAVOURS = {
-    "whatsapp": ("plain", "plain", "history"),
+    "whatsapp": ("plain", "plain", "history", "photo"),
     "instagram": ("plain", "plain", "comment"),
     "messenger": ("plain", "comment", "standby"),
-    "telegram": ("plain",),
+    "telegram": ("plain", "plain", "chat"),
     "tiktok": ("plain",),
 }
 
@@ -127,7 +130,9 @@ class WhatsApp:
         }
         if message.reply_to is not None:
             item["context"] = {"id": self._id(message.reply_to)}
-        if message.flavour == "history":
+        if message.flavour in ("history", "photo"):
+            if message.flavour == "photo":  # the media come in a body of their own
+                item = {key: told for key, told in item.items() if key != "text"} | {"type": "media_placeholder"}
             item["from"] = self._number(message) if message.outbound else person
             item["history_context"] = {"status": "READ"}
             thread = {"id": person, "messages": [item]}
@@ -150,17 +155,18 @@ class WhatsApp:
         """Statuses, reactions, edits, revocations, marketing preferences."""
         message = self._said[thing.about]
         person = self._person(message.person)
-        target = self._id(message.number)
+        # A message has several ids, and may be named by another one than it came with.
+        target = self._id(message.number, of="1" if thing.variant == 1 else None)
         item: dict[str, Any] = {"from": person, "id": f"wamid.E{number}", "timestamp": str(thing.time)}
         match thing.kind:
             case "status":
                 status: dict[str, Any] = {
                     "id": target,
-                    "status": ("sent", "delivered", "failed")[thing.variant],
+                    "status": ("sent", "delivered", "failed", "read", "played")[(thing.variant + number) % 5],
                     "timestamp": str(thing.time),
                     "recipient_id": person,
                 }
-                if thing.variant == 2:
+                if status["status"] == "failed":
                     status["errors"] = [{"code": 1, "title": "no"}]
                 return self._body(message, "messages", {"statuses": [status]})
             case "reaction":
@@ -181,6 +187,11 @@ class WhatsApp:
             case "identity":
                 system = {"type": "user_changed_number", "wa_id": f"55119000001{message.person}{thing.variant}"}
                 item |= {"type": "system", "system": system}
+            case "media" if message.flavour == "photo":
+                author, own_id = self._number(message) if message.outbound else person, self._id(message.number)
+                image = {"id": "image", "mime_type": "image/jpeg", "url": f"https://media.example/{own_id}"}
+                item |= {"from": author, "to": person, "id": own_id, "timestamp": str(message.time), "type": "image"}
+                return self._body(message, "history", {"messages": [item | {"image": image}]})
             case _:
                 return None
         return self._body(message, "messages", {"messages": [item]})
@@ -197,8 +208,10 @@ class WhatsApp:
     def _person(self, person: int) -> str:
         return PHONES[person]
 
-    def _id(self, number: int) -> str:
-        return f"wamid.M{number}"
+    def _id(self, number: int, of: str | None = None) -> str:
+        party = of or PHONES[self._said[number].person]
+        token = f"3EB0{number:016X}"
+        return "wamid." + b64encode(f"\x1d\x0b{party}\x15\x02\x00{token}\0".encode()).decode()
 
 
 class Meta:
@@ -318,13 +331,15 @@ class Meta:
 
 
 class Telegram:
-    """Updates of a bot: business messages, since only those are echoed and deleted."""
+    """Updates of a bot: business messages, which are echoed and deleted, and messages to it, which have reactions."""
 
     def __init__(self, said: list[Said]) -> None:
         self._said = said
 
     def said(self, message: Said) -> Any:
-        """Business messages of both sides."""
+        """Business messages of both sides, and what a person and the bot write to each other."""
+        if message.flavour == "chat":
+            return {"update_id": 500 + message.number, "message": self._message(message)}
         return {"update_id": 500 + message.number, "business_message": self._message(message)}
 
     def done(self, thing: Done, number: int) -> Any:
@@ -334,8 +349,16 @@ class Telegram:
         match thing.kind:
             case "edit":
                 changed = self._message(message) | {"edit_date": thing.time + 10, "text": TEXTS[thing.variant + 1]}
+                if message.flavour != "plain":
+                    return update | {"edited_message": changed}
                 return update | {"edited_business_message": changed}
-            case "delete":
+            case "reaction" if message.flavour != "plain":
+                emoji = {"type": "emoji", "emoji": EMOJI[thing.variant]} if thing.variant < 2 else None
+                custom = {"type": "custom_emoji", "custom_emoji_id": f"c{thing.about}"}
+                told = {"chat": self._chat(message), "message_id": 10 + message.number, "user": self._chat(message)}
+                now = [emoji, custom] if emoji else []
+                return update | {"message_reaction": told | {"date": thing.time, "new_reaction": now}}
+            case "delete" if message.flavour == "plain":
                 return update | {
                     "deleted_business_messages": {
                         "business_connection_id": self._account(message),
@@ -347,23 +370,28 @@ class Telegram:
                 return None
 
     def _message(self, message: Said, *, nested: bool = False) -> dict[str, Any]:
-        writer = {"id": 9001, "first_name": "Shop"} if message.outbound else self._chat(message)
+        owner = {"id": 9001 if message.flavour == "plain" else int(BOT), "first_name": "Shop"}
+        writer = owner if message.outbound else self._chat(message)
         item = {
             "message_id": 10 + message.number,
             "from": {"is_bot": False, **{k: v for k, v in writer.items() if k != "type"}},
             "chat": self._chat(message),
             "date": message.time,
             "text": message.text,
-            "business_connection_id": self._account(message),
         }
+        if message.flavour == "plain":
+            item["business_connection_id"] = self._account(message)
         if message.reply_to is not None and not nested:
             answered = self._said[message.reply_to]
-            if (answered.person, answered.account) == (message.person, message.account):
+            if self._conversation(answered) == self._conversation(message):
                 item["reply_to_message"] = self._message(answered, nested=True)
         return item
 
+    def _conversation(self, message: Said) -> tuple[int, str]:
+        return message.person, self._account(message)
+
     def _account(self, message: Said) -> str:
-        return ("bizA", "bizB")[message.account]
+        return ("bizA", "bizB")[message.account] if message.flavour == "plain" else BOT
 
     def _chat(self, message: Said) -> dict[str, Any]:
         return {"id": 3001 + message.person, "first_name": f"Person {message.person}", "type": "private"}
@@ -391,10 +419,19 @@ class TikTok:
         return self._body("im_send_msg" if message.outbound else "im_receive_msg", message, content)
 
     def done(self, thing: Done, number: int) -> Any:
-        """Reads."""
+        """Reads, and what people came by."""
+        message = self._said[thing.about]
+        if thing.kind == "referral":
+            content = {
+                "conversation_id": f"conv-{message.person}-{message.account}",
+                "timestamp": thing.time * 1000,
+                "from_user": {"id": f"user-{message.person}"},
+                "to_user": {"id": f"biz-{message.account}"},
+                "referral": {"ad": {"ad_id": f"ad{number}"}},
+            }
+            return self._body("im_referral_msg", message, content)
         if thing.kind != "read_until":
             return None
-        message = self._said[thing.about]
         content = {
             "conversation_id": f"conv-{message.person}-{message.account}",
             "timestamp": thing.time * 1000,
