@@ -166,6 +166,23 @@ def test_kill_9_loses_nothing(database: str, start: Start, db: psycopg.Connectio
     assert_in_effect(db, *providers)
 
 
+def test_kill_9_between_two_parts_of_a_delivery(database: str, start: Start, db: psycopg.Connection) -> None:
+    """What a large delivery says takes effect in parts; after the first ones the service is killed, and another one
+    has the rest take effect."""
+    service = start(database)
+    names = [f"wamid.large.{number}" for number in range(10_000)]
+    assert post(service, *names).status == 200
+    wait_for(lambda: count(db, "public.messages") > 0, what="the first part")
+    service.router.signal(signal.SIGKILL)
+    service.router.stopped()
+    assert count(db, "public.messages") < len(names)
+    assert count(db, "router.deliveries where processed_at is null") == 1
+    db.execute("update router.deliveries set next_attempt_at = now()")
+    start(database)
+    until_processed(db, 1)
+    assert set(messages(db)) == set(names)
+
+
 def test_sigterm_answers_what_is_in_hand(database: str, start: Start, db: psycopg.Connection) -> None:
     """Nobody is let in any more; a delivery that waits for a lock gets its 200, and the service ends well."""
     service = start(database)
