@@ -10,6 +10,7 @@ import pytest
 
 from tests.gateway.bodies import BOTS, SECRET, TOKEN, signed, signed_by_tiktok, whatsapp
 from tests.gateway.conftest import Service, Start, count, messages, until_processed
+from tests.intake import feeding
 from tests.waiting import wait_for
 
 PATH = "/webhooks/whatsapp"
@@ -128,6 +129,52 @@ def test_tiktok(service: Service, db: psycopg.Connection) -> None:
     other = {"TikTok-Signature": headers["TikTok-Signature"].replace("1780000000", "1780000001")}
     assert service.ask("/webhooks/tiktok", body=body, headers=other).status == 401
     assert messages(db) == {"tt9": "hi"}
+
+
+def direct(named: str, mid: str, **more: object) -> bytes:
+    """A message of Instagram or Messenger, of a person to us, or the other way round."""
+    event = {
+        "sender": {"id": "990000000000001"},
+        "recipient": {"id": "17841400000000900"},
+        "timestamp": 1780000000000,
+        "message": {"mid": mid, "text": "hello"} | more,
+    }
+    if "is_echo" in more:
+        event["sender"], event["recipient"] = event["recipient"], event["sender"]
+    return json.dumps({"object": named, "entry": [{"id": "17841400000000900", "messaging": [event]}]}).encode()
+
+
+@pytest.mark.parametrize(("provider", "named"), [("instagram", "instagram"), ("messenger", "page")])
+def test_instagram_and_messenger(
+    database: str, start: Start, db: psycopg.Connection, provider: str, named: str
+) -> None:
+    """Each has secrets and a token of its own; what our own application has sent is only recorded."""
+    name = f"WEBHOOK_ROUTER_{provider.upper()}"
+    env = {f"{name}_APP_SECRETS": "old,new", f"{name}_VERIFY_TOKEN": "own", "WEBHOOK_ROUTER_META_OWN_APP_IDS": "77"}
+    service = start(database, env=env)
+    path = f"/webhooks/{provider}"
+    bodies = [direct(named, "m1"), direct(named, "m2", is_echo=True, app_id=78)]
+    bodies.append(direct(named, "m3", is_echo=True, app_id=77))
+    for body in bodies:
+        assert service.ask(path, body=body, headers=signed(body)).status == 401
+        for secret in ("old", "new"):
+            assert service.ask(path, body=body, headers=signed(body, secret=secret)).status == 200
+    found = db.execute("select provider_message_id, direction from public.messages order by 1").fetchall()
+    assert found == [("m1", "inbound"), ("m2", "outbound")]
+    for token, status in (("own", 200), (TOKEN, 403)):
+        query = f"hub.mode=subscribe&hub.verify_token={token}&hub.challenge=1158"
+        assert service.ask(f"{path}?{query}").status == status
+
+
+def test_all_rows_are_deleted_meanwhile(service: Service, db: psycopg.Connection) -> None:
+    """The service remembers none of them: what comes afterwards makes them anew."""
+    body = whatsapp("wamid.a")
+    for _ in range(2):
+        assert service.ask(PATH, body=body, headers=signed(body)).status == 200
+        assert messages(db) == {"wamid.a": "hello"}
+        assert (count(db, "public.contacts"), count(db, "public.conversations")) == (1, 1)
+        db.execute(feeding.CLEAR)
+        assert messages(db) == {}
 
 
 @pytest.mark.parametrize(
