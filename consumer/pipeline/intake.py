@@ -7,8 +7,8 @@ from dataclasses import dataclass, replace
 from typing import Final
 
 from consumer.domain.backoff import Backoff
-from consumer.domain.deliveries import Deferred, parts_of, size_of
-from consumer.domain.errors import TooSlow
+from consumer.domain.deliveries import Deferred, Taken, parts_of, size_of
+from consumer.domain.errors import Rejected, TooSlow
 from consumer.domain.facts import BatchRouted, BatchTooSlow
 from consumer.domain.intake_facts import DeliveriesTaken, WaitingSwept, counted
 from consumer.domain.providers.atoms import Atoms
@@ -155,17 +155,32 @@ class IntakeLoop:
         started = self._clock.monotonic()
         try:
             taken = await self._store.take([delivery for _, delivery in group])
-        except TooSlow as error:
+        except (TooSlow, Rejected) as error:
+            return await self._apart(group, error)
+        return self._tell(group, taken, seconds=self._clock.monotonic() - started)
+
+    async def _apart(self, group: Sequence[tuple[Deferred, Delivery]], error: TooSlow | Rejected) -> str | None:
+        """Has each of those of a call that did not work take effect alone; as `_call`.
+
+        Otherwise one of them would have all others given up in the end.
+        """
+        if isinstance(error, TooSlow):
             self._observer(BatchTooSlow(path=Path.INTAKE, limit=len(group), holder=error.holder))
-            if len(group) > 1:
-                for one in group:
-                    await self._call([one])
-                return None
-            ((deferred, delivery),) = group
-            if (size := size_of(delivery)) > 1:
-                return await self._in_parts(deferred, delivery, most=(size + 1) // 2)
-            return "too slow"  # a part of it; one that is too slow alone is claimed again, later and later
-        seconds = self._clock.monotonic() - started
+        if len(group) > 1:
+            for one in group:
+                await self._call([one])
+            return None
+        ((deferred, delivery),) = group
+        if isinstance(error, Rejected):
+            if delivery.is_finished:
+                await self._store.take([replace(delivery, part=Atoms(), error=str(error), written=None)])
+                self._observer(DeliveriesTaken(failed=Counter({delivery.provider: 1})))
+            return str(error)
+        if (size := size_of(delivery)) > 1:
+            return await self._in_parts(deferred, delivery, most=(size + 1) // 2)
+        return "too slow"  # a part of it; one that is too slow alone is claimed again, later and later
+
+    def _tell(self, group: Sequence[tuple[Deferred, Delivery]], taken: Taken, *, seconds: float) -> str | None:
         failed = {refusal.place for refusal in taken.refusals}
         atoms: Counter[tuple[str, str]] = Counter()
         routed: dict[str, list[float]] = {}

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from consumer.domain.deliveries import Deferred, Swept, Taken, size_of
-from consumer.domain.errors import TooSlow
+from consumer.domain.errors import Rejected, TooSlow
 from consumer.domain.facts import BatchTooSlow
 from consumer.domain.intake_facts import DeliveriesTaken, IntakeSampled, WaitingSwept
 from consumer.domain.providers.atoms import Atoms, Message
@@ -27,6 +27,8 @@ class Store:
         self.errors: list[str | None] = []
         self.slow: set[int] = set()
         """Ids whose calls are too slow."""
+        self.rejected: set[int] = set()
+        """Ids whose calls the database refuses, unless they only tell of an error."""
         self.most = 1_000_000
         """Atoms of a call that is in time."""
         self.parts: list[tuple[int, bool]] = []
@@ -47,6 +49,8 @@ class Store:
         self.errors += [delivery.error for delivery in deliveries]
         if self.slow & set(ids) or sum(map(size_of, deliveries)) > self.most:
             raise TooSlow("too slow")
+        if any(delivery.id in self.rejected and size_of(delivery) for delivery in deliveries):
+            raise Rejected("22P05: untranslatable_character")
         self.parts += [(size_of(delivery), delivery.is_finished) for delivery in deliveries]
         return Taken(batch=batch(len(ids)), effects={}, refusals=self.refusals)
 
@@ -143,6 +147,19 @@ async def test_one_that_is_too_slow_takes_effect_in_parts() -> None:
     assert store.parts == [(3, False), (2, False), (3, False), (2, True)]
     assert sum(count for fact in scene.facts.of(DeliveriesTaken) for count in fact.atoms.values()) == 10
     assert [fact.routed for fact in scene.facts.of(DeliveriesTaken)][-1] == {"whatsapp": (3.0,)}
+
+
+async def test_a_call_that_is_refused() -> None:
+    """Each delivery gets one of its own; the row of the one that is refused even so says why, and it is tried again."""
+    store = Store([deferred(1), deferred(2), deferred(3), deferred(4, b"m" * 9), deferred(5)])
+    store.rejected = {2, 4}
+    scene = Scene(store, atoms=4)
+    assert await scene.step()
+    assert store.taken == [[1, 2, 3], [1], [2], [2], [3], [4], [4], [4], [4], [5]]
+    reason = "22P05: untranslatable_character"
+    assert [error for error in store.errors if error] == [reason] * 4
+    assert store.parts == [(1, True), (0, True), (1, True), (0, True), (1, True)]
+    assert sum(fact.failed.get("whatsapp", 0) for fact in scene.facts.of(DeliveriesTaken)) == 2
 
 
 async def test_what_a_part_refuses_is_not_forgotten() -> None:
