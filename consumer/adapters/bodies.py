@@ -64,8 +64,15 @@ def call(deliveries: Sequence[Delivery]) -> Call:
 
 
 def unpacked(body: bytes, *, is_compressed: bool) -> bytes:
-    """A body as it came, from the form in which it is stored."""
-    return zlib.decompress(body) if is_compressed else body
+    """A body as it came, from the form in which it is stored.
+
+    Raises:
+        ValueError: it is not whole.
+    """
+    try:
+        return zlib.decompress(body) if is_compressed else body
+    except zlib.error as error:
+        raise ValueError("the stored body is not whole") from error
 
 
 def _where(error: Exception) -> str:

@@ -32,7 +32,9 @@ class Deferred:
     age: float
     """Seconds since then."""
     body: bytes | None
-    """None: it held a message that its author has deleted."""
+    """None: it held a message that its author has deleted, or it cannot be read."""
+    error: str | None = None
+    """Why it cannot be read."""
 
     def known(self, delivery: Delivery) -> Delivery:
         """What was read of it, as a delivery that the database has."""

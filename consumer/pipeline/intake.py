@@ -143,6 +143,11 @@ class IntakeLoop:
         return error
 
     async def _reading(self, deferred: Deferred) -> Delivery:
+        if deferred.error is not None:
+            failed = Delivery(
+                provider=deferred.provider, account=deferred.account, body=None, atoms=None, error=deferred.error
+            )
+            return deferred.known(failed)
         if deferred.body is None:  # scrubbed: there is nothing left that could take effect
             return deferred.known(
                 Delivery(provider=deferred.provider, account=deferred.account, body=None, atoms=Atoms())

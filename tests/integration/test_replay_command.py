@@ -153,6 +153,32 @@ class TestDeliveries:
         assert with_body[0]["body"] == json.loads(body)
         assert run(database, "deliveries", "show", "--raw", str(number)).out.encode() == body + b"\n"
         assert run(database, "deliveries", "show", "987654321").code == 1
+        with psycopg.connect(database) as connection:
+            connection.execute("update router.deliveries set body = 'x'")
+        torn = run(database, "deliveries", "show", str(number))
+        assert (torn.code, str(torn.error)) == (1, f"delivery {number}: the stored body is not whole")
+
+
+async def test_a_stored_body_that_is_not_whole(database: str, file_of: Callable[..., str]) -> None:
+    """It harms no other, neither where it is replayed nor where it is claimed."""
+    path = file_of(message(1, "a long text " * 30), message(2))
+    assert run(database, "ingest", "--provider", "whatsapp", path).code == 0
+    with psycopg.connect(database) as connection:
+        connection.execute("update router.deliveries set body = 'x' where id = (select min(id) from router.deliveries)")
+        connection.execute("delete from webhook_events; delete from messages")
+    done = run(database, "replay", "--provider", "whatsapp", "--since", "1d", "--json")
+    assert (done.json["deliveries"], done.json["messages"], done.json["failed"]) == (2, 1, 1)
+    with psycopg.connect(database) as connection:
+        connection.execute("update router.deliveries set processed_at = null, next_attempt_at = now()")
+    store = PostgresDeliveryStore(database, call_timeout=10)
+    try:
+        claimed = sorted(await store.claim(limit=10, size=1 << 20), key=lambda deferred: deferred.id)
+    finally:
+        await store.close()
+    assert [(deferred.body is None, deferred.error) for deferred in claimed] == [
+        (True, "the stored body is not whole"),
+        (False, None),
+    ]
 
 
 async def test_what_is_not_in_effect_is_counted(database: str, file_of: Callable[..., str]) -> None:

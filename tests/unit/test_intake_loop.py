@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 from consumer.domain.deliveries import Deferred, Swept, Taken, size_of
@@ -124,6 +125,9 @@ async def test_what_cannot_be_read_is_told() -> None:
     scene = Scene(Store([deferred(1, b"?"), deferred(2, None)]))
     await scene.step()
     assert (scene.store.taken, scene.store.errors) == ([[1, 2]], ["KeyError", None])
+    torn = Scene(Store([replace(deferred(3, None), error="torn")]))
+    await torn.step()
+    assert torn.store.errors == ["torn"]
     assert scene.facts.of(DeliveriesTaken)[0].failed == {"whatsapp": 1}
 
 

@@ -78,17 +78,25 @@ class PostgresDeliveryStore:
         """See `DeliveryStore.claim`."""
         async with self._session.call() as connection:
             rows = await (await connection.execute(CLAIM, {"limit": limit, "size": size}, binary=True)).fetchall()
-        return [
-            Deferred(
-                id=number,
-                provider=provider,
-                account=account,
-                received_at=received_at,
-                age=max(age, 0.0),
-                body=None if body is None else unpacked(body, is_compressed=is_compressed),
+        claimed = []
+        for number, provider, account, received_at, age, stored, is_compressed in rows:
+            body, error = None, None
+            try:
+                body = None if stored is None else unpacked(stored, is_compressed=is_compressed)
+            except ValueError as problem:
+                error = str(problem)
+            claimed.append(
+                Deferred(
+                    id=number,
+                    provider=provider,
+                    account=account,
+                    received_at=received_at,
+                    age=max(age, 0.0),
+                    body=body,
+                    error=error,
+                )
             )
-            for number, provider, account, received_at, age, body, is_compressed in rows
-        ]
+        return claimed
 
     async def refused(self) -> Mapping[str, str]:
         """See `DeliveryStore.refused`."""

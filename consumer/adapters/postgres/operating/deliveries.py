@@ -10,6 +10,7 @@ from typing import Any, Final
 from consumer.adapters.bodies import unpacked
 from consumer.adapters.postgres.operating.answers import Answer, answers
 from consumer.adapters.postgres.operating.session import Connection
+from consumer.domain.errors import Rejected
 
 _KINDS: Final = """
     select pg_catalog.row_to_json(l)
@@ -96,13 +97,20 @@ async def find(connection: Connection, selection: Selection, *, limit: int) -> l
 
 
 async def show(connection: Connection, ids: Sequence[int]) -> list[tuple[Answer, bytes | None]]:
-    """Deliveries with their bodies as they came; None for one that was deleted with a message, as its author asked."""
+    """Deliveries with their bodies as they came; None for one that was deleted with a message, as its author asked.
+
+    Raises:
+        Rejected: a stored body is not whole.
+    """
     found: list[tuple[Answer, bytes | None]] = []
     for number in ids:
         for answer in await answers(connection, "deliveries_show", _SHOW, {"id": number}):
             body = answer.pop("body")
             packed = answer.pop("is_compressed")
-            raw = None if body is None else unpacked(base64.b64decode(body), is_compressed=packed)
+            try:
+                raw = None if body is None else unpacked(base64.b64decode(body), is_compressed=packed)
+            except ValueError as error:
+                raise Rejected(f"delivery {number}: {error}") from error
             found.append((answer | {"bytes": None if raw is None else len(raw)}, raw))
     return found
 
