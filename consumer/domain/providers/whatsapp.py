@@ -253,8 +253,11 @@ def _message(message: Mapping[str, Any], content: Content, side: _Side, value: _
     flags = {"echo": outbound and not value.is_history, "history": value.is_history, "standby": value.is_standby}
     metadata |= {flag: True for flag, is_set in flags.items() if is_set}
     status = text_of(object_of(message.get("history_context")).get("status"))
+    # Echoes of applications have a kind of their own while we do not know which of them is ours: see audit.
+    is_of_app = id_of(message.get("app_id")) is not None and not value.own_app_ids
+    kind = "echo_of_app" if is_of_app else "echo"
     return Message(
-        kind="history" if value.is_history else "echo" if outbound else "message",
+        kind="history" if value.is_history else kind if outbound else "message",
         id=_id_of(message, side, value),
         channel=_CHANNEL,
         account=value.account,

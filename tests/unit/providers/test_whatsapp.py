@@ -126,6 +126,15 @@ def test_echoes_of_our_own_app_are_only_recorded() -> None:
     assert not found.messages
 
 
+def test_echoes_of_applications_are_counted_while_none_is_known_to_be_ours() -> None:
+    """The operator is told that an id may be missing in the configuration; the message is made nevertheless."""
+    said = body((ECHOES, value(message_echoes=[echo(app_id=78)])))
+    for own, kind in ((frozenset[str](), "echo_of_app"), (frozenset({"77"}), "echo")):
+        (found,) = atoms(said, Context(own_app_ids=own)).messages
+        assert (found.kind, found.outbound, found.metadata) == (kind, True, {"echo": True})
+    assert message_of(echo(), ECHOES).kind == "echo"
+
+
 @pytest.mark.parametrize(
     ("field", "key", "message", "mentioned"),
     [
