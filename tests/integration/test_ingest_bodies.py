@@ -8,6 +8,7 @@ from typing import Any
 import psycopg
 import pytest
 
+from consumer.adapters.postgres.operating.audit import audit
 from consumer.domain.errors import Misconfigured
 from tests.cli import run
 
@@ -158,3 +159,33 @@ def test_a_channel_that_is_refused_is_told_first(database: str, file_of: Callabl
     assert "only_these" in str(done.error)
     assert "tiktok" in str(done.error)
     assert rows(database, "select count(*) from router.deliveries") == [(0,)]
+
+
+def echo_of_app(provider: str) -> bytes:
+    """What an application has sent."""
+    if provider == "whatsapp":
+        sent = {"from": ACCOUNT, "to": "16505551234", "id": "wamid.1", "type": "text", "text": {"body": "hi"}}
+        value = {"metadata": {"display_phone_number": ACCOUNT, "phone_number_id": "106540352242922"}}
+        return whatsapp(value | {"message_echoes": [sent | {"app_id": 77}]})
+    told = {"mid": "m1", "text": "hi", "is_echo": True, "app_id": 77}
+    event = {"sender": {"id": "1"}, "recipient": {"id": "2"}, "timestamp": 1780000000000, "message": told}
+    named = {"instagram": "instagram", "messenger": "page"}[provider]
+    return json.dumps({"object": named, "entry": [{"id": "1", "messaging": [event]}]}).encode()
+
+
+@pytest.mark.parametrize("provider", ["whatsapp", "instagram", "messenger"])
+def test_echoes_of_an_application_that_may_be_ours(
+    database: str, file_of: Callable[..., str], monkeypatch: pytest.MonkeyPatch, provider: str
+) -> None:
+    """They make messages, and the audit says so while no app is known to be ours; those of ours are only recorded."""
+    path = file_of(echo_of_app(provider))
+    reader = f"{database}?options=-crole%3Dpg_read_all_data"  # a superuser reads no deliveries there
+    monkeypatch.setenv("WEBHOOK_ROUTER_META_OWN_APP_IDS", "77")
+    assert run(database, "ingest", "--provider", provider, path).code == 0
+    assert rows(database, "select count(*) from messages") == [(0,)]
+    assert not [row for row in audit(reader).rows if row.kind == "echoes"]
+    monkeypatch.delenv("WEBHOOK_ROUTER_META_OWN_APP_IDS")
+    assert run(database, "ingest", "--provider", provider, path).code == 0
+    assert rows(database, "select direction from messages") == [("outbound",)]
+    (told,) = [row for row in audit(reader).rows if row.kind == "echoes"]
+    assert "in 1 of the latest deliveries" in told.detail
