@@ -19,14 +19,11 @@ class BodyReader:
 
     def __init__(self, own_app_ids: frozenset[str]) -> None:
         self._own_app_ids = own_app_ids
-        self._contexts: dict[str | None, Context] = {}
         self._normalisers: dict[str, Normaliser] = {}
 
     def read(self, provider: str, account: str | None, body: bytes) -> Delivery:
         """The delivery with what it says; if reading it fails, it has an error instead, and is only to be stored."""
-        context = self._contexts.get(account)
-        if context is None:  # there are as many as bots
-            context = self._contexts[account] = Context(bot=account, own_app_ids=self._own_app_ids)
+        context = Context(bot=account, own_app_ids=self._own_app_ids)
         try:
             normaliser = self._normalisers.get(provider)
             if normaliser is None:
