@@ -2,6 +2,7 @@
 
 import contextlib
 import http.client
+import itertools
 import random
 import threading
 import time
@@ -41,6 +42,7 @@ class Gateway:
         self._chance = random.Random(f"{seed} gateway")
         self._pool = ThreadPoolExecutor(CONNECTIONS)
         self._mine = threading.local()
+        self._turns = itertools.count()
         self._connections: set[http.client.HTTPConnection] = set()
         self._events: Sequence[Event] = ()
         self._left: list[Post] = []
@@ -118,7 +120,9 @@ class Gateway:
         """Of this thread, kept; to the other replica when the one before has failed."""
         found: http.client.HTTPConnection | None = getattr(self._mine, "connection", None)
         if found is None:
-            turn = getattr(self._mine, "turn", threading.get_ident())
+            turn = getattr(self._mine, "turn", None)
+            if turn is None:
+                turn = next(self._turns)
             self._mine.turn = turn + 1
             found = http.client.HTTPConnection("127.0.0.1", self._ports[turn % len(self._ports)], timeout=ANSWER)
             self._mine.connection = found
