@@ -54,13 +54,13 @@ class Swept:
 
 def size_of(delivery: Delivery) -> int:
     """Atoms that it has effects of, or those of the part that a call is about."""
-    atoms = delivery.part or delivery.atoms
+    atoms = delivery.told
     return 0 if atoms is None else len(atoms.messages) + len(atoms.effects)
 
 
 def parts_of(delivery: Delivery, most: int) -> Sequence[Delivery]:
     """The same delivery for several calls, each about at most so many atoms; with the last one it is finished."""
-    atoms = delivery.part or delivery.atoms or Atoms()
+    atoms = delivery.told or Atoms()
     pieces = [Atoms(messages=atoms.messages[at : at + most]) for at in range(0, len(atoms.messages), most)]
     pieces += [Atoms(effects=atoms.effects[at : at + most]) for at in range(0, len(atoms.effects), most)]
     last = len(pieces) - 1

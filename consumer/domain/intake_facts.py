@@ -3,13 +3,14 @@
 Nothing of a body, a header or a token is in any of them: providers, kinds and numbers only.
 """
 
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Final
 
 from consumer.domain.providers.atoms import Atoms
-from consumer.domain.providers.lines import kinds_of
+from consumer.domain.providers.lines import Delivery, kinds_of
 
 UNKNOWN: Final = "unknown"
 """The kind of an atom that no normaliser understands."""
@@ -25,6 +26,16 @@ def counted(atoms: Atoms) -> Mapping[str, int]:
             counts[atom.kind] -= 1
             counts[EDIT_ZERO] = counts.get(EDIT_ZERO, 0) + 1
     return {kind: count for kind, count in counts.items() if count}
+
+
+def counted_of(deliveries: Iterable[Delivery]) -> Mapping[tuple[str, str], int]:
+    """The same, by provider and kind, of what a call was about."""
+    counts: Counter[tuple[str, str]] = Counter()
+    for delivery in deliveries:
+        if delivery.told is not None:
+            for kind, count in counted(delivery.told).items():
+                counts[delivery.provider, kind] += count
+    return counts
 
 
 class Outcome(StrEnum):

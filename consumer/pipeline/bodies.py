@@ -9,7 +9,7 @@ from typing import Final
 from consumer.domain.deliveries import Taken, size_of
 from consumer.domain.errors import Rejected, TooSlow
 from consumer.domain.facts import BatchRouted
-from consumer.domain.intake_facts import DeliveriesTaken, Outcome, counted
+from consumer.domain.intake_facts import DeliveriesTaken, Outcome, counted_of
 from consumer.domain.providers.lines import Delivery
 from consumer.domain.records import DeadLetter, Flaw, Flawed, Record
 from consumer.domain.routing import Path
@@ -86,15 +86,10 @@ class Bodies:
 
     def _tell(self, deliveries: Sequence[Delivery], taken: Taken, outcome: Outcome) -> None:
         failed = {refusal.place for refusal in taken.refusals}
-        atoms: Counter[tuple[str, str]] = Counter()
-        if outcome is Outcome.TAKEN:
-            for delivery in deliveries:
-                if delivery.atoms is not None:
-                    atoms.update({(delivery.provider, kind): count for kind, count in counted(delivery.atoms).items()})
         self._observer(
             DeliveriesTaken(
                 answered=Counter((delivery.provider, outcome) for delivery in deliveries),
-                atoms=atoms,
+                atoms={} if outcome is Outcome.DEFERRED else counted_of(deliveries),
                 effects={(kind, became): n for kind, numbers in taken.effects.items() for became, n in numbers.items()},
                 failed=Counter(deliveries[place].provider for place in failed),
             )

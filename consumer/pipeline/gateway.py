@@ -10,7 +10,7 @@ from consumer.domain.backoff import Backoff
 from consumer.domain.deliveries import Taken, size_of
 from consumer.domain.errors import ConsumerError, Fatal, Rejected, TooSlow
 from consumer.domain.facts import BatchRouted, BatchTooSlow
-from consumer.domain.intake_facts import DeliveriesTaken, InFlight, Outcome, ProviderRefused, counted
+from consumer.domain.intake_facts import DeliveriesTaken, InFlight, Outcome, ProviderRefused, counted_of
 from consumer.domain.providers.lines import Delivery
 from consumer.domain.routing import Path
 from consumer.pipeline.pacing import Signal, keep_going
@@ -260,21 +260,16 @@ class Gateway:
         outcome = Outcome.DEFERRED if store_only else Outcome.TAKEN
         now = self._clock.monotonic()
         seconds: dict[str, list[float]] = {}
-        atoms: Counter[tuple[str, str]] = Counter()
         failed = {refusal.place for refusal in taken.refusals}
         answered = Counter((w.delivery.provider, outcome) for w in group if not w.answer.done())
         for waiting in group:
             waiting.tell(outcome)
-            delivery = waiting.delivery
-            seconds.setdefault(delivery.provider, []).append(now - waiting.since)
-            if delivery.atoms is not None and not store_only:
-                for kind, count in counted(delivery.atoms).items():
-                    atoms[delivery.provider, kind] += count
+            seconds.setdefault(waiting.delivery.provider, []).append(now - waiting.since)
         times = {provider: tuple(values) for provider, values in seconds.items()}
         self._observer(
             DeliveriesTaken(
                 answered=answered,
-                atoms=atoms,
+                atoms={} if store_only else counted_of(waiting.delivery for waiting in group),
                 effects={
                     (kind, became): count
                     for kind, numbers in taken.effects.items()

@@ -10,7 +10,7 @@ from consumer.domain.backoff import Backoff
 from consumer.domain.deliveries import Deferred, Taken, parts_of, size_of
 from consumer.domain.errors import Rejected, TooSlow
 from consumer.domain.facts import BatchRouted, BatchTooSlow
-from consumer.domain.intake_facts import DeliveriesTaken, WaitingSwept, counted
+from consumer.domain.intake_facts import DeliveriesTaken, WaitingSwept, counted_of
 from consumer.domain.providers.atoms import Atoms
 from consumer.domain.providers.lines import Delivery
 from consumer.domain.routing import Path
@@ -187,19 +187,15 @@ class IntakeLoop:
 
     def _tell(self, group: Sequence[tuple[Deferred, Delivery]], taken: Taken, *, seconds: float) -> str | None:
         failed = {refusal.place for refusal in taken.refusals}
-        atoms: Counter[tuple[str, str]] = Counter()
         routed: dict[str, list[float]] = {}
         for place, (deferred, delivery) in enumerate(group):
             if delivery.atoms is None:
                 failed.add(place)
-            else:
-                told = delivery.part or delivery.atoms
-                atoms.update({(delivery.provider, kind): count for kind, count in counted(told).items()})
-                if delivery.is_finished:
-                    routed.setdefault(delivery.provider, []).append(deferred.age + seconds)
+            elif delivery.is_finished:
+                routed.setdefault(delivery.provider, []).append(deferred.age + seconds)
         self._observer(
             DeliveriesTaken(
-                atoms=atoms,
+                atoms=counted_of(delivery for _, delivery in group),
                 effects={(kind, became): n for kind, numbers in taken.effects.items() for became, n in numbers.items()},
                 failed=Counter(group[place][1].provider for place in failed),
                 routed={provider: tuple(values) for provider, values in routed.items()},

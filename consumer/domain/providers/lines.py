@@ -58,6 +58,11 @@ class Delivery:
     """What `written_of` has made of all this, if it was called already: while a call is under way, the next one can be
     prepared."""
 
+    @property
+    def told(self) -> Atoms | None:
+        """The atoms that a call is about."""
+        return self.part or self.atoms
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Call:
@@ -88,7 +93,7 @@ def call_of(deliveries: Sequence[Delivery], dumps: Dumps) -> Call:
 def written_of(delivery: Delivery, dumps: Dumps) -> Written:
     """What a delivery contributes to a call, whatever its place in it will be."""
     body, compressed = _packed(delivery.body)
-    atoms = delivery.part or delivery.atoms or Atoms()
+    atoms = delivery.told or Atoms()
     return Written(
         head=_line(_head_of(delivery, compressed=compressed), dumps),
         body=body,
