@@ -356,13 +356,13 @@ class Settings(BaseSettings):
                 f"{PREFIX}{name.upper()} and {PREFIX}{name.upper()}_FILE are both set; keep one of them"
             )
         if file is not None:
-            given = _secret(file, what=f"{name.replace('_', ' ')} ({PREFIX}{name.upper()}_FILE)")
-            if not given:  # a provider would be left out, and nobody told
+            text = _secret(file, what=f"{name.replace('_', ' ')} ({PREFIX}{name.upper()}_FILE)")
+            if not text:  # a provider would be left out, and nobody told
                 raise Misconfigured(f"{PREFIX}{name.upper()}_FILE: {file} is empty")
-        text = given
-        if isinstance(text, SecretStr):
-            text = text.get_secret_value()
-        return (text or "").strip() or None
+            return text
+        if isinstance(given, SecretStr):
+            given = given.get_secret_value()
+        return (given or "").strip() or None
 
     def _kafka_password(self) -> str | None:
         sasl = self.kafka_security_protocol.startswith("SASL")
