@@ -81,9 +81,9 @@ async def _apply_waiting(conninfo: str, *, call_timeout: float) -> None:
     """One round over the effects that wait for their targets."""
     store = PostgresDeliveryStore(conninfo, call_timeout=call_timeout)
     try:
-        place = (await store.sweep(limit=WAITING, place=None)).place
-        while place is not None:
-            place = (await store.sweep(limit=WAITING, place=place)).place
+        swept = await store.sweep(limit=WAITING, place=None)
+        while swept.place is not None:
+            swept = await store.sweep(limit=WAITING, place=swept.place)
     finally:
         await store.close()
 
