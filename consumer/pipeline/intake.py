@@ -35,7 +35,7 @@ class IntakeSettings:
     size: int = 8 * 1024 * 1024
     """Bytes of their bodies, but for one larger body."""
     atoms: int = 500
-    """Most that are routed in one call, but for those of one delivery."""
+    """Most that are routed in one call; a delivery with more takes effect in parts."""
     waiting: int = 200
     """Effects that one step over those that wait looks at."""
     steps: int = 5
@@ -183,7 +183,7 @@ class IntakeLoop:
             return str(error)
         if (size := size_of(delivery)) > 1:
             return await self._in_parts(deferred, delivery, most=(size + 1) // 2)
-        return "too slow"  # a part of it; one that is too slow alone is claimed again, later and later
+        return "too slow"  # one atom, too slow alone: the delivery is claimed again, later and later
 
     def _tell(self, group: Sequence[tuple[Deferred, Delivery]], taken: Taken, *, seconds: float) -> str | None:
         failed = {refusal.place for refusal in taken.refusals}
