@@ -11,7 +11,7 @@ import typer
 from consumer.adapters.postgres.operating import deliveries as operating
 from consumer.adapters.postgres.operating.answers import Answer
 from consumer.adapters.postgres.operating.deliveries import Selection, State
-from consumer.adapters.postgres.operating.session import Connection, session
+from consumer.adapters.postgres.operating.session import session
 from consumer.cli.options import AsJson, DatabaseUrl, Provider, add_command, database
 from consumer.cli.replay import moment
 from consumer.cli.runtime import run_async
@@ -86,16 +86,14 @@ def show_some(
 
     The body is shown with --body or --raw only.
     """
+    wanted = list(dict.fromkeys(ids))
     conninfo = database(database_url)
 
-    async def look(connection: Connection) -> list[tuple[Answer, bytes | None]]:
-        return await operating.show(connection, list(dict.fromkeys(ids)))
-
-    async def asked() -> list[tuple[Answer, bytes | None]]:
+    async def look() -> list[tuple[Answer, bytes | None]]:
         async with session(conninfo, name="deliveries") as connection:
-            return await look(connection)
+            return await operating.show(connection, wanted)
 
-    found = run_async(asked())
+    found = run_async(look())
     if raw:
         sys.stdout.flush()
         for _, content in found:
@@ -110,7 +108,7 @@ def show_some(
             rows = [(name, _text(value)) for name, value in answer.items()]
             for line in pairs([*rows, ("body", _pretty(content))] if body else rows):
                 typer.echo(line)
-    missing = [number for number in dict.fromkeys(ids) if number not in {answer["id"] for answer, _ in found}]
+    missing = [number for number in wanted if number not in {answer["id"] for answer, _ in found}]
     if missing:
         raise ConsumerError(f"no such delivery, or it is older than they are kept: {', '.join(map(str, missing))}")
 
