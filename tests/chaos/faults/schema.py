@@ -51,6 +51,8 @@ def later_release(scene: Scene) -> Iterator[None]:
     alone=True,
 )
 def release_before(scene: Scene) -> Iterator[None]:
+    for replica in scene.replicas:
+        replica.until_ready()  # one that is still starting would end, as it should
     scene.database.rows(
         """do $$ begin
                execute (select string_agg('drop function ' || p.oid::regprocedure, '; ') from pg_proc p
