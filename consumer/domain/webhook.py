@@ -31,6 +31,8 @@ class Intake:
     """The event as a JSON object without line feeds; None: it is only named, and must be in webhook_events already."""
     keep: bool = False
     """Keeps the row as it is, if there is one: it is at least as new as `line`."""
+    otherwise: str | None = None
+    """Of one that is only named: what was wrong with it, which counts if it is not in webhook_events."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

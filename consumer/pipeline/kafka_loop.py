@@ -13,7 +13,7 @@ from consumer.domain.errors import ConsumerError, Rejected, TooSlow
 from consumer.domain.facts import BatchRouted, BatchTooSlow, EventTooSlow
 from consumer.domain.kafka_facts import RecordDeadLettered, RecordsDone
 from consumer.domain.lag import Partition
-from consumer.domain.records import DeadLetter, Flaw, Flawed, Record, Skip
+from consumer.domain.records import DeadLetter, Flaw, Flawed, Record, Refusal, Skip
 from consumer.domain.routing import Path
 from consumer.domain.webhook import Body, Intake
 from consumer.pipeline.bodies import Bodies
@@ -201,17 +201,19 @@ class KafkaLoop:
         if done.batch.claimed:
             self._observer(BatchRouted(path=Path.KAFKA, batch=done.batch))
         refused = [
-            DeadLetter(
-                record=records[refusal.place],
-                flawed=Flawed(
-                    flaw=Flaw.NOT_FOUND if refusal.code == NOT_FOUND else Flaw.REFUSED,
-                    reason=refusal.reason,
-                    code=refusal.code,
-                ),
-            )
+            DeadLetter(record=records[refusal.place], flawed=_flawed(intakes[refusal.place], refusal))
             for refusal in done.refusals
         ]
         return refused, done.batch.claimed
+
+
+def _flawed(intake: Intake, refusal: Refusal) -> Flawed:
+    """What an intake that the database has refused lacks."""
+    if refusal.code != NOT_FOUND:
+        return Flawed(flaw=Flaw.REFUSED, reason=refusal.reason, code=refusal.code)
+    if intake.otherwise is not None:
+        return Flawed(flaw=Flaw.NOT_AN_EVENT, reason=intake.otherwise)
+    return Flawed(flaw=Flaw.NOT_FOUND, reason=refusal.reason, code=refusal.code)
 
 
 def _firsts(records: Sequence[Record]) -> dict[Partition, int]:

@@ -12,7 +12,8 @@ from consumer.adapters.event_schema import event_schema
 from consumer.adapters.kafka.decoding import codec
 from consumer.adapters.kafka.writer import as_message
 from consumer.domain.lag import Partition
-from consumer.domain.records import DeadLetter, Flaw, Flawed, Record, interpret
+from consumer.domain.forms import interpret
+from consumer.domain.records import DeadLetter, Flaw, Flawed, Record
 from consumer.domain.webhook import Intake
 from tests.deploy.tools import ROOT, load_yaml, schema
 

@@ -6,9 +6,10 @@ import pytest
 
 from consumer.adapters.kafka.decoding import codec
 from consumer.adapters.telemetry.kafka_log import DEAD_LETTERS_A_MINUTE, KafkaLog
+from consumer.domain.forms import interpret
 from consumer.domain.kafka_facts import RecordDeadLettered
 from consumer.domain.lag import Partition
-from consumer.domain.records import Flaw, Flawed, interpret
+from consumer.domain.records import Flaw, Flawed
 
 
 class Log:

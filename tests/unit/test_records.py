@@ -8,7 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from consumer.adapters.kafka.decoding import codec
-from consumer.domain.records import Flaw, Flawed, Headers, Meaning, Skip, interpret
+from consumer.domain.forms import interpret
+from consumer.domain.records import Flaw, Flawed, Headers, Meaning, Skip
 from consumer.domain.webhook import Body, Intake, key_of
 
 EVENT = {

@@ -11,7 +11,7 @@ from consumer.domain.records import Codec
 
 @cache
 def codec() -> Codec:
-    """What `consumer.domain.records.interpret` needs, ready for use."""
+    """What `consumer.domain.forms.interpret` needs, ready for use."""
     schema = event_schema()
 
     def problem(event: dict[str, Any], text: str) -> str | None:

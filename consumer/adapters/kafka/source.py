@@ -12,6 +12,7 @@ from consumer.adapters.kafka.decoding import codec
 from consumer.adapters.kafka.options import KafkaConnection, KafkaOptions
 from consumer.adapters.kafka.writer import TopicWriter, as_message
 from consumer.domain.errors import Fatal, Transient
+from consumer.domain.forms import interpret
 from consumer.domain.kafka_facts import (
     BrokersAnswer,
     CommitFailed,
@@ -26,7 +27,7 @@ from consumer.domain.kafka_facts import (
     TopicsMissing,
 )
 from consumer.domain.lag import Lag, Partition, Standstill
-from consumer.domain.records import DeadLetter, Record, interpret
+from consumer.domain.records import DeadLetter, Record
 from consumer.ports import Clock, Observer
 
 Fetched = Mapping[TopicPartition, Sequence[Any]]
