@@ -114,6 +114,65 @@ class RecordsExpired:
     """How many the broker has deleted, by age or size, before they were read; 0: the topic was created anew."""
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GroupJoined:
+    """The consumer has met the brokers, and subscribes."""
+
+    cluster: str
+    """Its id, as the brokers tell it; empty: they do not."""
+    group: str
+    topics: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PartitionBegun:
+    """The group had no position in the partition; it begins there."""
+
+    partition: Partition
+    offset: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DatabaseWentBack:
+    """The database lacks what the group had behind it: records are read again."""
+
+    partition: Partition
+    offset: int
+    """Where reading goes on."""
+    records: int
+    """How many are read again."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PartitionStuck:
+    """A record can be neither read nor set aside: its partition waits in front of it, the others go on."""
+
+    partition: Partition
+    offset: int
+    reason: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PartitionFreed:
+    """A partition that was stuck goes on."""
+
+    partition: Partition
+    offset: int
+    """Where."""
+    skipped: bool
+    """An operator has given up the record that could not be read; otherwise it could be read at last."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RecordsWithheld:
+    """Records behind a transaction that stays open are not handed out; 0: they are again. Told once."""
+
+    partition: Partition
+    records: int
+    seconds: float
+    """For how long by now."""
+
+
 KafkaFact = (
     RecordsRead
     | RecordsDone
@@ -127,4 +186,10 @@ KafkaFact = (
     | BrokersAnswer
     | TopicsMissing
     | RecordsExpired
+    | GroupJoined
+    | PartitionBegun
+    | DatabaseWentBack
+    | PartitionStuck
+    | PartitionFreed
+    | RecordsWithheld
 )

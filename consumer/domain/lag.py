@@ -20,6 +20,8 @@ class PartitionLag:
     records: int
     seconds: float
     """How long its oldest record has been waiting; 0 when there is none."""
+    withheld: int = 0
+    """Of `records`, those behind a transaction that is open: no consumer gets them."""
 
 
 class Lag:

@@ -11,15 +11,21 @@ from consumer.domain.kafka_facts import (
     CommitFailed,
     CommitFailure,
     ConsumerReplaced,
+    DatabaseWentBack,
+    GroupJoined,
     KafkaFact,
     LagSampled,
     OffsetsCommitted,
+    PartitionBegun,
+    PartitionFreed,
     PartitionsAssigned,
     PartitionsRevoked,
+    PartitionStuck,
     RecordDeadLettered,
     RecordsDone,
     RecordsExpired,
     RecordsRead,
+    RecordsWithheld,
     TopicsMissing,
 )
 from consumer.domain.records import Flaw
@@ -78,6 +84,10 @@ class KafkaLog:
                     records=records,
                 )
             case RecordsRead() | OffsetsCommitted() | PartitionsRevoked() | LagSampled():
+                pass
+            case GroupJoined() | PartitionBegun() | DatabaseWentBack() | PartitionStuck() | PartitionFreed():
+                pass
+            case RecordsWithheld():
                 pass
             case _:
                 assert_never(fact)

@@ -11,15 +11,21 @@ from consumer.domain.kafka_facts import (
     CommitFailed,
     CommitFailure,
     ConsumerReplaced,
+    DatabaseWentBack,
+    GroupJoined,
     KafkaFact,
     LagSampled,
     OffsetsCommitted,
+    PartitionBegun,
+    PartitionFreed,
     PartitionsAssigned,
     PartitionsRevoked,
+    PartitionStuck,
     RecordDeadLettered,
     RecordsDone,
     RecordsExpired,
     RecordsRead,
+    RecordsWithheld,
     TopicsMissing,
 )
 from consumer.domain.records import Flaw, Skip
@@ -113,6 +119,10 @@ class KafkaMetrics:
                 self._missing.set(len(topics))
             case RecordsExpired(partition=partition, records=records):
                 self._expired.labels(*partition).inc(records)
+            case GroupJoined() | PartitionBegun() | DatabaseWentBack() | PartitionStuck() | PartitionFreed():
+                pass
+            case RecordsWithheld():
+                pass
             case _:
                 assert_never(fact)
 
