@@ -23,6 +23,7 @@ from pydantic_settings import (
 from consumer.adapters.kafka.options import KafkaConnection, KafkaOptions
 from consumer.adapters.web.signatures import Access
 from consumer.domain.errors import Misconfigured
+from consumer.domain.providers import BOT
 from consumer.domain.text import printable
 
 PREFIX = "WEBHOOK_ROUTER_"
@@ -30,7 +31,6 @@ DATABASE = {"database_url", "database_url_file"}
 """Settings of which one says where the database is."""
 SERVER = re.compile(r"[^\s:/,]+:\d{1,5}|\[[0-9A-Fa-f:.]+\]:\d{1,5}")
 TOPIC = re.compile(r"[A-Za-z0-9._-]{1,249}")
-BOT = re.compile(r"[0-9]{1,20}")
 BOT_SECRET = re.compile(r"[A-Za-z0-9_-]{1,256}")
 LONG_POLL = 1.0
 """Seconds. A longer poll interval says that the database is to be left alone: some are paid for while awake."""

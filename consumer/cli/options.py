@@ -11,6 +11,7 @@ from pydantic import SecretStr
 from consumer import config
 from consumer.config import Settings
 from consumer.domain.errors import Misconfigured
+from consumer.domain.providers import BOT
 
 _SECRET: Final = SecretStr | None
 FLAGS: Final = tuple(
@@ -103,7 +104,7 @@ def check_account(provider: str, account: str | None) -> None:
     if provider == "telegram":
         if not account:
             raise Misconfigured("a body of Telegram does not name the bot that it is for; give its id by --account")
-        if not config.BOT.fullmatch(account):
+        if not BOT.fullmatch(account):
             raise Misconfigured("--account must be the id of a bot: the digits in front of the colon in its token")
     elif account is not None:
         raise Misconfigured(f"--account is for Telegram; a body of {provider} names the account that it is for")

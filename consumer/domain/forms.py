@@ -2,36 +2,40 @@
 
 Three forms: the event itself, a Debezium change record of webhook_events (its envelope, or flattened), and
 `{"channel", "event_id"}`. Each may be wrapped: in a CloudEvents 1.0 envelope (structured JSON, or binary with ce_
-headers), in the {"schema", "payload"} of Kafka Connect's JSON converter, in a JSON string, and behind the five bytes of
-a schema registry. schemas/events/asyncapi.yaml has examples. With a header "provider" the value is none of these, but
-the body of a webhook, byte for byte.
+headers), in the {"schema", "payload"} of Kafka Connect's JSON converter, in a JSON string, and behind the bytes of a
+schema registry. schemas/events/asyncapi.yaml has examples. With a header "provider" the value is none of these, but the
+body of a webhook, byte for byte.
 """
 
 import re
 from base64 import b64decode
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from typing import Any, TypeGuard
 
-from consumer.domain.json_texts import members
-from consumer.domain.providers import PROVIDERS
-from consumer.domain.records import Codec, Flaw, Flawed, Headers, Meaning, Skip
+from consumer.domain.json_texts import Written
+from consumer.domain.providers import BOT, PROVIDERS
+from consumer.domain.records import UNAVAILABLE, Codec, Flaw, Flawed, Headers, Meaning, Skip
 from consumer.domain.webhook import Body, Intake
 
 _TRACE = re.compile(r"[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}")
 _JSON_TYPE = re.compile(r"(application|text)/([\w.+-]+\+)?json\s*(;.*)?", re.IGNORECASE)
-# A number that a parser may not give back as it was: it has a fraction, an exponent, or more digits than 64 bits hold.
-_INEXACT = re.compile(r"[:\[,]\s*-?(?:\d+[.eE]|\d{19})")
 _REFERENCE = {"channel", "event_id"}
+_WRAPPER = {"schema", "payload"}
 _ATTRIBUTES = ("specversion", "id", "source", "type")
 _CHANGE = {"before", "after", "op"}
 _FLATTENED = {"__op", "__deleted"}
-_TRANSACTION = {"status", "id", "event_count", "data_collections"}
+_MARKS = _CHANGE | _FLATTENED | {"specversion"}
+_DATABASES_OWN = {"id", "created_at", "routed_at"}
+"""Columns that only the database fills in: what has all of them is a row."""
+_TIMES = {"ts_ms", "ts_us", "ts_ns"}
+_TRANSACTION = {"status", "id", "event_count", "data_collections"} | _TIMES
+_SIGNAL = {"id", "type", "data"}
 _TEXTS = ("channel", "type", "event_id", "author_id", "author_name", "content", "post_id")
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-UNAVAILABLE = "__debezium_unavailable_value"
-"""What Debezium writes, unless told otherwise, for a large value that a change left alone and the log does not hold."""
-_MOST_WRAPPINGS = 5
+_MOST_WRAPPINGS = 8
+_FRAMES = (5, 9)
+"""Bytes in front of the value: a zero byte and an id of four bytes, or of eight in some registries."""
 
 
 def interpret(
@@ -47,12 +51,13 @@ def interpret(
         unavailable: what stands in change records for a value that the connector does not have.
     """
     named = {name.lower(): text or b"" for name, text in headers} if headers else {}
-    trace = _trace_of(named.get("traceparent") or named.get("ce_traceparent")) if named else None
+    reading = _Reading(codec, unavailable)
+    if named:
+        reading.trace = _trace_of(named.get("traceparent") or named.get("ce_traceparent"))
     try:
-        meaning, inner_trace = _whole(value, named, codec, largest, unavailable)
+        return reading.whole(value, named, largest), reading.trace
     except _Broken as broken:
-        return broken.flawed, trace
-    return meaning, trace or inner_trace
+        return broken.flawed, reading.trace
 
 
 class _Broken(Exception):
@@ -61,205 +66,260 @@ class _Broken(Exception):
         self.flawed = Flawed(flaw=flaw, reason=reason)
 
 
-def _whole(
-    value: bytes | None, named: Mapping[str, bytes], codec: Codec, largest: int, unavailable: str
-) -> tuple[Meaning, str | None]:
-    if value is None:
-        return Skip.TOMBSTONE, None
-    if len(value) > largest:
-        raise _Broken(Flaw.TOO_BIG, f"{len(value):,} bytes are more than the {largest:,} that are taken")
-    if "provider" in named:
-        return _body(value, named), None
-    if "ce_specversion" in named:
-        _check_binary_envelope(named)
-    # Behind a zero byte and the four of an id, as a schema registry has it; no JSON begins like that.
-    is_framed = value[:1] == b"\x00" and len(value) > 5
-    content = value[5:] if is_framed else value
-    try:
-        document = _json(content, codec)
-    except _Broken as broken:
-        if not is_framed:
-            raise
-        framed = f"begins with a zero byte, as values framed for a schema registry do, but is {broken.flawed.reason}"
-        raise _Broken(Flaw.NOT_JSON, framed) from None
-    return _unwrapped(document, content.decode(), codec, unavailable)
+class _Reading:
+    """Of one record: what is found on the way from its value to its meaning."""
+
+    __slots__ = ("codec", "is_enveloped", "op", "trace", "unavailable")
+
+    def __init__(self, codec: Codec, unavailable: str) -> None:
+        self.codec = codec
+        self.unavailable = unavailable
+        self.trace: str | None = None
+        self.op: object = None
+        """Of a change record, if it stands outside of it: in a header or in an envelope."""
+        self.is_enveloped = False
+
+    def whole(self, value: bytes | None, named: Mapping[str, bytes], largest: int) -> Meaning:
+        """The meaning of a record with this value and these headers."""
+        if value is None:
+            return Skip.TOMBSTONE
+        if len(value) > largest:
+            raise _Broken(Flaw.TOO_BIG, f"{len(value):,} bytes are more than the {largest:,} that are taken")
+        if named:
+            if "provider" in named:
+                return _body(value, named)
+            if "ce_specversion" in named:
+                _check_binary_envelope(named)
+            self.op = self._text_of(named.get("ce_iodebeziumop")) or self._text_of(named.get("__op"))
+        try:
+            document = self.codec.loads(value)
+        except ValueError as error:
+            document, value = self._unframed(value, error)
+        if type(document) is dict and "event_id" in document and "channel" in document and _MARKS.isdisjoint(document):
+            return self._event(document, value.replace(b"\n", b" ").decode())
+        return self._unwrapped(document, value.decode())
+
+    def _text_of(self, header: bytes | None) -> object:
+        """A header's text; Connect writes it as such, or as JSON."""
+        if not header:
+            return None
+        try:
+            found = self.codec.loads(header)
+        except ValueError:
+            return header.decode(errors="replace")
+        return found.get("payload") if isinstance(found, dict) else found
+
+    def _unframed(self, value: bytes, error: ValueError) -> tuple[object, bytes]:
+        """What is behind the bytes that a schema registry's serializer puts in front; no JSON begins like them."""
+        if value[:1] != b"\0":
+            raise _not_json(value, error)
+        for size in _FRAMES:
+            try:
+                document = self.codec.loads(value[size:])
+            except ValueError:
+                continue
+            if isinstance(document, dict | str | None):
+                return document, value[size:]
+        reason = "not JSON: begins with a zero byte, as values framed for a schema registry do, with no JSON behind it"
+        raise _Broken(Flaw.NOT_JSON, reason)
+
+    def _unwrapped(
+        self,
+        document: Any,  # noqa: ANN401 - as the parser has it
+        text: str,
+    ) -> Meaning:
+        """The meaning of what is inside of all wrappings."""
+        written = Written(text)
+        for _ in range(_MOST_WRAPPINGS):
+            if isinstance(document, dict):
+                keys = document.keys()
+                if keys == _WRAPPER and isinstance(document["schema"], dict | None):
+                    document, written = document["payload"], written.of("payload")
+                elif "specversion" in keys and not self.is_enveloped:
+                    self.is_enveloped = True
+                    document, written = self._data_of_envelope(document, written)
+                else:
+                    return self._object(document, written)
+            elif isinstance(document, str):
+                document, written = self._json_in(document), Written(document)
+            elif document is None:
+                return Skip.TOMBSTONE
+            else:
+                break
+        raise _Broken(Flaw.NOT_AN_EVENT, f"must be an object, not {_kind(document)}")
+
+    def _json_in(self, text: str) -> object:
+        try:
+            return self.codec.loads(text)
+        except ValueError:
+            raise _Broken(Flaw.NOT_AN_EVENT, "must be an object, not a string without JSON in it") from None
+
+    def _data_of_envelope(self, envelope: Mapping[str, Any], written: Written) -> tuple[object, Written]:
+        """What a CloudEvents envelope in structured mode carries."""
+        self.trace = self.trace or _trace_of(envelope.get("traceparent"))
+        self.op = envelope.get("iodebeziumop")
+        _check_attributes({name: envelope.get(name) for name in _ATTRIBUTES})
+        content_type = envelope.get("datacontenttype")
+        if content_type is not None and not (isinstance(content_type, str) and _JSON_TYPE.fullmatch(content_type)):
+            raise _Broken(Flaw.NOT_A_CLOUD_EVENT, "datacontenttype is not JSON")
+        if "data" in envelope:
+            return envelope["data"], written.of("data")
+        encoded = envelope.get("data_base64")
+        if not isinstance(encoded, str):
+            raise _Broken(Flaw.NOT_A_CLOUD_EVENT, "data is missing")
+        try:
+            decoded = b64decode(encoded, validate=True)
+        except ValueError:
+            raise _Broken(Flaw.NOT_A_CLOUD_EVENT, "data_base64 is not base64") from None
+        try:
+            return self.codec.loads(decoded), Written(decoded.decode())
+        except ValueError as error:
+            raise _not_json(decoded, error) from None
+
+    def _object(self, document: dict[str, Any], written: Written) -> Meaning:
+        """The meaning of an object that wraps nothing and is not plainly an event."""
+        keys = document.keys()
+        if not keys.isdisjoint(_CHANGE):
+            op = document.get("op") or self.op
+            if op is None and self.is_enveloped:  # Debezium may be told to leave its own attributes out
+                op = "d" if document.get("after") is None else "c" if document.get("before") is None else "u"
+            return self._change(op, document.get("after"), written.of("after"))
+        if not keys.isdisjoint(_FLATTENED):
+            if document.get("__deleted") in ("true", True):
+                return Skip.DELETE
+            return self._change(document.get("__op") or self.op or "r", document, written)
+        if "ts_ms" in keys and keys <= _TIMES:
+            return Skip.HEARTBEAT
+        if document.get("status") in ("BEGIN", "END") and keys <= _TRANSACTION:
+            return Skip.TRANSACTION
+        return self._event(document, written.line(document, self.codec.loads, self.codec.dumps))
+
+    def _event(self, document: dict[str, Any], line: str) -> Meaning:
+        """The meaning of what should be an event, or its name, or else a row without anything that marks it as such."""
+        if self.op is not None and (skip := _skip(self.op, document)):
+            return skip
+        problem = self.codec.problem(document, line)
+        if self.op is not None or ("routed_at" in document and document.keys() >= _DATABASES_OWN):
+            if problem is not None or self.unavailable in map(document.get, _TEXTS):
+                return self._change(self.op or "r", document, Written(line))
+        elif problem is not None:
+            raise _Broken(Flaw.NOT_AN_EVENT, problem)
+        named_only = len(document) == len(_REFERENCE)
+        return Intake(channel=document["channel"], event_id=document["event_id"], line=None if named_only else line)
+
+    def _change(self, op: object, row: object, written: Written) -> Meaning:
+        """The meaning of a change of webhook_events. The row here, if there is one, is at least as new, and is kept."""
+        if skip := _skip(op, row):
+            return skip
+        if op is None:
+            raise _Broken(Flaw.NOT_A_CHANGE, "op is missing")
+        if op not in ("c", "r", "u"):
+            raise _Broken(Flaw.NOT_A_CHANGE, "op must be c, r, u, d, t or m")
+        if not isinstance(row, dict):
+            raise _Broken(Flaw.NOT_A_CHANGE, f"after must be an object, not {_kind(row)}")
+        event = {name: row[name] for name in _TEXTS if row.get(name) is not None}
+        channel, event_id = event.get("channel"), event.get("event_id")
+        if channel is None and row.keys() == _SIGNAL:  # of the table by which Debezium is told what to do
+            return Skip.NOTHING_TO_ROUTE
+        if self.unavailable in (channel, event_id):
+            raise _Broken(Flaw.NOT_AN_EVENT, "the connector does not have its channel and event_id")
+        line = None
+        if self.unavailable in event.values() or row.get("raw_payload") == self.unavailable:
+            problem = self._problem_of({name: event[name] for name in _REFERENCE if name in event})
+        else:
+            line, problem = self._line_of(event, row, written)
+        if _is_name(channel) and _is_name(event_id):
+            if problem is not None:  # the table takes more than the schema does: what was read from it is there
+                line = None
+            return Intake(channel=channel, event_id=event_id, line=line, keep=True, otherwise=problem)
+        raise _Broken(Flaw.NOT_AN_EVENT, problem or "channel and event_id must be strings")
+
+    def _problem_of(self, event: dict[str, Any]) -> str | None:
+        try:
+            return self.codec.problem(event, self.codec.dumps(event))
+        except ValueError as error:
+            return str(error)
+
+    def _line_of(self, event: dict[str, Any], row: Mapping[str, Any], written: Written) -> tuple[str, str | None]:
+        """The row as an event's line, and what is wrong with it. jsonb comes as text, and goes on as it is."""
+        try:
+            whole = event | {"event_date": _time(row.get("event_date"))}
+            line = self.codec.dumps(whole)
+        except ValueError as error:
+            return "", str(error)
+        payload = row.get("raw_payload")
+        if isinstance(payload, str):
+            text = payload.replace("\n", " ")
+            try:
+                payload = self.codec.loads(payload)
+            except ValueError as error:
+                reason = f"raw_payload is not JSON: {error}"
+                if not payload.lstrip().startswith(("{", "[")):
+                    reason += "; what a connector writes for a value that it does not have belongs into "
+                    reason += "KAFKA_UNAVAILABLE_VALUE"
+                return "", reason
+        else:
+            text = "null"
+            if payload is not None:
+                text = written.of("raw_payload").line(payload, self.codec.loads, self.codec.dumps)
+        line = f'{line[:-1]},"raw_payload":{text}}}'
+        return line, self.codec.problem(whole | {"raw_payload": payload}, line)
+
+
+def _skip(op: object, row: object) -> Skip | None:
+    """Why a change is skipped, if it is."""
+    if op in ("d", "t"):
+        return Skip.DELETE
+    if op == "m":
+        return Skip.NOTHING_TO_ROUTE
+    is_done = isinstance(row, dict) and (row.get("routed_at") is not None or row.get("parked_until") is not None)
+    return Skip.NOTHING_TO_ROUTE if op == "u" and is_done else None
+
+
+def _is_name(value: object) -> TypeGuard[str]:
+    """Whether the table can be asked for it."""
+    return isinstance(value, str) and "\0" not in value
 
 
 def _body(value: bytes, named: Mapping[str, bytes]) -> Body:
     """The body of a webhook; what is wrong with it, if anything, is found out when it is taken apart."""
     provider = named["provider"].decode(errors="replace").strip().lower()
-    account = named.get("account", b"").decode(errors="replace").strip() or None
+    account = named.get("account", b"").decode(errors="replace").strip()
     if provider not in PROVIDERS:
         raise _Broken(Flaw.NOT_AN_EVENT, f"the header provider must be one of {', '.join(PROVIDERS)}")
-    if provider == "telegram" and account is None:
+    if provider != "telegram":
+        return Body(provider=provider, account=None, content=value)
+    if not account:
         raise _Broken(Flaw.NOT_AN_EVENT, "a body of Telegram needs a header account, with the id of the bot")
-    return Body(provider=provider, account=account if provider == "telegram" else None, content=value)
+    if not BOT.fullmatch(account):
+        raise _Broken(Flaw.NOT_AN_EVENT, "the header account must be the id of the bot, which is a number")
+    return Body(provider=provider, account=account, content=value)
 
 
-def _json(value: bytes | str, codec: Codec) -> Any:  # noqa: ANN401 - as the parser has it
-    try:
-        return codec.loads(value)
-    except ValueError as error:
-        if not value.strip():
-            raise _Broken(Flaw.NOT_JSON, "the value is empty") from None
-        raise _Broken(Flaw.NOT_JSON, f"not JSON: {error}") from None
-
-
-def _unwrapped(  # the document is what a parser gives
-    document: Any,  # noqa: ANN401
-    text: str,
-    codec: Codec,
-    unavailable: str,
-) -> tuple[Meaning, str | None]:
-    """The meaning of what is inside of all wrappings.
-
-    Args:
-        document: what was read from `text`.
-        text: as it was written; "" where it is not at hand, and writing the document gives the same.
-        codec: see `interpret`.
-        unavailable: see `interpret`.
-    """
-    trace = op = None
-    is_enveloped = False
-    for _ in range(_MOST_WRAPPINGS):
-        match document:
-            case None:
-                return Skip.TOMBSTONE, trace
-            case str():
-                document, text = _json(document, codec), document
-            case {"schema": None | dict(), "payload": _, **others} if not others:
-                document, text = _member(document, text, "payload", codec)
-            case {"specversion": _} if not is_enveloped:
-                is_enveloped = True
-                trace, op = _trace_of(document.get("traceparent")), document.get("iodebeziumop")
-                document, text = _data_of_envelope(document, text, codec)
-            case dict():
-                return _meaning(document, text, codec, unavailable, op), trace
-            case _:
-                break
-    raise _Broken(Flaw.NOT_AN_EVENT, f"must be an object, not {_kind(document)}")
-
-
-def _member(document: Mapping[str, Any], text: str, name: str, codec: Codec) -> tuple[Any, str]:
-    """One member of an object, with its text where numbers make a difference."""
-    return document[name], members(text, codec.loads)[name] if _INEXACT.search(text) else ""
-
-
-def _meaning(document: dict[str, Any], text: str, codec: Codec, unavailable: str, op: object) -> Meaning:
-    """The meaning of an object that wraps nothing; `op`: of a change record whose envelope has it."""
-    if document.keys() & _CHANGE:
-        return _change(document.get("op", op), document.get("after"), codec, unavailable)
-    if document.keys() & _FLATTENED:
-        return _flattened(document, codec, unavailable)
-    if document.keys() == {"ts_ms"}:
-        return Skip.HEARTBEAT
-    if document.get("status") in ("BEGIN", "END") and document.keys() - {"ts_ms"} <= _TRANSACTION:
-        return Skip.TRANSACTION
-    # A line feed is white space, since strings have it escaped: the text stays what it was.
-    line = text.replace("\n", " ") if text else codec.dumps(document)
-    if problem := codec.problem(document, line):
-        raise _Broken(Flaw.NOT_AN_EVENT, problem)
-    named_only = document.keys() == _REFERENCE
-    return Intake(channel=document["channel"], event_id=document["event_id"], line=None if named_only else line)
-
-
-def _change(op: object, row: object, codec: Codec, unavailable: str) -> Meaning:
-    """The meaning of a change of webhook_events. The row here, if there is one, is at least as new, and is kept."""
-    match op:
-        case "d" | "t":
-            return Skip.DELETE
-        case "m":
-            return Skip.NOTHING_TO_ROUTE
-        case "c" | "r" | "u":
-            pass
-        case None:
-            raise _Broken(Flaw.NOT_A_CHANGE, "op is missing")
-        case _:
-            raise _Broken(Flaw.NOT_A_CHANGE, "op must be c, r, u, d, t or m")
-    if not isinstance(row, dict):
-        raise _Broken(Flaw.NOT_A_CHANGE, f"after must be an object, not {_kind(row)}")
-    if op == "u" and (row.get("routed_at") is not None or row.get("parked_until") is not None):
-        return Skip.NOTHING_TO_ROUTE
-    event: dict[str, Any] = {name: row[name] for name in _TEXTS if row.get(name) is not None}
-    line = problem = None
-    if unavailable not in (row.get(name) for name in (*_TEXTS, "raw_payload")):
-        line, problem = _line_of(event, row, codec)
-    else:
-        named = {name: event[name] for name in _REFERENCE if name in event}
-        problem = codec.problem(named, codec.dumps(named))
-    if problem is None:
-        return Intake(channel=event["channel"], event_id=event["event_id"], line=line, keep=True)
-    if not all(_is_name(event.get(name)) for name in _REFERENCE) or event["event_id"] == unavailable:
-        raise _Broken(Flaw.NOT_AN_EVENT, problem)
-    # The table takes more than the schema does: what was read from it is there, as a rule.
-    return Intake(channel=event["channel"], event_id=event["event_id"], line=None, keep=True, otherwise=problem)
-
-
-def _line_of(event: dict[str, Any], row: Mapping[str, Any], codec: Codec) -> tuple[str | None, str | None]:
-    """The row as an event's line, or what is wrong with it. jsonb comes as text, and goes on as it is."""
-    try:
-        event = event | {"event_date": _time(row.get("event_date"))}
-        payload = row.get("raw_payload")
-        if not isinstance(payload, str):
-            event["raw_payload"] = payload
-            line = codec.dumps(event)
-        else:
-            line = codec.dumps(event)[:-1] + ',"raw_payload":' + payload.replace("\n", " ") + "}"
-            event["raw_payload"] = _json(payload, codec)
-    except _Broken as broken:
-        return None, f"{'raw_payload' if 'event_date' in event else 'event_date'}: {broken.flawed.reason}"
-    return line, codec.problem(event, line)
-
-
-def _flattened(row: Mapping[str, Any], codec: Codec, unavailable: str) -> Meaning:
-    """The meaning of what Debezium's ExtractNewRecordState makes of a change record."""
-    if row.get("__deleted") in ("true", True):
-        return Skip.DELETE
-    return _change(row.get("__op", "r"), row, codec, unavailable)
-
-
-def _is_name(value: object) -> bool:
-    """Whether the table can be asked for it."""
-    return isinstance(value, str) and "\0" not in value
+def _not_json(value: bytes, error: ValueError) -> _Broken:
+    if not value.strip():
+        return _Broken(Flaw.NOT_JSON, "the value is empty")
+    return _Broken(Flaw.NOT_JSON, f"not JSON: {error}")
 
 
 def _time(value: object) -> object:
-    """A time as the schema wants it. Debezium writes timestamptz as text, and timestamp as a number since 1970."""
+    """A time as the schema wants it. Debezium writes timestamptz as text, and timestamp as a number since 1970.
+
+    Raises:
+        ValueError: it is none.
+    """
     if not isinstance(value, int) or isinstance(value, bool):
         return value
     unit = next((unit for unit, least in ((10**9, 10**17), (10**6, 10**14), (10**3, 10**11)) if abs(value) >= least), 1)
     try:
         return (_EPOCH + timedelta(microseconds=value * 10**6 // unit)).isoformat()
     except OverflowError:
-        raise _Broken(Flaw.NOT_A_CHANGE, "out of range") from None
-
-
-def _data_of_envelope(envelope: Mapping[str, Any], text: str, codec: Codec) -> tuple[object, str]:
-    """What a CloudEvents envelope in structured mode carries."""
-    _check_attributes({name: envelope.get(name) for name in _ATTRIBUTES})
-    content_type = envelope.get("datacontenttype")
-    if content_type is not None and not (isinstance(content_type, str) and _JSON_TYPE.fullmatch(content_type)):
-        raise _Broken(Flaw.NOT_A_CLOUD_EVENT, "datacontenttype is not JSON")
-    if "data" in envelope:
-        return _member(envelope, text, "data", codec)
-    encoded = envelope.get("data_base64")
-    if not isinstance(encoded, str):
-        raise _Broken(Flaw.NOT_A_CLOUD_EVENT, "data is missing")
-    try:
-        decoded = b64decode(encoded, validate=True)
-    except ValueError:
-        raise _Broken(Flaw.NOT_A_CLOUD_EVENT, "data_base64 is not base64") from None
-    return _json(decoded, codec), decoded.decode()
+        raise ValueError("event_date is out of range") from None
 
 
 def _check_binary_envelope(named: Mapping[str, bytes]) -> None:
     """The headers of a CloudEvent in binary mode; the value is the data itself."""
-    _check_attributes(
-        {
-            name: (named.get(f"ce_{name}") or b"").decode(errors="replace")
-            for name in ("specversion", "id", "source", "type")
-        }
-    )
+    _check_attributes({name: (named.get(f"ce_{name}") or b"").decode(errors="replace") for name in _ATTRIBUTES})
     content_type = named.get("content-type")
     if content_type is not None and not _JSON_TYPE.fullmatch(content_type.decode(errors="replace")):
         raise _Broken(Flaw.NOT_A_CLOUD_EVENT, "content-type is not JSON")

@@ -11,6 +11,9 @@ from consumer.domain.webhook import Body, Intake
 
 Headers = Sequence[tuple[str, bytes | None]]
 
+UNAVAILABLE = "__debezium_unavailable_value"
+"""What Debezium writes, unless told otherwise, for a large value that a change left alone and the log does not hold."""
+
 
 class Flaw(StrEnum):
     """Why a record can never be processed; a label of metrics and a header of its dead letter."""
@@ -110,6 +113,6 @@ class Codec:
     loads: Callable[[bytes | str], Any]
     """Raises ValueError."""
     dumps: Callable[[object], str]
-    """Without line feeds."""
+    """Without line feeds. Raises ValueError."""
     problem: Callable[[dict[str, Any], str], str | None]
     """What is wrong with an event, given as it was read and as text."""

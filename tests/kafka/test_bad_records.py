@@ -58,6 +58,10 @@ def binary(**more: bytes) -> list[tuple[str, bytes]]:
 
 
 TEXT = json.dumps(but()).encode()
+STRINGS = TEXT
+for _ in range(9):
+    STRINGS = json.dumps(STRINGS.decode()).encode()
+GONE = "__debezium_unavailable_value"
 JSON, EVENT, CHANGE, CLOUD = Flaw.NOT_JSON, Flaw.NOT_AN_EVENT, Flaw.NOT_A_CHANGE, Flaw.NOT_A_CLOUD_EVENT
 
 KINDS = {
@@ -75,12 +79,13 @@ KINDS = {
     "half a surrogate pair": Kind(b'{"channel":"x","event_id":"\\ud800"}', JSON, "surrogate"),
     "control character": Kind(b'{"channel":"x","event_id":"\x01"}', JSON, "control character"),
     "too deep": Kind(b'{"a":' * 2000 + b"1" + b"}" * 2000, JSON, "depth"),
-    "framed for a schema registry": Kind(b"\x00\x00\x00\x00\x01" + TEXT, JSON, "schema registry"),
+    "Avro, framed for a schema registry": Kind(b"\x00\x00\x00\x00\x01\x12instagram\x04m1", JSON, "schema registry"),
+    "Protobuf, framed for a schema registry": Kind(b"\x00\x00\x00\x00\x01\x00\x0a\x01x", JSON, "schema registry"),
     "compressed": Kind(gzip.compress(TEXT), JSON, "not JSON"),
     "too big": Kind(but(content="x" * LARGEST), Flaw.TOO_BIG, "20,000"),
-    "null": Kind(b"null", EVENT, "not null"),
     "a number": Kind(b"7", EVENT, "not a number"),
     "a string": Kind(b'"event"', EVENT, "not a string"),
+    "a string in many strings": Kind(STRINGS, EVENT, "not a string"),
     "several events": Kind(b"[" + TEXT + b"]", EVENT, "not an array"),
     "an empty object": Kind({}, EVENT, "channel is missing.*event_id is missing"),
     "no channel": Kind({"event_id": "1"}, EVENT, "channel is missing"),
@@ -99,19 +104,30 @@ KINDS = {
     "conversation_id is no uuid": Kind(but(conversation_id="7"), EVENT, "conversation_id is not a UUID"),
     "NUL in the text": Kind(but(content="a\0b"), EVENT, r"content contains the character \\u0000"),
     "NUL deep in the payload": Kind(but(raw_payload={"a": [{"b\0": 1}]}), EVENT, r"raw_payload contains .*\\u0000"),
+    "a flattened change of nothing": Kind({"__op": "c", "id": 7}, EVENT, "channel is missing"),
     "a change without op": Kind({"before": None, "after": but()}, CHANGE, "op is missing"),
     "a change with an unknown op": Kind(change(op="x"), CHANGE, "op must be"),
     "an insert without after": Kind(change(after=None), CHANGE, "after must be an object"),
-    "a wrapper around text": Kind({"schema": {}, "payload": "text"}, CHANGE, "payload must be an object"),
-    "a wrapper around something": Kind({"schema": {}, "payload": {"a": 1}}, CHANGE, "neither before, after nor op"),
-    "a change before all time": Kind(change(after=but(event_date=-(10**11) + 1)), CHANGE, "event_date is out of range"),
+    "a wrapper around text": Kind({"schema": {}, "payload": "text"}, EVENT, "not a string"),
+    "a wrapper around something": Kind({"schema": {}, "payload": {"a": 1}}, EVENT, "channel is missing.*unknown field"),
+    "a change before all time": Kind(change(after=but(event_date=-(10**11) + 1)), EVENT, "event_date is out of range"),
     "a change of another table": Kind(change(after={"id": 7}), EVENT, "channel is missing"),
-    "a change with a broken payload": Kind(change(after=but(raw_payload="{")), JSON, "not JSON"),
+    "a change with a broken payload": Kind(change(after=but(raw_payload="{")), EVENT, "raw_payload is not JSON"),
+    "a change with a placeholder": Kind(change(after=but(raw_payload="__x")), EVENT, "KAFKA_UNAVAILABLE_VALUE"),
+    "a change without its name": Kind(
+        change(after=but(event_id=GONE)), EVENT, "does not have its channel and event_id"
+    ),
+    "a change of an empty id": Kind(change(after=but(event_id="")), EVENT, "event_id is empty"),
+    "a change in the year 20000": Kind(change(after=but(event_date="+20000-01-01T00:00:00Z")), EVENT, "event_date"),
+    "a change with an array": Kind(change(after=but(raw_payload="[1]")), EVENT, "raw_payload must be an object"),
     "CloudEvents 0.3": Kind(cloud(specversion="0.3"), CLOUD, "specversion must be 1.0"),
     "a CloudEvent without id": Kind(cloud(id=None), CLOUD, "id must be a string"),
     "a CloudEvent without data": Kind(cloud(data=None), CLOUD, "data is missing"),
     "a CloudEvent of XML": Kind(cloud(datacontenttype="text/xml"), CLOUD, "datacontenttype is not JSON"),
     "a CloudEvent with broken base64": Kind(cloud(data=None, data_base64="?"), CLOUD, "not base64"),
+    "a CloudEvent of Debezium with an unknown op": Kind(
+        cloud(iodebeziumop="x", data={"before": None, "after": but()}), CHANGE, "op must be"
+    ),
     "a CloudEvent with text": Kind(cloud(data="hello"), EVENT, "not a string"),
     "a binary CloudEvent of another version": Kind(
         but(), CLOUD, "specversion must be 1.0", headers=binary(specversion=b"2")
@@ -119,6 +135,9 @@ KINDS = {
     "a binary CloudEvent without type": Kind(but(), CLOUD, "type must be a string", headers=binary(type=b"")),
     "a binary CloudEvent of Avro": Kind(
         but(), CLOUD, "content-type is not JSON", headers=binary(**{"content-type": b"application/avro"})
+    ),
+    "a body for a bot by its name": Kind(
+        {}, EVENT, "account must be the id", headers=[("provider", b"telegram"), ("account", b"@shop")]
     ),
     "the name of nobody": Kind(
         {"channel": "instagram", "event_id": "nobody"}, Flaw.NOT_FOUND, "event not found", "P0002"

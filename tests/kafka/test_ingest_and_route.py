@@ -9,8 +9,10 @@ import psycopg
 import pytest
 import pytest_asyncio
 
+from consumer.adapters.kafka.decoding import codec
 from consumer.adapters.postgres.record_store import PostgresRecordStore
 from consumer.domain.errors import TooSlow, Transient
+from consumer.domain.forms import interpret
 from consumer.domain.records import IntakeOutcome
 from consumer.domain.webhook import Intake
 from tests.kafka.topics import event
@@ -263,3 +265,73 @@ async def test_the_service_role_may_call_it_and_nothing_more(database: str, db: 
     assert "search_path=pg_catalog, pg_temp" in row[1]
     gate = "router.ingest_and_route(text,text[],text[],boolean[],boolean)"
     assert column(db, f"select has_function_privilege('public', '{gate}', 'execute')") == [False]
+
+
+ROWS: dict[str, dict[str, str]] = {
+    "infinity": {"event_date": "infinity"},
+    "minus infinity": {"event_date": "-infinity"},
+    "before our era": {"event_date": "0044-03-15 12:00:00 BC"},
+    "the year 20000": {"event_date": "20000-01-01T00:00:00Z"},
+    "an array": {"raw_payload": '[1, {"a": 2}]'},
+    "a text": {"raw_payload": '"text"'},
+    "a number": {"raw_payload": "7"},
+    "null": {"raw_payload": "null"},
+    "a number out of range": {"raw_payload": '{"n": 1e400}'},
+    "a deep one": {"raw_payload": '{"a":' * 1100 + "1" + "}" * 1100},
+    "an empty id": {"event_id": ""},
+    "a long id": {"event_id": "x" * 600},
+    "an odd id": {"event_id": "a\n\t\\\"',;{}\u2028\U0001f600 %s $1"},
+    "a long author": {"author_id": "a" * 600, "author_name": "n" * 1100},
+    "a channel of one's own": {"channel": "fax machine " * 9 + "x"},
+}
+
+
+async def test_a_row_that_the_schema_refuses_is_routed_by_its_change(
+    store: PostgresRecordStore, db: psycopg.Connection
+) -> None:
+    """The table takes more than the schema does; only if the row is not there, the record is refused."""
+    db.execute(
+        """do $$declare v record; begin
+               for v in select conrelid::regclass as owner, conname from pg_constraint
+                        where contype = 'c' and pg_get_constraintdef(oid) like '%instagram%'
+               loop execute format('alter table %s drop constraint %I', v.owner, v.conname); end loop;
+           end$$"""
+    )
+    names = {}
+    for name, but in ROWS.items():
+        row = {
+            "channel": "instagram",
+            "event_id": name,
+            "author_id": name,
+            "raw_payload": "{}",
+            "event_date": None,
+        } | but
+        names[row["event_id"]] = name
+        db.execute(
+            """insert into webhook_events (channel, type, event_id, author_id, author_name, event_date, raw_payload)
+               values (%(channel)s, 'message', %(event_id)s, %(author_id)s, %(author_name)s, %(event_date)s,
+                       %(raw_payload)s)""",
+            {"author_name": None} | row,
+        )
+    read = db.execute(
+        """select event_id, jsonb_build_object('before', null, 'op', 'c', 'after',
+                      to_jsonb(w) || jsonb_build_object('raw_payload', w.raw_payload::text))::text
+           from webhook_events w order by event_id"""
+    ).fetchall()
+    intakes = {}
+    for event_id, record in read:
+        meaning, _ = interpret(record.encode(), (), codec(), largest=1_000_000)
+        assert isinstance(meaning, Intake), (names[event_id], meaning)
+        intakes[names[event_id]] = meaning
+    outside = {name for name, intake in intakes.items() if intake.otherwise is not None}
+    assert outside == ROWS.keys() - {"null", "an odd id"}
+    outcome = await store.ingest_and_route(list(intakes.values()))
+    assert (outcome.batch.claimed, refused(outcome)) == (len(ROWS), [])
+    parked = {names[name] for name in column(db, "select event_id from webhook_events where routed_at is null")}
+    assert parked == {"infinity", "minus infinity"}
+    assert column(db, "select count(*) from messages") == [len(ROWS) - len(parked)]
+    assert refused(await store.ingest_and_route(list(intakes.values()))) == [], "once more, as after a rebalance"
+    db.execute("delete from webhook_events")
+    outcome = await store.ingest_and_route(list(intakes.values()))
+    assert {list(intakes)[place] for place, _ in refused(outcome)} == outside
+    assert {code for _, code in refused(outcome)} == {"P0002"}

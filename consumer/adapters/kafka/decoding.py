@@ -20,4 +20,11 @@ def codec() -> Codec:
             return None
         return schema.refusal(text.encode())
 
-    return Codec(loads=orjson.loads, dumps=lambda value: orjson.dumps(value).decode(), problem=problem)
+    return Codec(loads=orjson.loads, dumps=_dumps, problem=problem)
+
+
+def _dumps(value: object) -> str:
+    try:
+        return orjson.dumps(value).decode()
+    except orjson.JSONEncodeError as error:  # a TypeError: it reads 1,024 levels, and writes 254
+        raise ValueError(str(error)) from None
