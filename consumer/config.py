@@ -24,6 +24,7 @@ from consumer.adapters.kafka.options import KafkaConnection, KafkaOptions
 from consumer.adapters.web.signatures import Access
 from consumer.domain.errors import Misconfigured
 from consumer.domain.providers import BOT
+from consumer.domain.records import UNAVAILABLE
 from consumer.domain.text import printable
 
 PREFIX = "WEBHOOK_ROUTER_"
@@ -188,10 +189,15 @@ class Settings(BaseSettings):
         default=1.0, description="Seconds that a poll waits for the first record."
     )
     kafka_max_record_bytes: int = Field(
-        default=1_048_576,
+        default=4 * 1_048_576,
         ge=1,
         le=64 * 1_048_576,
-        description="Bytes of the largest record; larger ones are dead letters.",
+        description="Bytes of the largest record; larger ones are dead letters. Meta's bodies have up to 3 MiB.",
+    )
+    kafka_unavailable_value: str = Field(
+        default=UNAVAILABLE,
+        min_length=1,
+        description="What the connector writes for a value that it does not have: its unavailable.value.placeholder.",
     )
     kafka_session_timeout: Annotated[float, Field(ge=1, le=300)] = Field(
         default=10.0, description="Seconds of silence after which others get a replica's partitions."
@@ -294,6 +300,7 @@ class Settings(BaseSettings):
             dead_letter_topic=self.kafka_dead_letter_topic,
             start=self.kafka_start,
             largest_record=self.kafka_max_record_bytes,
+            unavailable_value=self.kafka_unavailable_value,
             session_timeout=self.kafka_session_timeout,
             sample_interval=self.sample_interval,
             stall_after=self.stall_after,

@@ -4,6 +4,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
+from consumer.domain.records import UNAVAILABLE
+
 SecurityProtocol = Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"]
 SaslMechanism = Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"]
 
@@ -36,8 +38,10 @@ class KafkaOptions:
     dead_letter_topic: str
     start: Literal["earliest", "latest"] = "earliest"
     """Where a group begins that has no offsets yet."""
-    largest_record: int = 1_048_576
+    largest_record: int = 4 * 1_048_576
     """Bytes; larger values are dead letters."""
+    unavailable_value: str = UNAVAILABLE
+    """What stands in change records for a value that the connector does not have."""
     session_timeout: float = 10.0
     """A member that is silent for so long is considered dead, and others get its partitions."""
     commit_timeout: float = 5.0

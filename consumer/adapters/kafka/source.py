@@ -198,14 +198,16 @@ class KafkaSource:
         return fetching.result()
 
     def _records(self, fetched: Fetched, limit: int) -> Sequence[Record]:
-        largest, now = self._options.largest_record, time.time()
+        largest, unavailable, now = self._options.largest_record, self._options.unavailable_value, time.time()
         records = []
         counts = {}
         for topic_partition, messages in fetched.items():
             partition = Partition(*topic_partition)
             counts[partition] = len(messages)
             for message in messages:
-                meaning, trace = interpret(message.value, message.headers, codec(), largest=largest)
+                meaning, trace = interpret(
+                    message.value, message.headers, codec(), largest=largest, unavailable=unavailable
+                )
                 records.append(
                     Record(
                         partition=partition,
