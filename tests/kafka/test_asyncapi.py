@@ -11,10 +11,10 @@ from consumer import config
 from consumer.adapters.event_schema import event_schema
 from consumer.adapters.kafka.decoding import codec
 from consumer.adapters.kafka.writer import as_message
-from consumer.domain.lag import Partition
 from consumer.domain.forms import interpret
-from consumer.domain.records import DeadLetter, Flaw, Flawed, Record
-from consumer.domain.webhook import Intake
+from consumer.domain.lag import Partition
+from consumer.domain.records import DeadLetter, Flaw, Flawed, Record, Skip
+from consumer.domain.webhook import Body, Intake
 from tests.deploy.tools import ROOT, load_yaml, schema
 
 Document = dict[str, Any]
@@ -80,18 +80,28 @@ def test_topics_and_group_are_the_defaults(document: Document) -> None:
 
 
 def test_every_example_is_taken(document: Document) -> None:
-    """It fits its own schema, and the service makes an event of it, or finds the one that it names."""
+    """It fits its own schema, and the service makes of it what it is."""
     named = document["channels"]["events"]["messages"]
-    assert named.keys() == {"event", "reference", "change", "cloudEvent", "binaryCloudEvent"}
+    kinds: dict[str, Any] = dict.fromkeys(
+        ("event", "reference", "change", "flattened", "cloudEvent", "binaryCloudEvent"), Intake
+    )
+    kinds |= {"body": Body, "heartbeat": Skip, "transaction": Skip}
+    assert named.keys() == kinds.keys()
     for name, reference in named.items():
         message = resolved(document, reference["$ref"])
         for example in message["examples"]:
             place = f"{reference['$ref']}/payload"
             assert [error.message for error in validator(document, place).iter_errors(example["payload"])] == [], name
-            headers = [(key, text.encode()) for key, text in example.get("headers", {}).items()]
+            given = example.get("headers", {})
+            if given:
+                place = f"{reference['$ref']}/headers"
+                assert [error.message for error in validator(document, place).iter_errors(given)] == [], name
+            headers = [(key, text.encode()) for key, text in given.items()]
             value = json.dumps(example["payload"]).encode()
             meaning, _ = interpret(value, headers, codec(), largest=len(value))
-            assert isinstance(meaning, Intake), (name, meaning)
+            assert isinstance(meaning, kinds[name]), (name, meaning)
+            if isinstance(meaning, Intake):
+                assert meaning.otherwise is None
 
 
 def test_the_headers_of_dead_letters_are_those_that_are_written(document: Document) -> None:
