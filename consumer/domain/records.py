@@ -40,7 +40,7 @@ class Skip(StrEnum):
     DELETE = "delete"
     """An event was deleted, or the table truncated: what was routed stays."""
     NOTHING_TO_ROUTE = "nothing_to_route"
-    """A change of an event that is already routed or parked: mostly the mark that routing itself makes."""
+    """A change of an event that is already routed or parked, mostly the mark that routing itself makes; or of none."""
     HEARTBEAT = "heartbeat"
     """Of Debezium, which keeps its place in the log by it."""
     TRANSACTION = "transaction"
