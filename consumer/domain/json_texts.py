@@ -5,7 +5,7 @@ Postgres is therefore cut out of its text.
 """
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from typing import NamedTuple
 
@@ -37,8 +37,7 @@ class Written(NamedTuple):
             if not _has_inexact(document):
                 with suppress(ValueError):  # not everything that a parser reads can be written: nesting has its limits
                     return dumps(document)
-            for name in self.path:
-                text = members(text, loads)[name]
+            text = cut(text, self.path, loads)
         # A line feed is white space, since strings have it escaped.
         return text.replace("\n", " ")
 
@@ -57,31 +56,34 @@ def _has_inexact(document: object) -> bool:
     return False
 
 
-def members(text: str, loads: Callable[[str], object]) -> dict[str, str]:
-    """The text of each member of an object; of those with the same name the last one, as parsers have it.
+def cut(text: str, path: Sequence[str], loads: Callable[[str], object]) -> str:
+    """The text of a member of an object, or of a member of that, and so on: where the path leads.
 
     Args:
-        text: a JSON object that a parser has accepted.
+        text: a JSON object that a parser has accepted, and in which the path leads somewhere.
+        path: at least one name. Of several members with it the last one counts, as for parsers.
         loads: reads a JSON string.
     """
-    found: dict[str, str] = {}
+    found, string = "", ""
     depth = begin = 0
-    name = ""
+    level = 0  # how many members of the path lead to where the token is
     for token in _TOKEN.finditer(text):
-        match token[0]:
-            case "{" | "[":
-                depth += 1
-            case "}" | "]":
+        mark = token[0]
+        if mark == ":":
+            if depth == level + 1 and loads(string) == path[level]:
+                begin = token.end() if depth == len(path) else 0
+                level += not begin
+        elif mark in "{[":
+            depth += 1
+        elif mark in ",}]":
+            if level and depth == level:  # the member was no object: there is another one of its name
+                level -= 1
+            if begin and depth == level + 1:
+                found, begin = text[begin : token.start()], 0
+            if mark != ",":
                 depth -= 1
-                if not depth and begin:
-                    found[name] = text[begin : token.start()].strip()
-            case ":" if depth == 1:
-                begin = token.end()
-            case "," if depth == 1:
-                found[name] = text[begin : token.start()].strip()
-                begin = 0
-            case string if depth == 1 and not begin:
-                name = str(loads(string))
-            case _:
-                pass
-    return found
+                if level and depth == level:
+                    level -= 1
+        else:
+            string = mark
+    return found.strip()

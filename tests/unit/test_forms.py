@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from consumer.adapters.kafka.decoding import codec
 from consumer.domain.forms import interpret
+from consumer.domain.json_texts import cut
 from consumer.domain.records import Flaw, Flawed, Meaning, Skip
 from consumer.domain.webhook import Intake
 
@@ -373,3 +374,36 @@ def test_nothing_makes_it_fail(value: bytes, frame: bytes, headers: list[tuple[s
             line = codec().loads(found.line)
             assert (line["channel"], line["event_id"]) == (found.channel, found.event_id)
             assert codec().problem(line, found.line) is None
+
+
+class _Members(list[Any]):
+    """Of an object; names may come twice."""
+
+
+def _written(value: Any) -> str:
+    if isinstance(value, _Members):
+        return "{ " + " ,".join(f"{json.dumps(name)} : {_written(inner)}" for name, inner in value) + "}"
+    if isinstance(value, list):
+        return "[" + ", ".join(map(_written, value)) + " ]"
+    return json.dumps(value, ensure_ascii=False)
+
+
+WORDS = st.sampled_from(["a", "b", '"', "\\", '\\"', "}", ":", ",", "é"]) | st.text(max_size=3)
+
+
+@given(
+    st.recursive(
+        st.none() | st.booleans() | st.integers(-99, 99) | WORDS,
+        lambda inner: st.lists(inner, max_size=3) | st.lists(st.tuples(WORDS, inner), max_size=4).map(_Members),
+    ),
+    st.lists(WORDS, max_size=3),
+)
+def test_what_is_cut_out_is_what_a_parser_finds(inner: object, path: list[str]) -> None:
+    """Whatever is in strings and in members that have the name twice."""
+    for name in reversed(path):
+        inner = _Members([("a", inner), (name, 7), (name, [inner]), (name, {"a": 1}), (name, inner), ("\0", inner)])
+    text = _written(_Members([("a", inner), ("b", inner)]))
+    found: Any = json.loads(text)
+    for name in ("b", *path):
+        found = found[name]
+    assert json.loads(cut(text, ("b", *path), json.loads)) == found
