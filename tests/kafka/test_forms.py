@@ -55,6 +55,77 @@ class TestForms:
         assert [name for (name,) in found] == ["e1", "e2", "e3", "e4", "e5", "e6", "e7", "e9", "in-table", "in-table-2"]
         assert_one_message_each(db, 10)
 
+    async def test_what_other_tools_make_of_an_event_is_routed(
+        self, scene: Scene, database: str, db: psycopg.Connection
+    ) -> None:
+        """Envelopes, frames and strings around events, names and rows; numbers arrive as they were written."""
+        numbers = '{"big": 184467440737095516161234, "price": 1.10, "small": -1E-7}'
+
+        def told(number: int, **more: object) -> str:
+            return json.dumps(event(number, **more)).replace(f'{{"number": {number}}}', numbers)
+
+        def row(number: int, **more: object) -> dict[str, object]:
+            own = {"id": "7e1f9a54-1c7a-4f0e-9a43-0d5f3c2b1a00", "created_at": "2026-01-31T09:30:01Z"}
+            return event(number) | own | {"raw_payload": numbers, "routed_at": None, "normalized": None} | more
+
+        def cloud(data: str, more: str = "") -> str:
+            return f'{{"specversion":"1.0","id":"1","source":"/debezium/x","type":"t",{more}"data":{data}}}'
+
+        db.execute(
+            """insert into webhook_events (channel, type, event_id, author_id, content, event_date, raw_payload)
+               values ('instagram', 'message', 'e12', 'a', 'as it was', null, '[1]'),
+                      ('instagram', 'message', 'e13', 'a', 'as it was', 'infinity', '{}')"""
+        )
+        with_object = json.dumps({"before": None, "after": row(9, raw_payload=0)}).replace(
+            '"raw_payload": 0', f'"raw_payload": {numbers}'
+        )
+        taken = [
+            told(1),
+            f'{{"schema": null, "payload": {told(2)}}}',
+            json.dumps(told(3)),
+            f"\0\0\0\0\x07{told(4)}",
+            cloud(told(5)),
+            json.dumps(row(6, __op="c", __deleted="false")),
+            json.dumps(row(7)),
+            cloud(json.dumps({"before": None, "after": row(8)}), '"iodebeziumop":"c",'),
+            cloud(f'{{"schema": {{}}, "payload": {with_object}}}', '"iodebeziumop":"r",'),
+            json.dumps({"schema": {}, "payload": json.dumps({"before": None, "op": "r", "after": row(10)})}),
+            json.dumps({"before": None, "op": "c", "after": row(11, event_date="2026-01-31T09:30:00.5Z")}),
+            json.dumps({"before": None, "op": "c", "after": row(12, raw_payload="[1]", content="__gone__")}),
+            json.dumps({"before": None, "op": "c", "after": row(13, event_date="infinity")}),
+        ]
+        skipped = [
+            "null",
+            '{"ts_ms": 1769851801600}',
+            '{"schema": {}, "payload": {"ts_ms": 1769851801600}}',
+            '{"status": "BEGIN", "id": "571", "event_count": null, "data_collections": null, "ts_ms": 1}',
+            '{"status": "END", "id": "571", "event_count": 1, "data_collections": [{"event_count": 1}], "ts_ms": 1}',
+            json.dumps(row(99, __op="d", __deleted="true")),
+        ]
+        await scene.topics.configure(scene.topic, {"max.message.bytes": "4194304"})
+        await scene.topics.send(scene.topic, [text.encode() for text in (*taken, *skipped)])
+        await scene.topics.send(
+            scene.topic, [{"object": "x", "pad": "x" * 3_000_000}], headers=[("provider", b"messenger")]
+        )
+        env = scene.env | {"WEBHOOK_ROUTER_KAFKA_UNAVAILABLE_VALUE": "__gone__"}
+        with running(database, env=env) as router:
+            await scene.until_committed(len(taken) + len(skipped) + 1)
+            counted = {
+                reason: router.metric("webhook_router_kafka_records_skipped_total", reason=reason)
+                for reason in ("tombstone", "delete", "heartbeat", "transaction")
+            }
+            assert counted == {"tombstone": 1, "delete": 1, "heartbeat": 2, "transaction": 2}
+            assert router.metric("webhook_router_kafka_dead_letters_total") == 0
+        found = db.execute(
+            "select event_id, raw_payload::text from webhook_events where content like 'text%'"
+        ).fetchall()
+        assert dict(found) == {f"e{number}": numbers.replace("-1E-7", "-0.0000001") for number in range(1, 12)}
+        waiting = db.execute("select event_id from webhook_events where routed_at is null").fetchall()
+        assert waiting == [("e13",)], "infinity is parked"
+        assert db.execute("select count(*) from router.deliveries").fetchone() == (1,)
+        db.execute("delete from webhook_events where event_id = 'e13'")
+        assert_one_message_each(db, 12)
+
     async def test_bodies_of_webhooks_take_effect(self, scene: Scene, database: str, db: psycopg.Connection) -> None:
         """A header names the provider: messages, what changes them, and each body in the raw inbox, beside events."""
         whatsapp = [("provider", b"whatsapp")]

@@ -257,7 +257,8 @@ class TestBodies:
         """Its bodies do not name it; those of others do."""
         found = meaning(b"{}", [("Provider", b"Telegram"), ("account", b"700001")])
         assert found == Body(provider="telegram", account="700001", content=b"{}")
-        assert isinstance(meaning(b"{}", [("provider", b"telegram")]), Flawed)
+        for account in (None, b"", b"@shop", b"7 0", "٧".encode(), b"1" * 21, b"\xff"):
+            assert isinstance(meaning(b"{}", [("provider", b"telegram"), ("account", account)]), Flawed)
         assert meaning(b"{}", [("provider", b"tiktok"), ("account", b"1")]) == Body(
             provider="tiktok", account=None, content=b"{}"
         )
