@@ -72,7 +72,7 @@ bench-quick: $(BENCH_READY)  ## the same in 2 minutes, with less to trust
 	$(BIN)/python -m benchmarks --quick
 
 tools: $(READY)  ## what only tests need, into .tools
-	@$(BIN)/python -m tests.kafka.broker & PYTHON=$(PYTHON) sh deploy/tools.sh; wait
+	@{ $(BIN)/python -m tests.kafka.broker; $(BIN)/python -m tests.kafka.debezium.worker; } & PYTHON=$(PYTHON) sh deploy/tools.sh; wait
 
 lint: $(READY)  ## ruff, mypy --strict, import contracts
 	$(BIN)/ruff check .

@@ -39,40 +39,45 @@ class JarsAltered(Exception):
     """The jars are not those that this checkout was tested with; nothing of them has run."""
 
 
-def check(folder: Path) -> None:
+def check(folder: Path, sums: Path = SUMS) -> None:
     """Compares the folder's jars with the recorded hashes.
 
     Raises:
         JarsAltered: one has another content, is missing, or is not expected; it names them.
     """
-    recorded = {line.split()[1]: line.split()[0] for line in SUMS.read_text(encoding="ascii").splitlines()}
+    recorded = {line.split()[1]: line.split()[0] for line in sums.read_text(encoding="ascii").splitlines()}
     found = {jar.name: hashlib.sha256(jar.read_bytes()).hexdigest() for jar in folder.glob("*.jar")}
     if wrong := sorted(name for name in recorded.keys() | found.keys() if recorded.get(name) != found.get(name)):
-        raise JarsAltered(f"not as {SUMS.name} has them, in {folder}: {', '.join(wrong)}")
+        raise JarsAltered(f"not as {sums.name} has them, in {folder}: {', '.join(wrong)}")
 
 
 @functools.cache
 def jars() -> Path:
-    """The folder with the broker's jars; the first call ever fetches them, about 45 MB.
+    """The folder with the broker's jars; the first call ever fetches them, about 45 MB. Errors as of `fetched`."""
+    return fetched("Apache Kafka", POM, SUMS, VERSION)
+
+
+def fetched(what: str, pom: Path, sums: Path, name: str) -> Path:
+    """The folder of that name in the cache, with the jars that a pom.xml stands for.
 
     Raises:
         KafkaUnavailable: they are not there and cannot be fetched.
         JarsAltered: they are others than those that were recorded.
     """
-    folder = CACHE / VERSION
+    folder = CACHE / name
     if folder.is_dir():
-        check(folder)
+        check(folder, sums)
         return folder
     maven = shutil.which("mvn")
     if maven is None:
-        raise KafkaUnavailable("Apache Kafka is fetched with Maven, which is not installed (Debian: apt install maven)")
+        raise KafkaUnavailable(f"{what} is fetched with Maven, which is not installed (Debian: apt install maven)")
     CACHE.mkdir(parents=True, exist_ok=True)
-    fetched = Path(tempfile.mkdtemp(prefix="fetching-", dir=CACHE))
+    fetching = Path(tempfile.mkdtemp(prefix="fetching-", dir=CACHE))
     try:
         outcome = subprocess.run(
             [
-                *(maven, "-q", "-B", "--strict-checksums", "-f", str(POM), "dependency:copy-dependencies"),
-                *("-DincludeScope=runtime", f"-DoutputDirectory={fetched}"),
+                *(maven, "-q", "-B", "--strict-checksums", "-f", str(pom), "dependency:copy-dependencies"),
+                *("-DincludeScope=runtime", f"-DoutputDirectory={fetching}"),
             ],
             capture_output=True,
             text=True,
@@ -80,12 +85,12 @@ def jars() -> Path:
         )
         if outcome.returncode != 0:
             said = (outcome.stdout + outcome.stderr).strip().splitlines() or ["nothing"]
-            raise KafkaUnavailable(f"Maven could not fetch Apache Kafka: {said[0]}")
-        check(fetched)
+            raise KafkaUnavailable(f"Maven could not fetch {what}: {said[0]}")
+        check(fetching, sums)
         with contextlib.suppress(OSError):  # another process was faster
-            fetched.rename(folder)
+            fetching.rename(folder)
     finally:
-        shutil.rmtree(fetched, ignore_errors=True)
+        shutil.rmtree(fetching, ignore_errors=True)
     return folder
 
 

@@ -1,0 +1,1 @@
+"""Debezium's connector for Postgres in a worker of Kafka Connect, for tests, without containers."""
