@@ -33,6 +33,8 @@ _TRANSACTION = {"status", "id", "event_count", "data_collections"} | _TIMES
 _SIGNAL = {"id", "type", "data"}
 _TEXTS = ("channel", "type", "event_id", "author_id", "author_name", "content", "post_id")
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_PLAUSIBLE = (631_152_000, 4_102_444_800)
+"""1990 and 2100 in seconds since 1970: in other units that is other numbers, so that a number's unit can be told."""
 _MOST_WRAPPINGS = 8
 _FRAMES = (5, 9)
 """Bytes in front of the value: a zero byte and an id of four bytes, or of eight in some registries."""
@@ -179,15 +181,16 @@ class _Reading:
     def _object(self, document: dict[str, Any], written: Written) -> Meaning:
         """The meaning of an object that wraps nothing and is not plainly an event."""
         keys = document.keys()
+        if not keys.isdisjoint(_FLATTENED) or (keys >= _REFERENCE and "op" in keys):  # the prefix "__" can be changed
+            if document.get("__deleted") in ("true", True):
+                return Skip.DELETE
+            op = document.get("__op") or document.get("op") or self.op or _op_of(document)
+            return self._change(op, document, written)
         if not keys.isdisjoint(_CHANGE):
             op = document.get("op") or self.op
             if op is None and self.is_enveloped:  # Debezium may be told to leave its own attributes out
-                op = "d" if document.get("after") is None else "c" if document.get("before") is None else "u"
+                op = _op_of(document.get("after"), document.get("before"))
             return self._change(op, document.get("after"), written.of("after"))
-        if not keys.isdisjoint(_FLATTENED):
-            if document.get("__deleted") in ("true", True):
-                return Skip.DELETE
-            return self._change(document.get("__op") or self.op or "r", document, written)
         if "ts_ms" in keys and keys <= _TIMES:
             return Skip.HEARTBEAT
         if document.get("status") in ("BEGIN", "END") and keys <= _TRANSACTION:
@@ -201,7 +204,7 @@ class _Reading:
         problem = self.codec.problem(document, line)
         if self.op is not None or ("routed_at" in document and document.keys() >= _DATABASES_OWN):
             if problem is not None or self.unavailable in map(document.get, _TEXTS):
-                return self._change(self.op or "r", document, Written(line))
+                return self._change(self.op or _op_of(document), document, Written(line))
         elif problem is not None:
             raise _Broken(Flaw.NOT_AN_EVENT, problem)
         named_only = len(document) == len(_REFERENCE)
@@ -276,6 +279,13 @@ def _skip(op: object, row: object) -> Skip | None:
     return Skip.NOTHING_TO_ROUTE if op == "u" and is_done else None
 
 
+def _op_of(row: object, before: object = None) -> str:
+    """Of a change that does not say it. A parked row is an update's: to try it again would park it again, for ever."""
+    if not isinstance(row, dict):
+        return "d"
+    return "r" if before is None and row.get("parked_until") is None else "u"
+
+
 def _is_name(value: object) -> TypeGuard[str]:
     """Whether the table can be asked for it."""
     return isinstance(value, str) and "\0" not in value
@@ -310,11 +320,10 @@ def _time(value: object) -> object:
     """
     if not isinstance(value, int) or isinstance(value, bool):
         return value
-    unit = next((unit for unit, least in ((10**9, 10**17), (10**6, 10**14), (10**3, 10**11)) if abs(value) >= least), 1)
-    try:
-        return (_EPOCH + timedelta(microseconds=value * 10**6 // unit)).isoformat()
-    except OverflowError:
-        raise ValueError("event_date is out of range") from None
+    unit = next((unit for unit in (1, 10**3, 10**6, 10**9) if _PLAUSIBLE[0] <= value // unit < _PLAUSIBLE[1]), None)
+    if unit is None:
+        raise ValueError("event_date is a number that is no time of these years, whatever its unit is")
+    return (_EPOCH + timedelta(microseconds=value * 10**6 // unit)).isoformat()
 
 
 def _check_binary_envelope(named: Mapping[str, bytes]) -> None:
