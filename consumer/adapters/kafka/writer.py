@@ -8,7 +8,9 @@ from aiokafka import AIOKafkaProducer, errors
 
 from consumer.adapters.kafka.client import make_producer, started, stopped, translation
 from consumer.adapters.kafka.options import KafkaConnection
-from consumer.domain.errors import Transient
+from consumer.adapters.kafka.shards import shard_of
+from consumer.adapters.kafka.topics import partitions_of
+from consumer.domain.errors import ConsumerError, Transient
 from consumer.domain.records import DeadLetter, Headers
 
 PREFIX = "webhook-router-"
@@ -26,13 +28,29 @@ class Message:
 
 
 class TopicWriter:
-    """Writes to one topic, all or an error. The producer is made when it is needed, and anew after a failure."""
+    """Writes to one topic, or to several that share the records by their keys; all or an error.
 
-    def __init__(self, connection: KafkaConnection, topic: str, *, timeout: float) -> None:
+    The producer is made when it is needed, and anew after a failure.
+    """
+
+    def __init__(self, connection: KafkaConnection, *topics: str, timeout: float) -> None:
+        self.written = dict.fromkeys(topics, 0)
+        """Records by topic."""
         self._connection = connection
-        self._topic = topic
+        self._topics = topics
         self._timeout = timeout
         self._producer: AIOKafkaProducer | None = None
+
+    async def partitions(self, *, create: bool = False) -> dict[str, int]:
+        """How many partitions each topic has. Unlike writing, this makes no topic merely because it is asked for.
+
+        Raises:
+            Misconfigured: one does not exist, unless it is to be created; or the brokers refuse the credentials.
+            Fatal: the user lacks a right.
+            Transient: no broker answers.
+        """
+        producer = await self._started()
+        return await partitions_of(producer.client, self._topics, create=create)
 
     async def write(self, messages: Sequence[Message]) -> None:
         """Writes; when it returns, all in-sync replicas have all of it.
@@ -41,38 +59,74 @@ class TopicWriter:
             Transient: some may be missing; the others are there twice when all are written again.
             Fatal: the user may not write there, or not even connect.
         """
+        producer = await self._started()
+        shares: dict[str, list[Message]] = {}
+        for message in messages:
+            shares.setdefault(self._topic_of(message), []).append(message)
+        topic = ""
+        try:
+            async with asyncio.timeout(TOPIC_WITHIN):
+                for topic in shares:
+                    await producer.partitions_for(topic)
+            async with asyncio.timeout(self._timeout):
+                await asyncio.gather(*(_sent(producer, topic, share) for topic, share in shares.items()))
+        except TimeoutError:
+            await self.close()
+            raise Transient(
+                f"kafka: topic {topic} cannot be written: it does not exist and the brokers do not create it, or "
+                "no broker answers"
+            ) from None
+        except _NotSent as failure:
+            await self.close()
+            raise _failure(failure.topic, failure.reason) from failure.reason
+        except errors.KafkaError as error:
+            await self.close()
+            raise _failure(topic, error) from error
+        for topic, share in shares.items():
+            self.written[topic] += len(share)
+
+    def _topic_of(self, message: Message) -> str:
+        if len(self._topics) == 1:
+            return self._topics[0]
+        assert message.key is not None, "the key says which topic"
+        return self._topics[shard_of(message.key, len(self._topics))]
+
+    async def _started(self) -> AIOKafkaProducer:
         if self._producer is None:
             producer = make_producer(self._connection)
             await started(producer, self._connection)
             self._producer = producer
-        producer = self._producer
-        try:
-            async with asyncio.timeout(TOPIC_WITHIN):
-                await producer.partitions_for(self._topic)
-            async with asyncio.timeout(self._timeout):
-                sent = [
-                    await producer.send(self._topic, message.value, key=message.key, headers=list(message.headers))
-                    for message in messages
-                ]
-                await asyncio.gather(*sent)
-        except TimeoutError:
-            await self.close()
-            raise Transient(
-                f"kafka: topic {self._topic} cannot be written: it does not exist and the brokers do not create it, or "
-                "no broker answers"
-            ) from None
-        except errors.KafkaError as error:
-            await self.close()
-            hint = "; raise its max.message.bytes" if isinstance(error, errors.MessageSizeTooLargeError) else ""
-            raise type(translation(error))(
-                f"topic {self._topic} cannot be written: {translation(error)}{hint}"
-            ) from error
+        return self._producer
 
     async def close(self) -> None:
         """Ends the producer; never raises."""
         producer, self._producer = self._producer, None
         if producer is not None:
             await stopped(producer, self._connection)
+
+
+class _NotSent(Exception):
+    def __init__(self, topic: str, reason: errors.KafkaError) -> None:
+        super().__init__(topic)
+        self.topic = topic
+        self.reason = reason
+
+
+def _failure(topic: str, error: errors.KafkaError) -> ConsumerError:
+    hint = "; raise its max.message.bytes" if isinstance(error, errors.MessageSizeTooLargeError) else ""
+    translated = translation(error)
+    return type(translated)(f"topic {topic} cannot be written: {translated}{hint}")
+
+
+async def _sent(producer: AIOKafkaProducer, topic: str, messages: Sequence[Message]) -> None:
+    try:
+        sent = [
+            await producer.send(topic, message.value, key=message.key, headers=list(message.headers))
+            for message in messages
+        ]
+        await asyncio.gather(*sent)
+    except errors.KafkaError as error:
+        raise _NotSent(topic, error) from error
 
 
 def as_message(letter: DeadLetter) -> Message:
