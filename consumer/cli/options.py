@@ -9,6 +9,7 @@ import typer
 from pydantic import SecretStr
 
 from consumer import config
+from consumer.adapters.kafka.options import KafkaConnection
 from consumer.config import Settings
 from consumer.domain.errors import Misconfigured
 from consumer.domain.providers import BOT
@@ -18,6 +19,13 @@ FLAGS: Final = tuple(
     name for name, field in Settings.model_fields.items() if field.annotation != _SECRET or name == "database_url"
 )
 """Settings with a flag: all but passwords, which a command line would show to every user of the machine."""
+CONNECTION: Final = tuple(
+    name
+    for name in FLAGS
+    if name.startswith("kafka_")
+    and name.removeprefix("kafka_").removesuffix("_file") in KafkaConnection.__dataclass_fields__
+)
+"""Those of FLAGS that say how to reach the brokers, for commands that read no topic."""
 _ALIASES: Final = {"kafka_dead_letter_topic": ["--dead-letter-topic"]}
 _ANY_CASE: Final = {"log_level"}
 

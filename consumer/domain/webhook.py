@@ -2,7 +2,10 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Final, Literal
+
+CHANNELS: Final = ("facebook", "instagram", "telegram", "tiktok", "webchat", "whatsapp", "youtube")
+"""Those that `webhook_events` takes unless its check was widened further."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -36,15 +36,16 @@ class TestConfiguration:
             "KAFKA_SSL_CAFILE": str(kafka.certificates.authority),
         }
         env = {f"WEBHOOK_ROUTER_{name}": text for name, text in settings.items()}
+        flags = [part for name, text in settings.items() for part in (f"--{name.lower().replace('_', '-')}", text)]
+        of_connection = [*flags[:2], *flags[8:], "--topic", scene.topic]
         subprocess.run(
-            [sys.executable, "-m", "consumer", "produce", "-"],
+            [sys.executable, "-m", "consumer", "produce", "-", *(of_connection if by_flag else ())],
             input=orjson.dumps(event(1)),
-            env=clean_environment() | env,
+            env=clean_environment() | ({} if by_flag else env),
             check=True,
             capture_output=True,
         )
         await scene.topics.send(scene.topic, [b"no event"])
-        flags = [part for name, text in settings.items() for part in (f"--{name.lower().replace('_', '-')}", text)]
         with running(database, "--source", "kafka", *(flags if by_flag else ()), env={} if by_flag else env) as router:
             until_messages(db, 1)
             await scene.until_committed(2)
