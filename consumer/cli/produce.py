@@ -153,7 +153,7 @@ def _checked(lines: Sequence[Line], refusal: Callable[[bytes], str | None]) -> t
 def _refusal(
     schema: Callable[[bytes], str | None], line: bytes, *, any_channel: bool, shards: int | None
 ) -> str | None:
-    """Why a line would become a dead letter, or come to a database that does not have its event."""
+    """Why no database could do anything with a line, or which of several is unknown."""
     if reason := schema(line):
         return reason
     event = orjson.loads(line)

@@ -3,6 +3,7 @@
 import functools
 import os
 import re
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ import psycopg
 import pytest
 from jsonschema import Draft202012Validator
 
+from consumer.adapters.kafka.shards import topics_of
 from consumer.config import PREFIX, Settings
 from tests.deploy import service_login
 from tests.deploy.dockerfile import of_stage
@@ -21,7 +23,7 @@ VERSIONS = ("1.30", "1.36")
 """The oldest version that the manifests are for, and a new one."""
 OVERLAYS = ("postgres", "kafka")
 """Those with the service."""
-ALL_OVERLAYS = (*OVERLAYS, "gateway", "reconcile")
+ALL_OVERLAYS = (*OVERLAYS, "gateway", "reconcile", "shards")
 DEFINITIONS = {
     "ScaledObject": ("keda.sh_scaledobjects.yaml", "keda"),
     "TriggerAuthentication": ("keda.sh_triggerauthentications.yaml", "keda"),
@@ -54,7 +56,7 @@ def pods(overlay: str) -> Iterator[tuple[str, Manifest]]:
     """Kind and pod template of each workload."""
     for manifest in manifests(overlay):
         match manifest["kind"]:
-            case "Deployment" | "Job":
+            case "Deployment" | "StatefulSet" | "Job":
                 yield manifest["kind"], manifest["spec"]["template"]
             case "CronJob":
                 yield manifest["kind"], manifest["spec"]["jobTemplate"]["spec"]["template"]
@@ -184,7 +186,10 @@ class TestPods:
             of_the_gateway = overlay == "gateway" and "gateway" in {port["name"] for port in container.get("ports", [])}
             assert secrets == ([{"secretRef": {"name": "webhook-router-gateway"}}] if of_the_gateway else [])
             (mount,) = container["volumeMounts"]
-            assert settings[f"{PREFIX}DATABASE_URL_FILE"] == f"{mount['mountPath']}/url"
+            own = {variable["name"]: variable.get("value") for variable in container.get("env", [])}
+            assert {name.removeprefix(PREFIX).lower() for name in own} - {"shard"} <= Settings.model_fields.keys()
+            url = f"{mount['mountPath']}/url" + "-$(SHARD)" * (overlay == "shards")
+            assert (settings | own)[f"{PREFIX}DATABASE_URL_FILE"] == url
 
     def test_only_the_migration_knows_the_owner(self, overlay: str) -> None:
         """The service and the sweep get the URL of the service's own login."""
@@ -276,6 +281,81 @@ def test_brokers_prove_who_they_are() -> None:
     assert given["kafka_ssl_cafile"] == f"{mount['mountPath']}/{keys['ca']}"
     page = (DOCS / "kafka.md").read_text(encoding="utf-8")
     assert all(f"--from-file={key}" in page for key in keys.values())
+
+
+class TestShards:
+    def test_each_pod_has_a_database_and_a_topic_of_its_own(self) -> None:
+        """The topics are those that `produce --shards` writes; no two pods share a group or a file with a URL."""
+        stateful = one("shards", "StatefulSet")["spec"]
+        (container,) = stateful["template"]["spec"]["containers"]
+        in_common = one("shards", "ConfigMap")["data"]
+        settings = [in_common | expanded(container["env"], number) for number in range(stateful["replicas"])]
+        topic = in_common[f"{PREFIX}KAFKA_TOPICS"]
+        assert tuple(own[f"{PREFIX}KAFKA_TOPICS"] for own in settings) == topics_of(topic, stateful["replicas"])
+        for name in ("DATABASE_URL_FILE", "KAFKA_TOPICS", "KAFKA_GROUP_ID", "KAFKA_DEAD_LETTER_TOPIC"):
+            assert len({own[PREFIX + name] for own in settings}) == stateful["replicas"], name
+        for own in settings:
+            given = {name.removeprefix(PREFIX).lower(): value for name, value in own.items() if name.startswith(PREFIX)}
+            Settings(_env_file=None, **(given | {"kafka_sasl_password_file": os.devnull})).kafka()
+
+    def test_migration_and_sweep_reach_every_database(self) -> None:
+        """By the same names; the sweep of one does not wait for another, and the migration goes one by one."""
+        count = one("shards", "StatefulSet")["spec"]["replicas"]
+        migration, sweep = one("shards", "Job")["spec"], one("shards", "CronJob")["spec"]["jobTemplate"]["spec"]
+        for job in (migration, sweep):
+            assert (job["completionMode"], job["completions"]) == ("Indexed", count)
+            (container,) = job["template"]["spec"]["containers"]
+            files = {expanded(container["env"], n)[f"{PREFIX}DATABASE_URL_FILE"] for n in range(count)}
+            assert len(files) == count
+        assert (migration["parallelism"], sweep["parallelism"]) == (1, count)
+        assert "backoffLimit" not in sweep
+        assert sweep["backoffLimitPerIndex"] == 1
+
+    def test_alerts_are_about_one_database(self) -> None:
+        """Each pod is a job of its own to the rules, which look at jobs; they know its name."""
+        (endpoint,) = one("shards", "ServiceMonitor")["spec"]["endpoints"]
+        assert endpoint["relabelings"] == [{"sourceLabels": ["__meta_kubernetes_pod_name"], "targetLabel": "job"}]
+        stateful = one("shards", "StatefulSet")
+        patterns = re.findall(r'job=~?"([^"]*)"', str(one("shards", "PrometheusRule")["spec"]))
+        assert patterns
+        for number in range(stateful["spec"]["replicas"]):
+            assert all(re.fullmatch(pattern, f"{stateful['metadata']['name']}-{number}") for pattern in patterns)
+
+    def test_nothing_changes_how_many_there_are(self) -> None:
+        """No scaler is left, the headless service is the set's, and the page names every key of the secrets."""
+        kinds = {manifest["kind"] for manifest in manifests("shards")}
+        assert not kinds & {"Deployment", "ScaledObject", "TriggerAuthentication"}
+        assert one("shards", "StatefulSet")["spec"]["serviceName"] == one("shards", "Service")["metadata"]["name"]
+        assert one("shards", "Service")["spec"]["clusterIP"] == "None"
+        page = (DOCS / "more-than-one-database.md").read_text(encoding="utf-8")
+        for number in range(one("shards", "StatefulSet")["spec"]["replicas"]):
+            assert page.count(f"--from-file=url-{number}=") == 2
+
+    def test_the_page_tells_how_to_change_the_number(self, tmp_path: Path) -> None:
+        """Its command leaves no place out."""
+        page = (DOCS / "more-than-one-database.md").read_text(encoding="utf-8")
+        (edit,) = re.findall(r"^ *(sed .*)$", page, re.MULTILINE)
+        shutil.copytree(KUBERNETES, tmp_path / "kubernetes")
+        place = tmp_path / "kubernetes" / "overlays" / "shards"
+        run(["sh", "-c", edit], cwd=place)
+        made = run([tool("kustomize"), "build", place]).stdout
+        assert re.findall(r"(?:replicas|completions|parallelism): (\d+)", made) == ["8", "8", "8", "8", "1"]
+
+
+def expanded(env: list[Manifest], number: int) -> dict[str, str]:
+    """The variables of the container of a pod or an index, as Kubernetes makes them."""
+    of_number = {
+        "metadata.labels['apps.kubernetes.io/pod-index']",
+        "metadata.annotations['batch.kubernetes.io/job-completion-index']",
+    }
+    made: dict[str, str] = {}
+    for variable in env:
+        if "valueFrom" in variable:
+            assert variable["valueFrom"]["fieldRef"]["fieldPath"] in of_number
+            made[variable["name"]] = str(number)
+        else:  # only those in front of it are known to it
+            made[variable["name"]] = re.sub(r"\$\((\w+)\)", lambda found: made[found[1]], variable["value"])
+    return made
 
 
 def test_the_sweep_can_be_all_there_is() -> None:

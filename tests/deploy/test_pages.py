@@ -237,7 +237,10 @@ def test_cron_gets_a_line_that_works(database: str, installed: Path, tmp_path: P
     assert routed == [(1,)]
 
 
-@pytest.mark.parametrize(("page", "overlay"), [(PAGES[0], "postgres"), (PAGES[1], "reconcile")])
+@pytest.mark.parametrize(
+    ("page", "overlay"),
+    [(PAGES[0], "postgres"), (PAGES[1], "reconcile"), ("more-than-one-database.md", "shards")],
+)
 def test_kustomize_takes_what_a_page_edits(page: str, overlay: str, tmp_path: Path) -> None:
     """With the edits of the page, its overlay names the reader's image everywhere, in the reader's namespace."""
     (enter,) = shell_lines(page, "cd ")

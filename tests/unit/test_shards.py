@@ -33,6 +33,14 @@ def test_shards_get_equal_shares() -> None:
     assert topics_of("events", 3) == ("events-0", "events-1", "events-2")
 
 
+def test_doubling_moves_no_key_but_to_the_new_half() -> None:
+    """Shard 1 of 4 becomes 1 and 5 of 8; with one more instead, four keys in five have another shard."""
+    keys = [f"whatsapp:{number}".encode() for number in range(20_000)]
+    assert all(shard_of(key, 8) % 4 == shard_of(key, 4) for key in keys)
+    stay = sum(shard_of(key, 5) == shard_of(key, 4) for key in keys)
+    assert 0.19 < stay / len(keys) < 0.21
+
+
 def test_the_flags_of_the_connection() -> None:
     """What says how to reach the brokers, and nothing of what to read there."""
     assert (
