@@ -22,8 +22,8 @@ FLAGS: Final = tuple(
 CONNECTION: Final = tuple(
     name
     for name in FLAGS
-    if name.startswith("kafka_")
-    and name.removeprefix("kafka_").removesuffix("_file") in KafkaConnection.__dataclass_fields__
+    if name.startswith(("kafka_sasl_", "kafka_ssl_"))
+    or (name.startswith("kafka_") and name.removeprefix("kafka_") in KafkaConnection.__dataclass_fields__)
 )
 """Those of FLAGS that say how to reach the brokers, for commands that read no topic."""
 _ALIASES: Final = {"kafka_dead_letter_topic": ["--dead-letter-topic"]}
