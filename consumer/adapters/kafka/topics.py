@@ -1,7 +1,9 @@
 """Topics that are to be written: whether they exist, without making one by asking, and making them when told to."""
 
 import asyncio
+import contextlib
 import difflib
+import random
 from collections.abc import Sequence
 from typing import Any, Final
 
@@ -52,7 +54,7 @@ async def _asked(client: AIOKafkaClient, topics: Sequence[str], *, within: float
     until = loop.time() + within
     while True:
         request = MetadataRequest(list(topics), allow_auto_topic_creation=False)
-        answer: Any = await client.send(client.get_random_node(), request)
+        answer = await _answer(client, request)
         found = {}
         for code, topic, _, partitions in answer.topics:
             if code in {errors.NoError.errno, errors.LeaderNotAvailableError.errno}:
@@ -66,8 +68,20 @@ async def _asked(client: AIOKafkaClient, topics: Sequence[str], *, within: float
         await asyncio.sleep(_AGAIN_AFTER)
 
 
+async def _answer(client: AIOKafkaClient, request: MetadataRequest) -> Any:  # noqa: ANN401 - of the protocol's version
+    """What the first broker says that can be asked: one may be down."""
+    nodes = [broker.nodeId for broker in client.cluster.brokers()]
+    if not nodes:
+        raise errors.KafkaConnectionError("no broker is known")
+    random.shuffle(nodes)
+    for node in nodes[:-1]:
+        with contextlib.suppress(errors.KafkaError):
+            return await client.send(node, request)
+    return await client.send(nodes[-1], request)
+
+
 async def _missing(client: AIOKafkaClient, missing: Sequence[str]) -> Misconfigured:
-    everything: Any = await client.send(client.get_random_node(), MetadataRequest(None))
+    everything = await _answer(client, MetadataRequest(None))
     known = [topic for _, topic, internal, _ in everything.topics if not internal]
     near = difflib.get_close_matches(missing[0], known, n=1, cutoff=0.8)
     meant = f"is {near[0]} meant? " if near else ""
