@@ -20,6 +20,7 @@ from consumer.domain.intake_facts import (
     WaitingSwept,
 )
 from consumer.domain.kafka_facts import (
+    DatabaseWentBack,
     LagSampled,
     OffsetsCommitted,
     PartitionsAssigned,
@@ -66,6 +67,7 @@ EVERYTHING: tuple[Fact, ...] = (
     PartitionsAssigned(partitions=frozenset({EVENTS})),
     LagSampled(lags=(PartitionLag(partition=EVENTS, records=1, seconds=1),)),
     RecordsExpired(partition=EVENTS, records=1),
+    DatabaseWentBack(partition=EVENTS, offset=0, records=1),
     DeliveriesTaken(
         answered={("whatsapp", Outcome.TAKEN): 1},
         atoms={("whatsapp", UNKNOWN): 1},

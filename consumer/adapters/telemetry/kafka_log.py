@@ -1,9 +1,11 @@
 """Facts about Kafka as log lines. Topic, partition and offset say where a record lies; its content is never logged."""
 
+import itertools
 import re
+import shlex
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, assert_never
 
 from consumer.domain.kafka_facts import (
@@ -28,9 +30,12 @@ from consumer.domain.kafka_facts import (
     RecordsWithheld,
     TopicsMissing,
 )
+from consumer.domain.lag import Partition
 from consumer.domain.records import Flaw
 
 DEAD_LETTERS_A_MINUTE = 20
+PARTITIONS_AT_ONCE = 10
+"""Of the same kind, with a line each: a database that went back, or an open transaction, may concern hundreds."""
 QUOTED = re.compile(r"""['"].*['"]""", re.DOTALL)
 
 
@@ -48,9 +53,15 @@ class KafkaLog:
         self._minute = now()
         self._told = 0
         self._untold = 0
+        self._begun: dict[Partition, int] = {}
+        self._kind: type[KafkaFact] | None = None
+        self._in_a_row = 0
 
-    def __call__(self, fact: KafkaFact) -> None:  # noqa: C901, PLR0912 - one arm per fact is the point
+    def __call__(self, fact: KafkaFact) -> None:  # noqa: C901, PLR0912, PLR0915 - one arm per fact is the point
         log = self._log
+        if type(fact) is not self._kind:
+            self._end_of_row()
+            self._kind = type(fact)
         match fact:
             case RecordsDone(traces=traces):
                 for (topic, partition), offset, trace in traces:
@@ -85,12 +96,61 @@ class KafkaLog:
                 )
             case RecordsRead() | OffsetsCommitted() | PartitionsRevoked() | LagSampled():
                 pass
-            case GroupJoined() | PartitionBegun() | DatabaseWentBack() | PartitionStuck() | PartitionFreed():
-                pass
-            case RecordsWithheld():
-                pass
+            case GroupJoined(cluster=cluster, group=group, topics=topics):
+                known = {"cluster": cluster} if cluster else {}
+                log.info("reading as a member of the group", **known, group=group, topics=", ".join(topics))
+            case PartitionBegun(partition=partition, offset=offset):
+                self._begun[partition] = offset
+            case DatabaseWentBack(partition=partition, offset=offset, records=records):
+                self._about(
+                    log.warning,
+                    "the database has gone back, records that it lacks are read again",
+                    partition,
+                    offset=offset,
+                    records=records,
+                )
+            case PartitionStuck(partition=partition, offset=offset, reason=reason):
+                skip = shlex.join(["webhook-router", "kafka", "skip", partition.topic, f"{partition.partition}"])
+                log.error(
+                    "a record can be neither read nor set aside, its partition waits in front of it",
+                    topic=partition.topic,
+                    partition=partition.partition,
+                    offset=offset,
+                    reason=reason,
+                    advice=f"mend it at the brokers, or give it up: {skip} {offset}",
+                )
+            case PartitionFreed(partition=(topic, partition), offset=offset, skipped=True):
+                log.warning("a record was given up, its partition goes on", topic=topic, partition=partition, at=offset)
+            case PartitionFreed(partition=(topic, partition), offset=offset):
+                log.info("a partition that waited goes on", topic=topic, partition=partition, at=offset)
+            case RecordsWithheld(partition=partition, records=0):
+                self._about(log.info, "the transaction that records waited for has ended", partition)
+            case RecordsWithheld(partition=partition, records=records, seconds=seconds):
+                self._about(
+                    log.warning,
+                    "records wait behind a transaction that stays open",
+                    partition,
+                    records=records,
+                    seconds=round(seconds),
+                )
             case _:
                 assert_never(fact)
+
+    def _about(self, write: Callable[..., object], event: str, partition: Partition, **values: int) -> None:
+        """A line about a partition, as long as they are few; `_end_of_row` tells how many others there were."""
+        self._in_a_row += 1
+        if self._in_a_row <= PARTITIONS_AT_ONCE:
+            write(event, topic=partition.topic, partition=partition.partition, **values)
+
+    def _end_of_row(self) -> None:
+        """Another kind of fact has come, as one does within seconds: what was kept back is told in short."""
+        more, self._in_a_row = self._in_a_row - PARTITIONS_AT_ONCE, 0
+        if more > 0:
+            self._log.warning("the same in other partitions", partitions=more)
+        begun, self._begun = self._begun, {}
+        for topic, places in itertools.groupby(sorted(begun), key=lambda partition: partition.topic):
+            offsets = {partition.partition: begun[partition] for partition in places}
+            self._log.info("the group begins here, it had no position", topic=topic, offsets=_in_short(offsets))
 
     def _dead_lettered(self, fact: RecordDeadLettered) -> None:
         """A line each, as long as they are few: a topic full of garbage must not fill the disk."""
@@ -118,3 +178,18 @@ class KafkaLog:
             offset=fact.offset,
             **{name: value for name, value in about.items() if value},
         )
+
+
+def _in_short(offsets: Mapping[int, int]) -> str:
+    """Partitions and their offsets: `0-11: 0`, or `0: 17, 1: 20 and 80 more`."""
+    runs: list[tuple[int, int, int]] = []
+    for partition, offset in sorted(offsets.items()):
+        if runs and runs[-1][1:] == (partition - 1, offset):
+            runs[-1] = (runs[-1][0], partition, offset)
+        else:
+            runs.append((partition, partition, offset))
+    told, more = runs[:PARTITIONS_AT_ONCE], runs[PARTITIONS_AT_ONCE:]
+    said = ", ".join(
+        f"{first}: {offset}" if first == last else f"{first}-{last}: {offset}" for first, last, offset in told
+    )
+    return said + (f" and {sum(last - first + 1 for first, last, _ in more)} more" if more else "")

@@ -65,7 +65,9 @@ class KafkaMetrics:
         self._commit_seconds = counter("kafka_commit_seconds_total", "Time spent in commits of offsets.")
         self._rebalances = counter("kafka_rebalances_total", "Rebalances that this replica has come out of.")
         self._assigned = gauge("kafka_assigned_partitions", "Partitions this replica reads now.", "topic")
-        self._lag_records = gauge("kafka_lag_records", "Records behind this replica's position.", *place)
+        self._lag_records = gauge(
+            "kafka_lag_records", "Records behind this replica's position, those of open transactions included.", *place
+        )
         self._lag_seconds = gauge("kafka_lag_seconds", "For how long the oldest of them waits; 0 without any.", *place)
         self._replaced = counter("kafka_consumers_replaced_total", "Consumers given up for a new one.")
         self._silent = gauge("kafka_brokers_silent", "1 while the brokers do not answer.")
@@ -73,6 +75,12 @@ class KafkaMetrics:
         self._expired = counter(
             "kafka_records_expired_total", "Records that the broker deleted before they were read.", *place
         )
+        self._again = counter(
+            "kafka_records_read_again_total", "Records read again since the database had gone back.", *place
+        )
+        self._stuck = gauge("kafka_stuck_partitions", "1 while a record can be neither read nor set aside.", *place)
+        self._given_up = counter("kafka_records_given_up_total", "Records given up by `kafka skip`.", *place)
+        self._withheld = gauge("kafka_withheld_records", "Records behind a transaction that is open.", *place)
         # Series that exist from the start can be alerted on before the first event of their kind.
         for flaw in Flaw:
             self._dead.labels(flaw)
@@ -101,16 +109,21 @@ class KafkaMetrics:
                 self._rebalances.inc()
                 for topic, count in Tally(partition.topic for partition in partitions).items():
                     self._assigned.labels(topic).set(count)
+                for partition in partitions:
+                    self._stuck.labels(*partition)
+                    for counter in (self._again, self._expired, self._given_up):
+                        counter.labels(*partition)
             case PartitionsRevoked():
                 # The next owner of the partitions reports their lag; reported here as well, it would count twice.
-                for gauge in (self._assigned, self._lag_records, self._lag_seconds):
+                for gauge in (self._assigned, self._lag_records, self._lag_seconds, self._withheld, self._stuck):
                     gauge.clear()
             case LagSampled(lags=lags):
-                for gauge in (self._lag_records, self._lag_seconds):
+                for gauge in (self._lag_records, self._lag_seconds, self._withheld):
                     gauge.clear()
                 for lag in lags:
                     self._lag_records.labels(*lag.partition).set(lag.records)
                     self._lag_seconds.labels(*lag.partition).set(lag.seconds)
+                    self._withheld.labels(*lag.partition).set(lag.withheld)
             case ConsumerReplaced():
                 self._replaced.inc()
             case BrokersAnswer(answer=answer):
@@ -119,9 +132,14 @@ class KafkaMetrics:
                 self._missing.set(len(topics))
             case RecordsExpired(partition=partition, records=records):
                 self._expired.labels(*partition).inc(records)
-            case GroupJoined() | PartitionBegun() | DatabaseWentBack() | PartitionStuck() | PartitionFreed():
-                pass
-            case RecordsWithheld():
+            case DatabaseWentBack(partition=partition, records=records):
+                self._again.labels(*partition).inc(records)
+            case PartitionStuck(partition=partition):
+                self._stuck.labels(*partition).set(1)
+            case PartitionFreed(partition=partition, skipped=skipped):
+                self._stuck.labels(*partition).set(0)
+                self._given_up.labels(*partition).inc(skipped)
+            case GroupJoined() | PartitionBegun() | RecordsWithheld():
                 pass
             case _:
                 assert_never(fact)
