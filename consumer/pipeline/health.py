@@ -4,8 +4,12 @@ from collections.abc import Sequence
 
 from consumer.domain.facts import BatchRouted, BatchTooSlow, EventTooSlow, Fact, Progress, SweepFinished
 from consumer.domain.held import Holding
+from consumer.domain.kafka_facts import BrokersAnswer
 from consumer.pipeline.parts import Part
 from consumer.ports import Clock
+
+SILENCE = 30.0
+"""Seconds without an answer of the brokers that are no more than a restart of one, or a new leader."""
 
 
 class Health:
@@ -14,8 +18,10 @@ class Health:
     Alive: no watched part has gone without progress for `stall_after` seconds more than it may rest. This never depends
     on the database: a loop that cannot reach it goes round, failing, and a restart of the process would not help.
 
-    Ready: alive, each part that brings events worked at its last round, none that is needed failed at its own, and no
-    events are held for a fault of the schema.
+    Ready: alive, each part that brings events worked at its last round, none that is needed failed at its own, no
+    events are held for a fault of the schema, and the Kafka brokers have not been silent for long. A partition in front
+    of a record that nothing can read, a topic that is missing and a replica without partitions change nothing: what can
+    be routed is, and no other version or replica would do more.
     """
 
     def __init__(self, parts: Sequence[Part], *, clock: Clock, stall_after: float) -> None:
@@ -25,6 +31,7 @@ class Health:
         self._rests = {part.loop: part.longest_rest for part in parts if part.longest_rest is not None}
         self._works = {part.loop: not part.brings_events for part in parts if part.brings_events or part.needed}
         self._holding = Holding()
+        self._silent_since: float | None = None
         self._progress: dict[str, float] = {}
         self.forgive()
 
@@ -43,6 +50,8 @@ class Health:
                 self._note(self._loops.get(path), ok=False)  # finding the size that works may take long as well
             case SweepFinished(held=held):
                 self._holding.swept(held=held)
+            case BrokersAnswer(answer=answer):
+                self._silent_since = None if answer else self._clock.monotonic()
             case _:
                 pass
 
@@ -60,4 +69,5 @@ class Health:
 
     def ready(self) -> bool:
         """Whether events are being routed as they come."""
-        return all(self._works.values()) and self._holding.reason is None and not self.stalled()
+        silent = self._silent_since is not None and self._clock.monotonic() - self._silent_since > SILENCE
+        return all(self._works.values()) and self._holding.reason is None and not silent and not self.stalled()

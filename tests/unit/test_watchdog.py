@@ -10,8 +10,10 @@ import pytest
 
 from consumer.domain.errors import Fatal
 from consumer.domain.facts import BatchTooSlow, EventTooSlow, Progress
+from consumer.domain.kafka_facts import BrokersAnswer, PartitionsAssigned, PartitionStuck, TopicsMissing
+from consumer.domain.lag import Partition
 from consumer.domain.routing import Path
-from consumer.pipeline.health import Health
+from consumer.pipeline.health import SILENCE, Health
 from consumer.pipeline.parts import Part
 from consumer.pipeline.watchdog import LOOKS, Watchdog
 from tests.fakes import HandClock
@@ -140,6 +142,33 @@ def test_finding_the_size_that_works_is_progress(fact: BatchTooSlow | EventTooSl
     clock.now += 100
     assert health.stalled() == []
     assert not health.ready()
+
+
+def test_brokers_that_are_silent_for_long() -> None:
+    """Polls without records are no failures: not ready all the same, until the brokers answer, and alive throughout."""
+    clock = HandClock()
+    health = Health([part("kafka", 1.0, Path.KAFKA, brings_events=True)], clock=clock, stall_after=120)
+    health(Progress(loop="kafka", ok=True))
+    for _ in range(2):
+        health(BrokersAnswer(answer=False))
+        clock.now += SILENCE
+        assert health.ready(), "as long as it may be the restart of one"
+        clock.now += 1
+        health(Progress(loop="kafka", ok=True))
+        assert not health.ready()
+        assert health.stalled() == []
+        health(BrokersAnswer(answer=True))
+        assert health.ready()
+
+
+def test_what_another_replica_could_not_do_either_leaves_it_ready() -> None:
+    """A partition that is stuck, a topic that is missing, no partitions at all."""
+    health = Health([part("kafka", 1.0, Path.KAFKA, brings_events=True)], clock=HandClock(), stall_after=120)
+    health(Progress(loop="kafka", ok=True))
+    health(PartitionStuck(partition=Partition("events", 3), offset=7, reason="a batch of format 9"))
+    health(TopicsMissing(topics=("events",)))
+    health(PartitionsAssigned(partitions=frozenset()))
+    assert health.ready()
 
 
 def dog(last_resort: Callable[[str], None]) -> Watchdog:
