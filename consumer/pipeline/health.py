@@ -8,8 +8,8 @@ from consumer.domain.kafka_facts import BrokersAnswer
 from consumer.pipeline.parts import Part
 from consumer.ports import Clock
 
-SILENCE = 30.0
-"""Seconds without an answer of the brokers that are no more than a restart of one, or a new leader."""
+SILENCE = 0.25
+"""Of `stall_after`, without an answer of the brokers: less may be the restart of one, or a new leader."""
 
 
 class Health:
@@ -69,5 +69,6 @@ class Health:
 
     def ready(self) -> bool:
         """Whether events are being routed as they come."""
-        silent = self._silent_since is not None and self._clock.monotonic() - self._silent_since > SILENCE
+        now = self._clock.monotonic()
+        silent = self._silent_since is not None and now - self._silent_since > SILENCE * self._stall_after
         return all(self._works.values()) and self._holding.reason is None and not silent and not self.stalled()

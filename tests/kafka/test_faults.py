@@ -85,6 +85,23 @@ class TestFaults:
             wait_for(lambda: router.logged("the Kafka brokers answer again"), what="a line about it")
         assert_one_message_each(db, 200)
 
+    async def test_the_broker_freezes(self, victim: Cluster, database: str, db: psycopg.Connection) -> None:
+        """It takes connections and answers nothing: alive, not ready after a while, ready once it answers."""
+        topics = Topics(victim.bootstrap)
+        topic, group = await topics.create(unique("events")), unique("group")
+        await topics.send(topic, events(10))
+        env = kafka_env(victim.bootstrap, topic, "dead", group)
+        with running(database, "--stall-after", "20", env=env) as router:
+            until_messages(db, 10)
+            router.until_ready()
+            victim.brokers[0].signal(signal.SIGSTOP)
+            wait_for(lambda: router.metric("webhook_router_kafka_brokers_silent") == 1, what="silence")
+            wait_for(lambda: router.get("/readyz")[0] == 503, timeout=30, what="not ready")
+            assert router.get("/livez")[0] == 200
+            victim.brokers[0].signal(signal.SIGCONT)
+            router.until_ready()
+            assert router.metric("webhook_router_kafka_brokers_silent") == 0
+
     async def test_the_broker_is_not_there_yet(self, unborn: Cluster, database: str, db: psycopg.Connection) -> None:
         """Started before Kafka, as happens when a machine boots: it waits for it and for its topic, and begins."""
         topics = Topics(unborn.bootstrap)
