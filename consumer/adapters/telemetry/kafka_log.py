@@ -117,7 +117,7 @@ class KafkaLog:
                     partition=partition.partition,
                     offset=offset,
                     reason=reason,
-                    advice=f"mend it at the brokers, or give it up: {skip} {offset}",
+                    advice=f"it goes on once that is mended; to give the record up: {skip} {offset}",
                 )
             case PartitionFreed(partition=(topic, partition), offset=offset, skipped=True):
                 log.warning("a record was given up, its partition goes on", topic=topic, partition=partition, at=offset)
