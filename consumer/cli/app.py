@@ -21,6 +21,7 @@ from consumer.cli import (
     explain,
     ingest,
     interrupt_by_exception,
+    kafka,
     migrate,
     parked,
     produce,
@@ -75,6 +76,7 @@ add_command(app, "ingest", ingest.ingest)
 app.add_typer(deliveries.commands, name="deliveries", short_help=deliveries.SUMMARY)
 add_command(app, "replay", replay.replay)
 add_command(app, "produce", produce.produce)
+app.add_typer(kafka.commands, name="kafka", short_help=kafka.SUMMARY)
 add_command(app, "audit", audit.audit)
 add_command(app, "sql", sql.run)
 add_command(app, "config", show_config.show_config)
