@@ -65,9 +65,15 @@ async def test_a_damaged_record_is_given_up(kafka: Cluster, database: str, db: p
 async def test_a_service_goes_on_behind_it(kafka: Cluster, database: str, db: psycopg.Connection) -> None:
     """What its log says to type, and the runbook, is typed: it goes on, and counts. It has been ready throughout."""
     topic = await damaged(kafka, at=1, records=3)
-    env = kafka_env(kafka.bootstrap, topic, "dead", unique("group"))
+    group = unique("group")
+    env = kafka_env(kafka.bootstrap, topic, "dead", group)
     with running(database, env=env) as router:
         until_messages(db, 1)
+        (joined,) = router.logged("reading as a member of the group")
+        assert (joined["group"], joined["topics"]) == (group, topic)
+        assert joined["cluster"]
+        (begun,) = router.logged("the group begins here")
+        assert (begun["topic"], begun["offsets"]) == (topic, "0: 0")
         (line,) = wait_for(partial(router.logged, "a record can be neither read nor set aside"), what="the line")
         stuck = partial(router.metric, "webhook_router_kafka_stuck_partitions", topic=topic, partition="0")
         assert (stuck(), router.get("/readyz")[0]) == (1, 200)

@@ -125,9 +125,10 @@ def test_a_database_that_went_back_is_told_by_partition_as_long_as_they_are_few(
     tell = KafkaLog(log)
     for number in range(PARTITIONS_AT_ONCE + 90):
         tell(DatabaseWentBack(partition=Partition("events", number), offset=17, records=5))
+        tell(PartitionBegun(partition=Partition("other", number), offset=0))
     tell(LagSampled(lags=()))
-    first, *_, rest = log.lines
-    assert len(log.lines) == PARTITIONS_AT_ONCE + 1
+    first, *_, rest, _ = log.lines
+    assert len(log.lines) == PARTITIONS_AT_ONCE + 2
     assert first == {
         "level": "warning",
         "event": "the database has gone back, records that it lacks are read again",
@@ -136,7 +137,7 @@ def test_a_database_that_went_back_is_told_by_partition_as_long_as_they_are_few(
         "offset": 17,
         "records": 5,
     }
-    assert (rest["level"], rest["partitions"]) == ("warning", 90)
+    assert (rest["level"], rest["partitions"], rest["line"]) == ("warning", 90, first["event"])
 
 
 def test_a_stuck_partition_is_an_error_that_says_what_to_type() -> None:

@@ -35,7 +35,9 @@ from consumer.domain.records import Flaw
 
 DEAD_LETTERS_A_MINUTE = 20
 PARTITIONS_AT_ONCE = 10
-"""Of the same kind, with a line each: a database that went back, or an open transaction, may concern hundreds."""
+"""With the same line: a database that went back, or an open transaction, may concern hundreds."""
+ABOUT_A_PARTITION = (DatabaseWentBack, PartitionBegun, PartitionFreed, PartitionStuck, RecordsExpired, RecordsWithheld)
+"""Facts that come in a row, one for each partition."""
 QUOTED = re.compile(r"""['"].*['"]""", re.DOTALL)
 
 
@@ -54,14 +56,12 @@ class KafkaLog:
         self._told = 0
         self._untold = 0
         self._begun: dict[Partition, int] = {}
-        self._kind: type[KafkaFact] | None = None
-        self._in_a_row = 0
+        self._in_a_row: Counter[str] = Counter()
 
     def __call__(self, fact: KafkaFact) -> None:  # noqa: C901, PLR0912, PLR0915 - one arm per fact is the point
         log = self._log
-        if type(fact) is not self._kind:
+        if not isinstance(fact, ABOUT_A_PARTITION):
             self._end_of_row()
-            self._kind = type(fact)
         match fact:
             case RecordsDone(traces=traces):
                 for (topic, partition), offset, trace in traces:
@@ -138,15 +138,16 @@ class KafkaLog:
 
     def _about(self, write: Callable[..., object], event: str, partition: Partition, **values: int) -> None:
         """A line about a partition, as long as they are few; `_end_of_row` tells how many others there were."""
-        self._in_a_row += 1
-        if self._in_a_row <= PARTITIONS_AT_ONCE:
+        self._in_a_row[event] += 1
+        if self._in_a_row[event] <= PARTITIONS_AT_ONCE:
             write(event, topic=partition.topic, partition=partition.partition, **values)
 
     def _end_of_row(self) -> None:
-        """Another kind of fact has come, as one does within seconds: what was kept back is told in short."""
-        more, self._in_a_row = self._in_a_row - PARTITIONS_AT_ONCE, 0
-        if more > 0:
-            self._log.warning("the same in other partitions", partitions=more)
+        """A fact of another kind has come, as one does within seconds: what was kept back is told in short."""
+        for event, count in self._in_a_row.items():
+            if count > PARTITIONS_AT_ONCE:
+                self._log.warning("the same in other partitions", partitions=count - PARTITIONS_AT_ONCE, line=event)
+        self._in_a_row.clear()
         begun, self._begun = self._begun, {}
         for topic, places in itertools.groupby(sorted(begun), key=lambda partition: partition.topic):
             offsets = {partition.partition: begun[partition] for partition in places}
