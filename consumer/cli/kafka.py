@@ -39,7 +39,7 @@ def show_positions(
     """Show how far the group has come, by brokers and database.
 
     The database is ahead of the group or with it. Where it is behind, it has gone back, and the service reads again
-    what it lacks.
+    what it lacks; or the group's offsets were set by hand.
     """
     settings = _settings(kafka_bootstrap_servers, kafka_group_id, database_url, kafka_topics)
     connection, options = settings.kafka()
@@ -58,9 +58,12 @@ def show_positions(
         return
     for line in _one_by_one(found):
         typer.echo(line)
-    if back := [one for one in found if _again(*one)]:
-        said = f"the database has gone back in {len(back)} partition{'s' * (len(back) != 1)}"
-        typer.echo(f"{said}; the service reads again what it lacks", err=True)
+    if behind := [one for one in found if _lacks(*one)]:
+        where = f"{len(behind)} partition{'s' * (len(behind) != 1)}"
+        typer.echo(
+            f"the database has less than the group in {where}: that is read again, unless the offsets were set by hand",
+            err=True,
+        )
 
 
 def skip(
@@ -129,7 +132,7 @@ def _settings(servers: str | None, group: str | None, database_url: str | None, 
     return settings
 
 
-def _again(partition: Partition, reach: Reach, noted: Noted | None) -> bool:
+def _lacks(partition: Partition, reach: Reach, noted: Noted | None) -> bool:
     """Whether the database lacks what the group has behind it."""
     del partition
     return reach.group is not None and noted is not None and noted.offset < reach.group
