@@ -5,12 +5,11 @@ from typing import Annotated, Final
 
 import typer
 
-from consumer import config
 from consumer.adapters.kafka.inspecting import Reach, inspecting
 from consumer.adapters.postgres.operating import positions as operating
 from consumer.adapters.postgres.operating.session import session
 from consumer.adapters.telemetry import log as logs
-from consumer.cli.options import AsJson, DatabaseUrl, add_command, flag
+from consumer.cli.options import AsJson, add_command, with_settings
 from consumer.cli.runtime import run_async
 from consumer.cli.tables import json_text, table
 from consumer.config import Settings
@@ -24,31 +23,24 @@ commands = typer.Typer(
     no_args_is_help=True, help="How far the group has come in its topics, and records that nothing can read."
 )
 
-Servers = Annotated[str | None, flag("kafka_bootstrap_servers")]
-Group = Annotated[str | None, flag("kafka_group_id")]
+_CONNECTIONS: Final = ("kafka_bootstrap_servers", "kafka_group_id", "database_url")
 
 
-def show_positions(
-    *,
-    kafka_bootstrap_servers: Servers = None,
-    kafka_topics: Annotated[str | None, flag("kafka_topics")] = None,
-    kafka_group_id: Group = None,
-    database_url: DatabaseUrl = None,
-    as_json: AsJson = False,
-) -> None:
+@with_settings("kafka_topics", *_CONNECTIONS)
+def show_positions(settings: Settings, *, as_json: AsJson = False) -> None:
     """Show how far the group has come, by brokers and database.
 
     The database is ahead of the group or with it. Where it is behind, it has gone back, and the service reads again
     what it lacks; or the group's offsets were set by hand.
     """
-    settings = _settings(kafka_bootstrap_servers, kafka_group_id, database_url, kafka_topics)
-    connection, options = settings.kafka()
+    logs.configure(format=settings.log_format, level=settings.log_level)
+    conninfo, (connection, options) = settings.database(), settings.kafka()
 
     async def look() -> list[tuple[Partition, Reach, Noted | None]]:
         async with inspecting(connection, options) as brokers:
             partitions = [place for topic in options.topics for place in await brokers.partitions(topic)]
             reaches = await brokers.reach(partitions)
-        async with session(settings.database(), name="kafka") as database:
+        async with session(conninfo, name="kafka") as database:
             noted = await operating.noted(database, options.group_id, partitions)
         return [(partition, reaches[partition], noted.get(partition)) for partition in partitions]
 
@@ -66,7 +58,10 @@ def show_positions(
         )
 
 
+@with_settings(*_CONNECTIONS)
 def skip(
+    settings: Settings,
+    *,
     topic: Annotated[str, typer.Argument(metavar="TOPIC", help="As the log names it.", show_default=False)],
     partition: Annotated[
         int, typer.Argument(metavar="PARTITION", min=0, max=2**31 - 1, help="Its number.", show_default=False)
@@ -75,10 +70,6 @@ def skip(
         int,
         typer.Argument(metavar="OFFSET", min=0, max=2**63 - 1, help="Of the record to give up.", show_default=False),
     ],
-    *,
-    kafka_bootstrap_servers: Servers = None,
-    kafka_group_id: Group = None,
-    database_url: DatabaseUrl = None,
     as_json: AsJson = False,
 ) -> None:
     """Give up a record that can be neither read nor set aside.
@@ -86,8 +77,8 @@ def skip(
     The service, whose partition waits in front of it, goes on behind it within seconds, or at its next start. A record
     that can be read is refused; exit code 1 then.
     """
-    settings = _settings(kafka_bootstrap_servers, kafka_group_id, database_url)
-    connection, options = settings.kafka()
+    logs.configure(format=settings.log_format, level=settings.log_level)
+    conninfo, (connection, options) = settings.database(), settings.kafka()
     group, place = options.group_id, Partition(topic, partition)
 
     async def give_up() -> tuple[str, operating.Skipped]:
@@ -102,7 +93,7 @@ def skip(
             flaw = await brokers.flaw(place, offset)
         if flaw is None:
             raise ConsumerError(f"record {offset} in partition {partition} of {topic} can be read; nothing to skip")
-        async with session(settings.database(), name="kafka") as database:
+        async with session(conninfo, name="kafka") as database:
             return flaw, await operating.skip(database, group, place, offset)
 
     flaw, done = run_async(give_up())
@@ -121,15 +112,6 @@ def skip(
         return
     typer.echo(f"record {offset} in partition {partition} of {topic} is given up by group {group} ({flaw})")
     typer.echo("the service goes on behind it within seconds, or at its next start")
-
-
-def _settings(servers: str | None, group: str | None, database_url: str | None, topics: str | None = None) -> Settings:
-    settings = config.load(
-        kafka_bootstrap_servers=servers, kafka_group_id=group, database_url=database_url, kafka_topics=topics
-    )
-    logs.configure(format=settings.log_format, level=settings.log_level)
-    settings.database()  # before the brokers are asked
-    return settings
 
 
 def _lacks(partition: Partition, reach: Reach, noted: Noted | None) -> bool:
