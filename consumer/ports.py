@@ -1,12 +1,13 @@
 """What the loops need from outside, each as narrow as they need it."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Protocol
 
 from consumer.domain.deliveries import Deferred, Swept, Taken
 from consumer.domain.facts import Fact
 from consumer.domain.intake_facts import IntakeSampled
 from consumer.domain.lag import Partition
+from consumer.domain.positions import NOTHING, Noted, Noting
 from consumer.domain.providers.lines import Delivery
 from consumer.domain.records import DeadLetter, IntakeOutcome, Record
 from consumer.domain.routing import Backlog, Batch, Bell, Cursor, Path, Window
@@ -100,16 +101,25 @@ class SweepStore(Store, Protocol):
 class RecordStore(Protocol):
     """Storing and routing intakes. As `Store`; raises `Rejected` as well, when a call cannot be taken at all."""
 
-    async def ingest_and_route(self, intakes: Sequence[Intake]) -> IntakeOutcome:
+    async def ingest_and_route(self, intakes: Sequence[Intake], noting: Noting = NOTHING) -> IntakeOutcome:
         """Stores and routes in one transaction; waits for other sessions that are working on the same events.
 
         Args:
             intakes: may repeat each other, and those of earlier calls.
+            noting: noted in the same transaction.
         """
         ...
 
-    async def ingest_and_park(self, intakes: Sequence[Intake]) -> IntakeOutcome:
+    async def ingest_and_park(self, intakes: Sequence[Intake], noting: Noting = NOTHING) -> IntakeOutcome:
         """As `ingest_and_route`, but parks the events without trying to route them."""
+        ...
+
+    async def note(self, noting: Noting) -> Mapping[Partition, int | None]:
+        """Notes positions by themselves; returns where the database has gone back, as `IntakeOutcome.behind`."""
+        ...
+
+    async def noted(self, partitions: Iterable[Partition]) -> Mapping[Partition, Noted]:
+        """What is noted of these partitions; nothing of those that are missing in the answer."""
         ...
 
     async def close(self) -> None:

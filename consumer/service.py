@@ -367,7 +367,8 @@ class Assembly:
         connection, options = settings.kafka()
         source = KafkaSource(connection, options, observer=self._observer, clock=self._clock)
         stores = [
-            PostgresRecordStore(self._conninfo, call_timeout=settings.call_timeout) for _ in range(settings.lanes)
+            PostgresRecordStore(self._conninfo, group=options.group_id, call_timeout=settings.call_timeout)
+            for _ in range(settings.lanes)
         ]
         inbox = PostgresDeliveryStore(self._conninfo, call_timeout=settings.call_timeout)
         loop = KafkaLoop(

@@ -34,7 +34,8 @@ with wanted_tables (name) as (
            ('referrals', array['channel', 'account', 'person', 'at', 'ord', 'referral', 'message_id', 'received_at']),
            ('silent_edits', array['message_id', 'ord', 'revised_at', 'attachments', 'received_at']),
            ('open_replies', array['message_id', 'channel', 'ref', 'token', 'received_at']),
-           ('deleted_messages', array['subject', 'deleted_at'])
+           ('deleted_messages', array['subject', 'deleted_at']),
+           ('kafka_positions', array['group_id', 'topic', 'partition', 'next_offset', 'skipped', 'noted_at'])
 ), wanted_private_indexes (table_name, name) as (
     values ('parked_events', 'parked_events_by_time'), ('parked_events', 'parked_events_discarded'),
            ('deliveries', 'deliveries_by_time'), ('deliveries', 'deliveries_unprocessed'),
@@ -54,7 +55,8 @@ with wanted_tables (name) as (
            ('ingest_instagram', false), ('compose_reply', false), ('reply', false), ('correct_events', true),
            ('intake_backlog', true), ('deliveries_of', true),
            ('route_batch', true), ('route_due', true), ('route_oldest', true), ('next_event', true), ('route_one', true),
-           ('ingest_and_route', true), ('backlog', true), ('recent_backlog', true), ('ingest_lines', true), ('parked', true),
+           ('ingest_and_route', true), ('take_records', true), ('note_positions', true), ('noted_positions', true),
+           ('skip_record', true), ('backlog', true), ('recent_backlog', true), ('ingest_lines', true), ('parked', true),
            ('retry_parked', true), ('discard_parked', true), ('status', true), ('doorbell', true),
            ('explain', true), ('sweep_waiting', true), ('take_deliveries', true),
            ('claim_deliveries', true), ('keep_deliveries', true), ('refused_channels', true),

@@ -1,4 +1,5 @@
 -- How far the records of topics are in effect here. The group's own offsets say nothing of a database that has gone back.
+-- A row for each partition, which every call updates: it leaves room for the versions of a row beside it.
 create table if not exists router.kafka_positions (
     group_id    text collate "C" not null,
     topic       text collate "C" not null,

@@ -15,6 +15,7 @@ with tables (version, relation) as (
            ('20260901000800', 'router.waiting'), ('20260901000800', 'router.watermarks'),
            ('20260901000800', 'router.referrals'), ('20260901000800', 'router.silent_edits'),
            ('20260901000800', 'router.open_replies'), ('20260901000800', 'router.deleted_messages'),
+           ('20260901001000', 'router.kafka_positions'),
            (null, 'router.schema_migrations'), (null, 'router.schema_functions'),
            ('found.sql', 'router.found'), ('found.sql', 'router.history')
 ), columns (version, relation, names) as (

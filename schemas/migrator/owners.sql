@@ -58,7 +58,8 @@ join (
         where c.relnamespace = to_regnamespace('router') and c.relkind in ('r', 'p', 'S', 'v')
           and (c.relname in ('schema_migrations', 'schema_functions', 'function_fingerprints', 'parked_events', 'installation',
                              'replaced_functions', 'found', 'history', 'deliveries', 'deliveries_default', 'delivery_ids',
-                             'waiting', 'watermarks', 'referrals', 'silent_edits', 'open_replies', 'deleted_messages')
+                             'waiting', 'watermarks', 'referrals', 'silent_edits', 'open_replies', 'deleted_messages',
+                             'kafka_positions')
                or c.relispartition and c.relname ~ '^deliveries_[0-9]{8}$')
         union all
         select p.oid::regprocedure::text, p.proowner

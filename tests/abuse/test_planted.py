@@ -326,7 +326,7 @@ def test_a_missing_column_is_no_function(minefield: Minefield) -> None:
 
     async def ask() -> None:
         routes = PostgresStore(minefield.dsn(SERVICE), call_timeout=60)
-        records = PostgresRecordStore(minefield.dsn(SERVICE), call_timeout=60)
+        records = PostgresRecordStore(minefield.dsn(SERVICE), group="g", call_timeout=60)
         with pytest.raises(ConsumerError):
             await routes.route_due(limit=1)
         with pytest.raises(ConsumerError):
@@ -480,7 +480,7 @@ async def deliver(minefield: Minefield) -> None:
 async def serve(minefield: Minefield) -> None:
     """What the service does, and Kafka's consumer."""
     routes = PostgresStore(minefield.dsn(SERVICE), call_timeout=60)
-    records = PostgresRecordStore(minefield.dsn(SERVICE), call_timeout=60)
+    records = PostgresRecordStore(minefield.dsn(SERVICE), group="g", call_timeout=60)
     moment = Cursor(at=BEGINNING.at, id=BEGINNING.id)
     for keep in (False, True):
         routes.keep_statements(keep=keep)

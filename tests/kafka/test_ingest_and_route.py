@@ -22,7 +22,7 @@ from tests.waiting import wait_for
 @pytest_asyncio.fixture
 async def store(database: str) -> AsyncIterator[PostgresRecordStore]:
     """The store under test."""
-    made = PostgresRecordStore(database, call_timeout=30)
+    made = PostgresRecordStore(database, group="g", call_timeout=30)
     yield made
     await made.close()
 
@@ -185,7 +185,7 @@ async def test_it_routes_what_the_other_batch_gave_up(
 
 async def test_two_calls_with_the_same_records_do_not_deadlock(database: str, db: psycopg.Connection) -> None:
     """Two members may have one partition for a while: both send the same events, in different orders."""
-    stores = [PostgresRecordStore(database, call_timeout=30) for _ in range(4)]
+    stores = [PostgresRecordStore(database, group="g", call_timeout=30) for _ in range(4)]
 
     async def route(number: int, made: PostgresRecordStore) -> None:
         for begin in range(0, 400, 50):
@@ -239,7 +239,7 @@ async def test_an_event_that_is_held_is_stored(store: PostgresRecordStore, db: p
 
 async def test_a_call_that_takes_too_long_says_so(database: str, db: psycopg.Connection) -> None:
     """Nothing is done then; the same store goes on."""
-    quick = PostgresRecordStore(database, call_timeout=3)
+    quick = PostgresRecordStore(database, group="g", call_timeout=3)
     db.execute(
         """create function slow() returns trigger language plpgsql as
            $$begin perform pg_sleep(60); return new; end$$;

@@ -13,6 +13,8 @@ from consumer.adapters.postgres.encodings import fitting
 from consumer.adapters.postgres.migrations import migrator
 from consumer.adapters.postgres.record_store import PostgresRecordStore
 from consumer.domain.errors import Rejected
+from consumer.domain.lag import Partition
+from consumer.domain.positions import Noting
 from consumer.domain.webhook import Intake
 from consumer.embedded_postgres.server import EmbeddedPostgres
 from tests.cli import run
@@ -52,11 +54,13 @@ def test_a_line_that_cannot_be_stored_is_refused_alone(latin1: Database, tmp_pat
 
 async def test_a_record_that_cannot_be_stored_is_refused_alone(latin1: Database) -> None:
     """The others of its poll are stored and routed; an id that cannot be sent makes the call one that is refused."""
-    store = PostgresRecordStore(latin1.owned, call_timeout=30.0)
+    store = PostgresRecordStore(latin1.owned, group="λ", call_timeout=30.0)
     try:
         taken = [Intake(channel="instagram", event_id=number, line=line(number, text)) for number, text in
                  (("1", "é"), ("2", "λ"), ("3", "ü"))]  # fmt: skip
-        done = await store.ingest_and_route(taken)
+        partition = Partition("events", 0)
+        done = await store.ingest_and_route(taken, Noting(known={partition: None}, offsets={partition: 3}))
+        assert (await store.noted([partition]))[partition].offset == 3
         assert [(refusal.place, refusal.code) for refusal in done.refusals] == [(1, "22P05")]
         assert done.batch.claimed == 2
         with pytest.raises(Rejected, match="22P05"):

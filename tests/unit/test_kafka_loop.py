@@ -12,6 +12,7 @@ from consumer.domain.facts import BatchTooSlow, EventTooSlow
 from consumer.domain.intake_facts import DeliveriesTaken, Outcome
 from consumer.domain.kafka_facts import RecordDeadLettered, RecordsDone
 from consumer.domain.lag import Partition
+from consumer.domain.positions import NOTHING, Noted, Noting
 from consumer.domain.providers.atoms import Atoms, Message
 from consumer.domain.providers.lines import Delivery
 from consumer.domain.records import DeadLetter, Flaw, Flawed, IntakeOutcome, Meaning, Record, Refusal, Skip
@@ -81,19 +82,27 @@ class Parts:
         self.limits.append(limit)
         return self.polls.pop(0) if self.polls else ()
 
-    async def ingest_and_route(self, intakes: Sequence[Intake]) -> IntakeOutcome:
+    async def ingest_and_route(self, intakes: Sequence[Intake], noting: Noting = NOTHING) -> IntakeOutcome:
         """All new, unless `fails` says otherwise."""
         ids = [intake.event_id for intake in intakes]
         self.told.append(("store", ids))
         refusals = tuple(self.fails(intakes))
         return IntakeOutcome(batch=batch(len(ids) - len(refusals)), refusals=refusals)
 
-    async def ingest_and_park(self, intakes: Sequence[Intake]) -> IntakeOutcome:
+    async def ingest_and_park(self, intakes: Sequence[Intake], noting: Noting = NOTHING) -> IntakeOutcome:
         """Works, unless `parking_fails`."""
         self.told.append(("park", [intake.event_id for intake in intakes]))
         if self.parking_fails:
             raise TooSlow("no answer")
         return IntakeOutcome(batch=batch(len(intakes), parked=len(intakes)))
+
+    async def note(self, noting: Noting) -> Mapping[Partition, int | None]:
+        """Has not gone back."""
+        return {}
+
+    async def noted(self, partitions: Iterable[Partition]) -> Mapping[Partition, Noted]:
+        """Nothing."""
+        return {}
 
     async def take(self, deliveries: Sequence[Delivery], *, store_only: bool = False) -> Taken:
         """All taken, unless `takes` says otherwise."""

@@ -1,9 +1,11 @@
 -- router.note_positions: how far the records of some partitions are in effect. A position only moves on: a member that has
--- lost a partition without knowing it, and notes where it has come, takes nothing back.
+-- lost a partition without knowing it, and notes where it has come, takes nothing back. It goes back for a caller alone who
+-- means it, since the records have been numbered anew or are read again from the beginning.
 -- takes: one entry per partition in each of:
 --     p_topics, p_partitions
 --     p_known    the position that the caller last noted or read here; null: it knows none
---     p_offsets  the first record that is not in effect; null: it is only looked how far the database is
+--     p_offsets  the first record that is not in effect; null: it is only looked how far the database is; less than p_known:
+--                the position is set back, if it still is the one that the caller knows
 -- returns: behind_topics, behind_partitions, behind_offsets: where the database is behind p_known, since it has gone back (a
 --   standby that had not received all, a backup); the offset is null where nothing is noted any more. These are not moved
 -- writes: router.kafka_positions
@@ -19,6 +21,7 @@ set search_path = pg_catalog, pg_temp
 set plan_cache_mode = force_generic_plan
 set enable_seqscan = off
 set enable_bitmapscan = off
+set jit = off
 as $function$
 declare
     v_given record;
@@ -39,11 +42,15 @@ begin
             behind_topics := behind_topics || v_given.topic;
             behind_partitions := behind_partitions || v_given.partition;
             behind_offsets := behind_offsets || v_noted;
-        elsif v_noted < v_given.next_offset or v_noted is null and v_given.next_offset is not null then
+        elsif v_noted is null or v_noted < v_given.next_offset
+              or v_noted = v_given.known and v_noted > v_given.next_offset then
             insert into router.kafka_positions as k (group_id, topic, partition, next_offset)
-            values (p_group, v_given.topic, v_given.partition, v_given.next_offset)
+            select p_group, v_given.topic, v_given.partition, v_given.next_offset
+            where v_given.next_offset is not null
             on conflict (group_id, topic, partition) do update
-            set next_offset = greatest(k.next_offset, excluded.next_offset), noted_at = now();
+            set next_offset = case when k.next_offset = v_given.known then excluded.next_offset
+                                   else greatest(k.next_offset, excluded.next_offset) end,
+                noted_at = now();
         end if;
     end loop;
 end

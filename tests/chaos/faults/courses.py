@@ -65,7 +65,7 @@ def routing(scene: Scene, condition: str) -> list[tuple[int, str]]:
     """Server process and application name of the service's sessions that meet a condition on pg_stat_activity a."""
     return scene.database.rows(
         rf"""select a.pid, a.application_name from pg_stat_activity a
-            where a.datname = current_database() and a.query ~ 'router\.(route_|ingest_and_route|take_deliveries)'
+            where a.datname = current_database() and a.query ~ 'router\.(route_|take_records|take_deliveries)'
               and a.application_name like 'webhook-router-%' and {condition}"""
     )
 
