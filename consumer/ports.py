@@ -215,8 +215,12 @@ class Source(Protocol):
         """Has the next poll begin there, in partitions that are still assigned: the records could not be processed."""
         ...
 
+    def place_again(self, partitions: Iterable[Partition]) -> None:
+        """Has the next poll ask anew where these go on: the database has gone back in them."""
+        ...
+
     async def commit(self, positions: Mapping[Partition, int]) -> None:
-        """Commits the group's offsets in partitions that are still assigned: everything before them is done.
+        """Everything before these is done. Commits the group's offsets as far as the database has noted what is done.
 
         Never raises: a commit that fails costs a repetition.
         """

@@ -28,6 +28,7 @@ from consumer.domain.backoff import Backoff
 from consumer.domain.errors import Fatal
 from consumer.domain.facts import LISTENER, Fact, Started, Stopped, Stopping
 from consumer.domain.intake_facts import Outcome
+from consumer.domain.positions import Positions
 from consumer.domain.routing import NOW, Path
 from consumer.pipeline import gateway, hot_path, intake, kafka_loop, reconciler, sampler
 from consumer.pipeline.bodies import Bodies
@@ -365,15 +366,24 @@ class Assembly:
         settings = self._settings
         self._watermark.cursor = NOW
         connection, options = settings.kafka()
-        source = KafkaSource(connection, options, observer=self._observer, clock=self._clock)
+        positions = Positions()
         stores = [
             PostgresRecordStore(self._conninfo, group=options.group_id, call_timeout=settings.call_timeout)
             for _ in range(settings.lanes)
         ]
+        source = KafkaSource(
+            connection,
+            options,
+            positions=positions,
+            noted=stores[0].noted,
+            observer=self._observer,
+            clock=self._clock,
+        )
         inbox = PostgresDeliveryStore(self._conninfo, call_timeout=settings.call_timeout)
         loop = KafkaLoop(
             source=source,
             stores=stores,
+            positions=positions,
             bodies=Bodies(store=inbox, read=self._reader.read, deferred=self._deferred.ring, observer=self._observer),
             observer=self._observer,
             clock=self._clock,

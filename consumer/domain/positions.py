@@ -1,13 +1,14 @@
 """How far a group has come in each partition, as the group's coordinator and the database know it.
 
 The database notes a position in the transaction that has the records before it take effect, and the group is told only
-afterwards. So the database is never behind the group, unless it has gone back: a standby took over that had not got
-everything, or a backup was restored. Then the records in between are read again.
+afterwards, with a mark that says so. So the database is never behind a position of the group that bears the mark,
+unless it has gone back: a standby took over that had not got everything, or a backup was restored. Then the records in
+between are read again. A position without the mark is somebody else's, an operator's or an older release's, and holds
+as it is.
 """
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Literal
 
 from consumer.domain.lag import Partition
 
@@ -28,12 +29,14 @@ class Extent:
 
     begin: int
     end: int
+    first: int
+    """Where a group begins that has no position."""
     group: int | None
     """Committed by the group; None: nothing is."""
     noted: int | None
     """By the database; None: nothing is."""
     was_noted: bool = False
-    """The group's position says that a database had noted it: if this one has noted nothing, it has gone back."""
+    """The group's position bears the mark."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,37 +44,43 @@ class Placing:
     """Where reading goes on, and what follows from it."""
 
     offset: int
+    begun: bool = False
+    """The group had no position."""
+    gone: bool = False
+    """The position lies behind the end: the topic was created anew, or the brokers have lost its end."""
     again: int = 0
     """Records that the group has behind it and the database does not have."""
     lost: int = 0
     """Records that the broker deleted before they were in effect."""
-    anew: bool = False
-    """The group has no position, or none that exists: it begins."""
+    back: bool = False
+    """What the database has noted speaks of other records: it is set back to `offset`."""
 
 
-def place(extent: Extent, start: Literal["earliest", "latest"]) -> Placing:
-    """Where a member goes on in a partition that it has been given."""
-    known = [offset for offset in (extent.group, extent.noted) if offset is not None]
-    if extent.group is None:
+def place(extent: Extent) -> Placing:
+    """Where a member goes on in a partition that it has been given. Reading a record twice does no harm."""
+    begin, end, group, noted = extent.begin, extent.end, extent.group, extent.noted
+    if group is None:
         # The offsets of a group that was away for long are forgotten, and those of a topic that was deleted: its new
-        # records may have the same numbers. Reading a record twice does no harm.
-        if start == "earliest":
-            return Placing(offset=extent.begin, lost=_beyond(extent.noted, extent), anew=True)
-        offset = extent.end if extent.noted is None else extent.noted
-        return Placing(offset=_within(offset, extent), lost=_beyond(extent.noted, extent), anew=True)
-    offset = min(known)
-    if offset > extent.end:  # the topic was created anew, or the brokers have lost its end
-        return Placing(offset=extent.begin, anew=True)
-    within = max(offset, extent.begin)
-    return Placing(offset=within, again=max(min(extent.group, extent.end) - within, 0), lost=_beyond(offset, extent))
+        # records may have the same numbers.
+        offset = extent.first if noted is None else min(_within(noted, extent), extent.first)
+        lost = 0 if noted is None else max(begin - noted, 0)
+        return Placing(offset=offset, begun=True, lost=lost, back=noted is not None and noted > offset)
+    known = group
+    if extent.was_noted:
+        known = min(group, begin if noted is None else noted)
+    if known > end:
+        return Placing(offset=begin, gone=True, back=noted is not None and noted > begin)
+    offset = max(known, begin)
+    return Placing(
+        offset=offset,
+        again=max(min(group, end) - offset, 0) if known < group else 0,
+        lost=max(begin - known, 0),
+        back=noted is not None and noted > end,
+    )
 
 
 def _within(offset: int, extent: Extent) -> int:
     return min(max(offset, extent.begin), extent.end)
-
-
-def _beyond(offset: int | None, extent: Extent) -> int:
-    return 0 if offset is None else max(extent.begin - offset, 0)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -93,16 +102,40 @@ class Positions:
     def __init__(self) -> None:
         self._done: dict[Partition, int] = {}
         self._noted: dict[Partition, int | None] = {}
+        self._told: dict[Partition, int | None] = {}
+        self._back: set[Partition] = set()
 
-    def placed(self, partition: Partition, offset: int, *, noted: int | None) -> None:
-        """Reading goes on there; the database has noted so much."""
+    def placed(
+        self, partition: Partition, offset: int, *, noted: int | None, told: int | None, back: bool = False
+    ) -> None:
+        """Reading goes on there.
+
+        Args:
+            noted: by the database.
+            told: the group's position, if it bears the mark.
+            back: the database is to be set back to the offset.
+        """
         self._done[partition] = offset
         self._noted[partition] = noted
+        self._told[partition] = told
+        (self._back.add if back else self._back.discard)(partition)
+
+    def moved(self, partition: Partition, offset: int) -> None:
+        """Reading goes on there, since the position before does not exist any more."""
+        if partition in self._done:
+            self._done[partition] = offset
+            noted = self._noted[partition]
+            if noted is not None and offset < noted:
+                self._back.add(partition)
 
     def forget(self) -> None:
         """The partitions are no longer this member's."""
-        self._done.clear()
-        self._noted.clear()
+        for known in (self._done, self._noted, self._told, self._back):
+            known.clear()
+
+    def at(self, partition: Partition) -> int | None:
+        """Everything before it is in effect, or set aside; None: it is not known to be this member's partition."""
+        return self._done.get(partition)
 
     def done(self, positions: Mapping[Partition, int]) -> None:
         """Everything before these is in effect, or set aside."""
@@ -110,7 +143,7 @@ class Positions:
             if partition in self._done:
                 self._done[partition] = max(offset, self._done[partition])
 
-    def noting(self, more: Mapping[Partition, int], *, look: bool) -> Noting:
+    def noting(self, more: Mapping[Partition, int], *, look: bool = False) -> Noting:
         """What the next call notes: what is done, and `more`, which that call itself has take effect.
 
         Args:
@@ -121,25 +154,30 @@ class Positions:
         for partition, done in self._done.items():
             noted = self._noted[partition]
             offset = max(done, more.get(partition, 0))
-            if noted is None or offset > noted:
+            if noted is None or offset > noted or partition in self._back:
                 offsets[partition] = offset
             elif look:
                 offsets[partition] = None
         return Noting(known={partition: self._noted[partition] for partition in offsets}, offsets=offsets)
 
-    def noted(self, noting: Noting, behind: Iterable[Partition]) -> dict[Partition, int]:
-        """The call has committed; returns what the group may be told. In those behind nothing was noted."""
+    def noted(self, noting: Noting, behind: Iterable[Partition]) -> None:
+        """The call has committed; in those behind nothing was noted."""
         left = set(behind)
-        told = {p: offset for p, offset in noting.offsets.items() if offset is not None and p not in left}
-        for partition, offset in told.items():
-            if partition in self._noted:
+        for partition, offset in noting.offsets.items():
+            if offset is not None and partition in self._noted and partition not in left:
                 self._noted[partition] = offset
-        return told
+                self._back.discard(partition)
 
-    def went_back(self, partition: Partition, offset: int) -> int:
-        """The database has gone back to that position; returns how many records are to be read again."""
-        again = max(self._done.get(partition, offset) - offset, 0)
-        if partition in self._done:
-            self._done[partition] = offset
-            self._noted[partition] = offset
-        return again
+    def committable(self) -> dict[Partition, int]:
+        """What the group is to be told: what is done and noted, where that is not what it was told last."""
+        owed: dict[Partition, int] = {}
+        for partition, done in self._done.items():
+            noted = self._noted[partition]
+            if noted is not None and min(done, noted) != self._told[partition]:
+                owed[partition] = min(done, noted)
+        return owed
+
+    def told(self, positions: Mapping[Partition, int]) -> None:
+        """The group has been told these."""
+        for partition in self._told.keys() & positions.keys():
+            self._told[partition] = positions[partition]

@@ -1,9 +1,10 @@
 """The Kafka loop: poll → one call that stores and routes → dead letters → commit."""
 
 import asyncio
+import contextlib
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 from zlib import crc32
@@ -13,6 +14,7 @@ from consumer.domain.errors import ConsumerError, Rejected, TooSlow
 from consumer.domain.facts import BatchRouted, BatchTooSlow, EventTooSlow
 from consumer.domain.kafka_facts import RecordDeadLettered, RecordsDone
 from consumer.domain.lag import Partition
+from consumer.domain.positions import NOTHING, Noting, Positions
 from consumer.domain.records import DeadLetter, Flaw, Flawed, Record, Refusal, Skip
 from consumer.domain.routing import Path
 from consumer.domain.webhook import Body, Intake
@@ -25,6 +27,8 @@ LOOP: Final = "kafka"
 NOT_FOUND = "P0002"
 WORTH_LANES = 100
 """From so many records on, two calls side by side are faster than one."""
+LOOK_EVERY = 1.0
+"""Seconds between looks at the database: whether it is there, and has not gone back."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,6 +54,7 @@ class KafkaLoop:
         *,
         source: Source,
         stores: Sequence[RecordStore],
+        positions: Positions,
         bodies: Bodies,
         observer: Observer,
         clock: Clock,
@@ -57,6 +62,7 @@ class KafkaLoop:
     ) -> None:
         self._source = source
         self._stores = stores
+        self._positions = positions
         self._bodies = bodies
         self._observer = observer
         self._clock = clock
@@ -64,6 +70,9 @@ class KafkaLoop:
         self._size = Size(settings.batch_size)
         self._works: bool | None = None
         """Whether the last call to the database succeeded; None before the first."""
+        self._look_due = 0.0
+        self._behind: set[Partition] = set()
+        """Where the database has gone back."""
 
     async def run(self, stop: asyncio.Event, backoff: Backoff) -> None:
         """Takes records until told to stop; those of the last poll are finished."""
@@ -74,14 +83,14 @@ class KafkaLoop:
         await keep_going(
             LOOP, self.step, no_rest, stop=stop, observer=self._observer, clock=self._clock, backoff=backoff
         )
+        with contextlib.suppress(ConsumerError):  # what is not noted is read again
+            await self._note()
 
     async def step(self) -> None:
         """One poll, and everything that is done with its records."""
         records = await self._source.poll(limit=self._size.limit, timeout=self._settings.poll_timeout)
         if not records:
-            if not self._works:  # a poll without records says nothing about the database
-                await self._stores[0].ingest_and_route(())
-                self._works = True
+            await self._quiet()
             return
         try:
             letters = await self._store_and_route(records)
@@ -97,13 +106,13 @@ class KafkaLoop:
             self._works = False
             raise
         self._size.done(len(records), more=True)
-        ends = {record.partition: record.offset + 1 for record in records}
+        ends = {record.partition: record.offset + 1 for record in self._standing(records)}
         if letters:
             try:
                 await self._source.dead_letter(letters)
             except ConsumerError:
                 # Everything before the first record that is not safe yet is done; that record stays.
-                stuck = _firsts([letter.record for letter in letters])
+                stuck = _firsts(self._standing([letter.record for letter in letters]))
                 self._source.rewind(stuck)
                 await self._source.commit(ends | stuck)
                 raise
@@ -115,6 +124,50 @@ class KafkaLoop:
                     )
                 )
         await self._source.commit(ends)
+        if not any(isinstance(record.meaning, Intake) for record in records):  # no call has noted anything
+            await self._note()
+
+    async def _quiet(self) -> None:
+        """A poll without records says nothing about the database: it is looked at, and what is left is noted."""
+        look = self._time_to_look()
+        noting = self._positions.noting({}, look=look)
+        if not look and not noting.offsets:
+            return
+        try:
+            if self._works:
+                behind = await self._stores[0].note(noting)
+            else:  # with all that the next records will need
+                behind = (await self._stores[0].ingest_and_route((), noting)).behind
+        except ConsumerError:
+            self._works = False
+            raise
+        self._works = True
+        await self._noted(noting, behind)
+
+    def _time_to_look(self) -> bool:
+        """Whether the next call looks at all partitions: the database may go back while most of them are quiet."""
+        now = self._clock.monotonic()
+        if self._works and now < self._look_due:
+            return False
+        self._look_due = now + LOOK_EVERY
+        return True
+
+    async def _note(self) -> None:
+        """Notes what is done, and tells the group."""
+        noting = self._positions.noting({})
+        if noting.offsets:
+            await self._noted(noting, await self._stores[0].note(noting))
+
+    async def _noted(self, noting: Noting, behind: Collection[Partition]) -> None:
+        self._positions.noted(noting, behind)
+        if behind:
+            self._source.place_again(behind)
+        if self._positions.committable():
+            await self._source.commit({})
+
+    def _standing(self, records: Sequence[Record]) -> list[Record]:
+        """Those of partitions in which the database has not gone back; the others are read again from there."""
+        return [record for record in records if record.partition not in self._behind]
 
     async def _store_and_route(self, records: Sequence[Record]) -> list[DeadLetter]:
         """Stores and routes everything that the database accepts; returns the rest as dead letters."""
@@ -134,7 +187,11 @@ class KafkaLoop:
                     flaws[flawed.flaw] += 1
                 case Skip() as skip:
                     skipped[skip] += 1
-        refused, fresh = await self._in_lanes(taken)
+        # A call that has everything of the poll take effect notes that too. Nothing else may: the rest may fail.
+        whole = not bodies and not letters
+        ends = {record.partition: record.offset + 1 for record in records} if whole else {}
+        self._behind.clear()
+        refused, fresh = await self._in_lanes(taken, ends)
         repeated = max(len(taken) - len(refused) - fresh, 0)
         if bodies:
             refused += await self._bodies.take(bodies)
@@ -154,15 +211,24 @@ class KafkaLoop:
         )
         return letters + refused
 
-    async def _in_lanes(self, records: Sequence[Record]) -> tuple[list[DeadLetter], int]:
-        """As `_call`, but several side by side when there are many records, each with those of other people."""
+    async def _in_lanes(self, records: Sequence[Record], ends: Mapping[Partition, int]) -> tuple[list[DeadLetter], int]:
+        """As `_call`, but several side by side when there are many records, each with those of other people.
+
+        Args:
+            ends: where the poll ends in each partition, if these records are all that is left to do of it.
+        """
         # One lane after a failure: two may have worked on the same event, which came under two keys.
         lanes = self._stores if len(records) >= WORTH_LANES and self._works is not False else self._stores[:1]
         shares: list[list[Record]] = [[] for _ in lanes]
         for record in records:
             assert isinstance(record.meaning, Intake)
             shares[crc32(record.key or record.meaning.event_id.encode()) % len(lanes)].append(record)
-        calls = [self._call(store, share) for store, share in zip(lanes, shares, strict=True) if share]
+        work = [(store, share) for store, share in zip(lanes, shares, strict=True) if share]
+        # One of several notes what was done before them: each may fail alone.
+        noting = self._positions.noting(ends if len(work) == 1 else {}, look=bool(work) and self._time_to_look())
+        calls = [
+            self._call(store, share, noting if number == 0 else NOTHING) for number, (store, share) in enumerate(work)
+        ]
         # A call that fails lets the others finish: what they commit is not done twice.
         outcomes = await asyncio.gather(*calls, return_exceptions=True)
         letters: list[DeadLetter] = []
@@ -174,18 +240,20 @@ class KafkaLoop:
             fresh += outcome[1]
         return letters, fresh
 
-    async def _call(self, store: RecordStore, records: Sequence[Record]) -> tuple[list[DeadLetter], int]:
+    async def _call(
+        self, store: RecordStore, records: Sequence[Record], noting: Noting
+    ) -> tuple[list[DeadLetter], int]:
         """Stores and routes records that hold intakes; returns those refused, and how many events were new."""
         intakes = [record.meaning for record in records if isinstance(record.meaning, Intake)]
         try:
-            done = await store.ingest_and_route(intakes)
+            done = await store.ingest_and_route(intakes, noting)
         except TooSlow:
             if len(intakes) > 1:
                 raise
             try:
-                done = await store.ingest_and_route(intakes)  # once may be the fault of a busy database
+                done = await store.ingest_and_route(intakes, noting)  # once may be the fault of a busy database
             except TooSlow as error:
-                done = await store.ingest_and_park(intakes)
+                done = await store.ingest_and_park(intakes, noting)
                 self._observer(EventTooSlow(path=Path.KAFKA, holder=error.holder))
         except Rejected as error:
             # What Postgres refuses, the function reports one by one; this is something that cannot even be sent.
@@ -193,11 +261,15 @@ class KafkaLoop:
                 return [DeadLetter(record=records[0], flawed=Flawed(flaw=Flaw.REFUSED, reason=str(error)))], 0
             middle = len(records) // 2
             (first, fresh), (second, more) = (
-                await self._call(store, records[:middle]),
-                await self._call(store, records[middle:]),
+                await self._call(store, records[:middle], NOTHING),
+                await self._call(store, records[middle:], noting),
             )
             return first + second, fresh + more
         self._works = True
+        self._positions.noted(noting, done.behind)
+        if done.behind:
+            self._behind.update(done.behind)
+            self._source.place_again(done.behind)
         if done.batch.claimed:
             self._observer(BatchRouted(path=Path.KAFKA, batch=done.batch))
         refused = [

@@ -2,7 +2,7 @@
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, TypeVar
 
@@ -13,9 +13,14 @@ from consumer.domain.errors import Transient
 from consumer.domain.facts import Fact
 from consumer.domain.kafka_facts import LagSampled, PartitionsAssigned, RecordsRead
 from consumer.domain.lag import Partition
+from consumer.domain.positions import Noted, Positions
 from consumer.domain.records import Record
 
 F = TypeVar("F")
+
+
+DATABASES: dict[str, dict[Partition, int]] = {}
+"""What a database would have noted, by group."""
 
 
 class Reader:
@@ -24,7 +29,32 @@ class Reader:
     def __init__(self, connection: KafkaConnection, options: KafkaOptions) -> None:
         self.facts: list[Fact] = []
         self.failures: list[str] = []
-        self.source = KafkaSource(connection, options, observer=self.facts.append, clock=SystemClock())
+        self.positions = Positions()
+        self.database = DATABASES.setdefault(options.group_id, {})
+        self.source = KafkaSource(
+            connection,
+            options,
+            positions=self.positions,
+            noted=self.noted,
+            observer=self.facts.append,
+            clock=SystemClock(),
+        )
+
+    async def noted(self, partitions: Iterable[Partition]) -> Mapping[Partition, Noted]:
+        """What stands for the database has noted."""
+        return {p: Noted(offset=self.database[p], skipped=None) for p in partitions if p in self.database}
+
+    def note(self) -> None:
+        """Notes what is done."""
+        noting = self.positions.noting({})
+        self.database.update({p: offset for p, offset in noting.offsets.items() if offset is not None})
+        self.positions.noted(noting, ())
+
+    async def commit(self, positions: Mapping[Partition, int]) -> None:
+        """Notes and commits them, as the Kafka loop does in the end."""
+        self.positions.done(positions)
+        self.note()
+        await self.source.commit(positions)
 
     def seen(self, kind: type[F]) -> list[F]:
         """Facts of one kind."""
@@ -44,8 +74,8 @@ class Reader:
                     await asyncio.sleep(0.05)
                     continue
                 found += records
-                if commit and records:
-                    await self.source.commit(ends(records))
+                if commit or not records:
+                    await self.commit(ends(records))
         return found
 
     async def read(self, count: int, *, limit: int = 1000, timeout: float = 120, commit: bool = True) -> list[Record]:

@@ -75,7 +75,7 @@ class TestGroup:
         async with reading(scene.topics.bootstrap, scene.topic, scene.group) as reader:
             records = await reader.read(100, commit=False)
             await _throw_out(reader)
-            await reader.source.commit(ends(records))
+            await reader.commit(ends(records))
             assert [failed.failure for failed in reader.seen(CommitFailed)] == [CommitFailure.REBALANCED]
             assert ids(await reader.read(100)) == EVENTS
         assert await scene.committed() == 100
@@ -113,9 +113,10 @@ class TestBrokers:
         group = unique("group")
         async with reading(victim.bootstrap, topic, group, commit_timeout=0.5, commit_again_after=0.5) as reader:
             records = await reader.read(50, commit=False)
+            reader.facts.clear()
             victim.brokers[0].signal(signal.SIGSTOP)
             async with asyncio.timeout(60):
-                await reader.source.commit(ends(records))
+                await reader.commit(ends(records))
             assert reader.seen(CommitFailed)[0].failure is CommitFailure.NO_ANSWER
             victim.brokers[0].signal(signal.SIGCONT)
             await reader.until(lambda: reader.seen(OffsetsCommitted))

@@ -30,7 +30,7 @@ class TestPositions:
         """`latest` takes what comes from now on, and a restart before the first record does not move that point."""
         await scene.topics.send(scene.topic, events(100))
         async with reading(scene.topics.bootstrap, scene.topic, scene.group, start="latest") as reader:
-            assert await reader.until(lambda: len(reader.seen(OffsetsCommitted)) == 6) == []
+            assert await reader.until(lambda: reader.seen(OffsetsCommitted)) == []
         await scene.topics.send(scene.topic, events(10, 100))
         async with reading(scene.topics.bootstrap, scene.topic, scene.group, start="latest") as reader:
             assert ids(await reader.read(10)) == sorted(f"e{number}" for number in range(100, 110))
@@ -64,9 +64,10 @@ class TestPositions:
                 first.until(lambda: sizes(first)[-1] == 3, commit=False),
                 second.until(lambda: sizes(second)[-1:] == [3], commit=False),
             )
-            await first.source.commit(ends(stale))
+            await first.commit(ends(stale))
             mine = {partition.partition for partition in first.seen(PartitionsAssigned)[-1].partitions}
-            assert set(await scene.topics.committed(scene.group, scene.topic)) == mine
+            committed = await scene.topics.committed(scene.group, scene.topic)
+            assert {number for number, offset in committed.items() if offset} == mine
 
     async def test_records_that_the_broker_has_deleted_are_reported(self, scene: Scene) -> None:
         """The group goes on where there are records, and it is reported that some are missing."""

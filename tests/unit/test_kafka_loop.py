@@ -12,7 +12,7 @@ from consumer.domain.facts import BatchTooSlow, EventTooSlow
 from consumer.domain.intake_facts import DeliveriesTaken, Outcome
 from consumer.domain.kafka_facts import RecordDeadLettered, RecordsDone
 from consumer.domain.lag import Partition
-from consumer.domain.positions import NOTHING, Noted, Noting
+from consumer.domain.positions import NOTHING, Noted, Noting, Positions
 from consumer.domain.providers.atoms import Atoms, Message
 from consumer.domain.providers.lines import Delivery
 from consumer.domain.records import DeadLetter, Flaw, Flawed, IntakeOutcome, Meaning, Record, Refusal, Skip
@@ -61,6 +61,12 @@ class Parts:
         self.told: list[tuple[str, object]] = []
         self.limits: list[int] = []
         self.facts = Facts()
+        self.positions = Positions()
+        self.notes: list[Mapping[Partition, int | None]] = []
+        self.gone_back: dict[Partition, int | None] = {}
+        self.committed: dict[Partition, int] = {}
+        self.stops: asyncio.Event | None = None
+        self.clock = HandClock()
         self.fails: Callable[[Sequence[Intake]], Iterable[Refusal]] = lambda intakes: ()
         self.takes: Callable[[Sequence[Delivery], bool], Iterable[Refusal]] = lambda deliveries, store_only: ()
         self.keeps = True
@@ -69,17 +75,25 @@ class Parts:
         self.kafka_loop = KafkaLoop(
             source=self,
             stores=[self] * lanes,
+            positions=self.positions,
             bodies=Bodies(
                 store=self, read=read, deferred=lambda: self.told.append(("deferred", None)), observer=self.facts
             ),
             observer=self.facts,
-            clock=HandClock(),
+            clock=self.clock,
             settings=KafkaLoopSettings(batch_size=1000),
         )
 
+    def place(self, offsets: Mapping[Partition, int]) -> None:
+        """As if these partitions had been read up to there."""
+        for partition, offset in offsets.items():
+            self.positions.placed(partition, offset, noted=offset, told=offset)
+
     async def poll(self, *, limit: int, timeout: float) -> Sequence[Record]:
-        """The next batch of the script, what was given back included."""
+        """The next batch of the script, what was given back included; with the last one, a stop that is wanted."""
         self.limits.append(limit)
+        if self.stops is not None and len(self.polls) == 1:
+            self.stops.set()
         return self.polls.pop(0) if self.polls else ()
 
     async def ingest_and_route(self, intakes: Sequence[Intake], noting: Noting = NOTHING) -> IntakeOutcome:
@@ -87,7 +101,8 @@ class Parts:
         ids = [intake.event_id for intake in intakes]
         self.told.append(("store", ids))
         refusals = tuple(self.fails(intakes))
-        return IntakeOutcome(batch=batch(len(ids) - len(refusals)), refusals=refusals)
+        behind = await self._note(noting)
+        return IntakeOutcome(batch=batch(len(ids) - len(refusals)), refusals=refusals, behind=behind)
 
     async def ingest_and_park(self, intakes: Sequence[Intake], noting: Noting = NOTHING) -> IntakeOutcome:
         """Works, unless `parking_fails`."""
@@ -97,8 +112,15 @@ class Parts:
         return IntakeOutcome(batch=batch(len(intakes), parked=len(intakes)))
 
     async def note(self, noting: Noting) -> Mapping[Partition, int | None]:
-        """Has not gone back."""
-        return {}
+        """By itself."""
+        self.told.append(("note", dict(noting.offsets)))
+        self.fails(())
+        return await self._note(noting)
+
+    async def _note(self, noting: Noting) -> Mapping[Partition, int | None]:
+        behind = {p: offset for p, offset in self.gone_back.items() if p in noting.offsets}
+        self.notes.append({p: offset for p, offset in noting.offsets.items() if p not in behind})
+        return behind
 
     async def noted(self, partitions: Iterable[Partition]) -> Mapping[Partition, Noted]:
         """Nothing."""
@@ -118,9 +140,16 @@ class Parts:
         """Notes it."""
         self.told.append(("rewind", dict(positions)))
 
+    def place_again(self, partitions: Iterable[Partition]) -> None:
+        """Notes it."""
+        self.told.append(("place again", set(partitions)))
+
     async def commit(self, positions: Mapping[Partition, int]) -> None:
         """Notes it."""
         self.told.append(("commit", dict(positions)))
+        self.positions.done(positions)
+        self.committed |= self.positions.committable()
+        self.positions.told(self.positions.committable())
 
     async def dead_letter(self, letters: Sequence[DeadLetter]) -> None:
         """Notes it."""
@@ -402,3 +431,82 @@ class TestBodies:
         with pytest.raises(Transient):
             await parts.kafka_loop.step()
         assert parts.told[-1] == ("rewind", {A: 1})
+
+
+async def test_a_call_notes_what_it_does_itself() -> None:
+    """And the group is told; what is looked at besides was not touched for a second."""
+    parts = Parts([record(A, 7), record(A, 8, Skip.DELETE), record(B, 1)], [record(A, 9)], [record(A, 10)])
+    parts.place({A: 7, B: 0})
+    await parts.kafka_loop.step()
+    assert (parts.notes, parts.committed) == ([{A: 9, B: 2}], {A: 9, B: 2})
+    await parts.kafka_loop.step()
+    parts.clock.now += 1
+    await parts.kafka_loop.step()
+    assert parts.notes[1:] == [{A: 10}, {A: 11, B: None}]
+
+
+async def test_one_of_two_calls_notes_what_was_done_before() -> None:
+    """Each may fail alone. A poll without records notes the rest, and tells the group."""
+    many = [record(A, offset) for offset in range(200)]
+    parts = Parts(many, [record(A, 200 + offset) for offset in range(200)], [], [], lanes=2)
+    parts.place({A: 0})
+    await parts.kafka_loop.step()
+    assert (parts.notes, parts.committed) == ([{A: None}, {}], {})
+    await parts.kafka_loop.step()
+    assert (parts.notes[2:], parts.committed) == ([{A: 200}, {}], {A: 200})
+    await parts.kafka_loop.step()
+    assert (parts.notes[4:], parts.committed) == ([{A: 400}], {A: 400})
+    await parts.kafka_loop.step()
+    assert parts.notes[5:] == []
+
+
+async def test_nothing_is_noted_before_it_is_safe() -> None:
+    """Bodies and dead letters come after the call; what came without a call is noted by one of its own."""
+    parts = Parts([record(A, 1), posted(2, b"m")], [record(A, 3), record(A, 4, BAD)], [posted(5, b"m")], [])
+    parts.place({A: 1})
+    for noted in (None, 3, 6):
+        await parts.kafka_loop.step()
+        assert parts.notes.pop() == {A: noted}
+    assert (parts.notes, parts.committed) == ([], {A: 6})
+
+
+async def test_of_a_call_that_is_halved_the_last_part_notes() -> None:
+    """The others are not all of it."""
+    parts = Parts([record(A, offset) for offset in range(4)])
+    parts.place({A: 0})
+
+    def fails(intakes: Sequence[Intake]) -> Iterable[Refusal]:
+        if any(intake.event_id == "0-1" for intake in intakes):
+            raise Rejected("cannot be sent")
+        return ()
+
+    parts.fails = fails
+    await parts.kafka_loop.step()
+    assert (parts.notes, parts.committed) == ([{}, {A: 4}], {A: 4})
+
+
+async def test_where_the_database_has_gone_back_nothing_is_done() -> None:
+    """The partition is placed anew before anything else of it; the others go on."""
+    parts = Parts([record(A, 7), record(B, 1), record(A, 8, BAD)], [], [record(A, 2)])
+    parts.place({A: 7, B: 1})
+    parts.clock.now = 5.0
+    await parts.kafka_loop.step()
+    parts.gone_back = {A: 2}
+    parts.polls[:0] = [[record(A, 9), record(B, 2)]]
+    await parts.kafka_loop.step()
+    assert ("place again", {A}) in parts.told
+    assert (parts.told[-1], parts.committed[B]) == (("commit", {B: 3}), 3)
+    parts.gone_back = {B: None}
+    parts.clock.now += 1
+    await parts.kafka_loop.step()
+    assert ("place again", {B}) in parts.told
+
+
+async def test_what_is_left_is_noted_at_the_end() -> None:
+    """A stop in order leaves nothing to be read again, unless the database is away."""
+    stop = asyncio.Event()
+    parts = Parts([record(A, offset) for offset in range(200)], lanes=2)
+    parts.place({A: 0})
+    parts.stops = stop
+    await parts.kafka_loop.run(stop, Backoff())
+    assert (parts.notes[-1], parts.committed) == ({A: 200}, {A: 200})

@@ -10,6 +10,7 @@ from aiokafka import AIOKafkaConsumer, ConsumerRebalanceListener, TopicPartition
 from consumer.adapters.kafka.client import make_consumer, started, stopped, translation
 from consumer.adapters.kafka.decoding import codec
 from consumer.adapters.kafka.options import KafkaConnection, KafkaOptions
+from consumer.adapters.kafka.placing import NOTED_MARK, Placements, ReadNoted, Unanswered
 from consumer.adapters.kafka.writer import TopicWriter, as_message
 from consumer.domain.errors import Fatal, Transient
 from consumer.domain.forms import interpret
@@ -27,6 +28,7 @@ from consumer.domain.kafka_facts import (
     TopicsMissing,
 )
 from consumer.domain.lag import Lag, Partition, Standstill
+from consumer.domain.positions import Positions
 from consumer.domain.records import DeadLetter, Record
 from consumer.ports import Clock, Observer
 
@@ -44,7 +46,17 @@ class KafkaSource:
     Its methods are called by one task, one after the other.
     """
 
-    def __init__(self, connection: KafkaConnection, options: KafkaOptions, *, observer: Observer, clock: Clock) -> None:
+    def __init__(
+        self,
+        connection: KafkaConnection,
+        options: KafkaOptions,
+        *,
+        positions: Positions,
+        noted: ReadNoted,
+        observer: Observer,
+        clock: Clock,
+    ) -> None:
+        """`positions` are shared with whoever has the database note them."""
         self._connection = connection
         self._options = options
         self._observer = observer
@@ -57,7 +69,8 @@ class KafkaSource:
         self._subscribed: frozenset[str] = frozenset()
         self._missing: tuple[str, ...] = ()
         self._topics_due = 0.0
-        self._owed: dict[Partition, int] = {}
+        self._positions = positions
+        self._placing = Placements(options, positions=positions, noted=noted, observer=observer)
         self._commit_due = 0.0
         self._in_hand: dict[Partition, float] = {}
         self._lag = Lag()
@@ -75,12 +88,15 @@ class KafkaSource:
             await asyncio.sleep(timeout)
             return ()
         await self._watch(consumer)
-        if self._owed:
+        if self._placing.due:
+            await self._place(consumer)
+            return ()  # where the group begins is noted before its first record
+        if self._positions.committable():
             await self.commit({})
         try:
             fetched = await self._fetch(consumer, limit, timeout)
         except errors.NoOffsetForPartitionError as error:
-            await self._begin(consumer, Partition(*error.args[0]))
+            self._nowhere(Partition(*error.args[0]))
             return ()
         except errors.OffsetOutOfRangeError as error:
             for partition, offset in error.args[0].items():
@@ -106,7 +122,7 @@ class KafkaSource:
 
     async def close(self) -> None:
         """See `Source.close`."""
-        if self._owed:
+        if self._positions.committable():
             await self.commit({})
         await self._discard()
         await self._dead_letters.close()
@@ -172,12 +188,14 @@ class KafkaSource:
         """A rebalance has ended, and these are ours."""
         if consumer is self._consumer:
             self._look_due = 0.0  # their lag is not known until then
+            self._placing.again(partitions)
             self._observer(PartitionsAssigned(partitions=partitions))
 
     def revoked(self, consumer: AIOKafkaConsumer | None) -> None:
         """A rebalance has begun, or the consumer is abandoned."""
         if consumer is self._consumer:
-            self._owed.clear()
+            self._positions.forget()
+            self._placing.forget()
             self._in_hand.clear()
             self._standstill.busy()
             self._observer(PartitionsRevoked())
@@ -195,7 +213,8 @@ class KafkaSource:
                 raise errors.KafkaError("a rebalance does not end")
             return {}
         fetching, self._fetching = self._fetching, None
-        return fetching.result()
+        # What came before it was known where to go on is read again from there.
+        return {place: records for place, records in fetching.result().items() if place not in self._placing.due}
 
     def _records(self, fetched: Fetched, limit: int) -> Sequence[Record]:
         largest, unavailable, now = self._options.largest_record, self._options.unavailable_value, time.time()
@@ -267,13 +286,13 @@ class KafkaSource:
         """The answer to a question to the brokers.
 
         Raises:
-            Transient: there was none.
+            Unanswered: there was none.
         """
         try:
             async with asyncio.timeout(self._options.answer_timeout):
                 return await question
         except (errors.KafkaError, TimeoutError) as error:
-            raise Transient(f"kafka: the brokers do not answer, asked {about}") from error
+            raise Unanswered(f"kafka: the brokers do not answer, asked {about}") from error
 
     async def _unanswered(self, error: Transient) -> None:
         """Notes that the brokers do not answer. After too long the consumer is replaced: it may be what is broken."""
@@ -295,16 +314,26 @@ class KafkaSource:
 
     # ── Positions ────────────────────────────────────────────────────────────────────────────────────────────────────
 
-    async def _begin(self, consumer: AIOKafkaConsumer, partition: Partition) -> None:
-        """Gives the group its first position in a partition where it has no offset."""
-        place = [TopicPartition(*partition)]
-        if self._options.start == "earliest":
-            self.rewind(await self._answer(consumer.beginning_offsets(place), "where a topic begins"))
-            return
-        ends = await self._answer(consumer.end_offsets(place), "where a topic ends")
-        self.rewind(ends)
-        # Committed at once: a restart before the first record would otherwise miss what came in between.
-        await self.commit({partition: ends[place[0]]})
+    async def _place(self, consumer: AIOKafkaConsumer) -> None:
+        """Has partitions that are new to this member go on where they should."""
+        try:
+            placed = await self._placing.place(consumer, self._answer)
+        except Unanswered as error:
+            await self._unanswered(error)
+            raise
+        self._answered()
+        self.rewind(placed)
+
+    def _nowhere(self, partition: Partition) -> None:
+        """The consumer does not know where to go on there: it has asked the group before we have."""
+        if (done := self._positions.at(partition)) is None:
+            self._placing.again([partition])
+        else:
+            self.rewind({partition: done})
+
+    def place_again(self, partitions: Iterable[Partition]) -> None:
+        """See `Source.place_again`."""
+        self._placing.again(partitions)
 
     async def _go_on(self, consumer: AIOKafkaConsumer, partition: Partition, offset: int) -> None:
         """Moves the group to the first record that is left, since its position no longer exists."""
@@ -312,6 +341,7 @@ class KafkaSource:
         for beginning in begins.values():
             self._observer(RecordsExpired(partition=partition, records=max(beginning - offset, 0)))
             self.rewind({partition: beginning})
+            self._positions.moved(partition, beginning)
 
     def rewind(self, positions: Mapping[Partition, int]) -> None:
         """See `Source.rewind`."""
@@ -330,16 +360,17 @@ class KafkaSource:
             end = consumer.last_stable_offset(partition)
             if (timestamp := self._in_hand.pop(partition, None)) is not None:
                 self._lag.done(partition, timestamp, more=end is not None and end > positions[partition])
-        self._owed = {p: offset for p, offset in (self._owed | dict(positions)).items() if p in held}
+        self._positions.done(positions)
+        owed = {p: offset for p, offset in self._positions.committable().items() if p in held}
         began = self._clock.monotonic()
-        if not self._owed or began < self._commit_due:
+        if not owed or began < self._commit_due:
             return
         try:
             async with asyncio.timeout(self._options.commit_timeout):
-                await consumer.commit({TopicPartition(*p): offset for p, offset in self._owed.items()})
+                await consumer.commit({TopicPartition(*p): (offset, NOTED_MARK) for p, offset in owed.items()})
         except (errors.CommitFailedError, errors.IllegalStateError):
             # Another member has the partitions now, or soon will; reading a record twice does no harm.
-            self._owed.clear()
+            self._positions.told(owed)
             self._observer(CommitFailed(failure=CommitFailure.REBALANCED, reason="the group rebalances"))
         except TimeoutError:
             self._commit_due = self._clock.monotonic() + self._options.commit_again_after
@@ -349,7 +380,7 @@ class KafkaSource:
             self._commit_due = self._clock.monotonic() + self._options.commit_again_after
             self._observer(CommitFailed(failure=CommitFailure.REFUSED, reason=str(translation(error))))
         else:
-            self._owed.clear()
+            self._positions.told(owed)
             self._observer(OffsetsCommitted(seconds=self._clock.monotonic() - began))
 
 
