@@ -75,7 +75,7 @@ def place(extent: Extent) -> Placing:
         offset=offset,
         again=max(min(group, end) - offset, 0) if known < group else 0,
         lost=max(begin - known, 0),
-        back=noted is not None and noted > end,
+        back=noted is not None and (noted > end or (noted > offset and not extent.was_noted)),
     )
 
 

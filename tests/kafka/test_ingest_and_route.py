@@ -154,7 +154,7 @@ async def test_it_waits_for_a_batch_that_has_the_event(
         call = asyncio.create_task(store.ingest_and_route([named("x")]))
         blocked = (
             "select count(*) from pg_stat_activity where datname = current_database() and wait_event_type = 'Lock'"
-            " and query like '%ingest_and_route%'"
+            " and query like '%take_records%'"
         )
         await asyncio.to_thread(wait_for, lambda: column(db, blocked) == [1], what="the call to wait")
         assert not call.done()
@@ -175,7 +175,7 @@ async def test_it_routes_what_the_other_batch_gave_up(
         call = asyncio.create_task(store.ingest_and_route([named("x")]))
         blocked = (
             "select count(*) from pg_stat_activity where datname = current_database() and wait_event_type = 'Lock'"
-            " and query like '%ingest_and_route%'"
+            " and query like '%take_records%'"
         )
         await asyncio.to_thread(wait_for, lambda: column(db, blocked) == [1], what="the call to wait")
         other.rollback()

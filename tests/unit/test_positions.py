@@ -36,7 +36,7 @@ def extent(
         # Positions without the mark were set by hand, or by an older release.
         (extent(50, None, mark=False), Placing(offset=50)),
         (extent(50, 20, mark=False), Placing(offset=50)),
-        (extent(20, 50, mark=False), Placing(offset=20)),
+        (extent(20, 50, mark=False), Placing(offset=20, back=True)),
         # Records are gone: deleted, or the topic is another one.
         (extent(4, 4), Placing(offset=10, lost=6)),
         (extent(4, 8), Placing(offset=10, lost=6)),

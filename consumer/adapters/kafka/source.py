@@ -66,6 +66,8 @@ class KafkaSource:
         self._has_worked = False
         self._fetching: asyncio.Task[Fetched] | None = None
         self._fetching_since = 0.0
+        self._overtaken: frozenset[Partition] = frozenset()
+        """Placed while a poll was under way, which may bring what lies elsewhere."""
         self._subscribed: frozenset[str] = frozenset()
         self._missing: tuple[str, ...] = ()
         self._topics_due = 0.0
@@ -213,8 +215,7 @@ class KafkaSource:
                 raise errors.KafkaError("a rebalance does not end")
             return {}
         fetching, self._fetching = self._fetching, None
-        # What came before it was known where to go on is read again from there.
-        return {place: records for place, records in fetching.result().items() if place not in self._placing.due}
+        return self._in_place(fetching.result())
 
     def _records(self, fetched: Fetched, limit: int) -> Sequence[Record]:
         largest, unavailable, now = self._options.largest_record, self._options.unavailable_value, time.time()
@@ -323,6 +324,13 @@ class KafkaSource:
             raise
         self._answered()
         self.rewind(placed)
+        self._overtaken = frozenset(placed) if self._fetching is not None else frozenset()
+
+    def _in_place(self, fetched: Fetched) -> Fetched:
+        """Without what was asked for before it was known where to go on; the next poll reads from there."""
+        overtaken, self._overtaken = self._overtaken, frozenset()
+        self.rewind({p: done for p in overtaken if (done := self._positions.at(p)) is not None})
+        return {place: records for place, records in fetched.items() if place not in self._placing.due | overtaken}
 
     def _nowhere(self, partition: Partition) -> None:
         """The consumer does not know where to go on there: it has asked the group before we have."""
@@ -337,11 +345,20 @@ class KafkaSource:
 
     async def _go_on(self, consumer: AIOKafkaConsumer, partition: Partition, offset: int) -> None:
         """Moves the group to the first record that is left, since its position no longer exists."""
+        if not await self._is_at(consumer, partition, offset):
+            return  # asked for before it was known where to go on
         begins = await self._answer(consumer.beginning_offsets([TopicPartition(*partition)]), "where a topic begins")
         for beginning in begins.values():
             self._observer(RecordsExpired(partition=partition, records=max(beginning - offset, 0)))
             self.rewind({partition: beginning})
             self._positions.moved(partition, beginning)
+
+    async def _is_at(self, consumer: AIOKafkaConsumer, partition: Partition, offset: int) -> bool:
+        try:
+            async with asyncio.timeout(0.01):  # see _behind
+                return bool(await consumer.position(TopicPartition(*partition)) == offset)
+        except (errors.KafkaError, TimeoutError):
+            return False
 
     def rewind(self, positions: Mapping[Partition, int]) -> None:
         """See `Source.rewind`."""

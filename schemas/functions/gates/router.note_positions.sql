@@ -35,6 +35,13 @@ begin
         from unnest(p_topics, p_partitions, p_known, p_offsets) as g (topic, partition, known, next_offset)
         order by g.topic collate "C", g.partition
     loop
+        update router.kafka_positions k
+        set next_offset = case when k.next_offset = v_given.known then v_given.next_offset
+                               else greatest(k.next_offset, v_given.next_offset) end,
+            noted_at = now()
+        where k.group_id = p_group and k.topic = v_given.topic and k.partition = v_given.partition
+          and k.next_offset >= coalesce(v_given.known, 0) and v_given.next_offset is not null;
+        continue when found;
         select k.next_offset into v_noted
         from router.kafka_positions k
         where k.group_id = p_group and k.topic = v_given.topic and k.partition = v_given.partition;
@@ -42,15 +49,11 @@ begin
             behind_topics := behind_topics || v_given.topic;
             behind_partitions := behind_partitions || v_given.partition;
             behind_offsets := behind_offsets || v_noted;
-        elsif v_noted is null or v_noted < v_given.next_offset
-              or v_noted = v_given.known and v_noted > v_given.next_offset then
+        elsif v_given.next_offset is not null then
             insert into router.kafka_positions as k (group_id, topic, partition, next_offset)
-            select p_group, v_given.topic, v_given.partition, v_given.next_offset
-            where v_given.next_offset is not null
-            on conflict (group_id, topic, partition) do update
-            set next_offset = case when k.next_offset = v_given.known then excluded.next_offset
-                                   else greatest(k.next_offset, excluded.next_offset) end,
-                noted_at = now();
+            values (p_group, v_given.topic, v_given.partition, v_given.next_offset)
+            on conflict (group_id, topic, partition) do update  -- by another member, just now
+            set next_offset = greatest(k.next_offset, excluded.next_offset), noted_at = now();
         end if;
     end loop;
 end
