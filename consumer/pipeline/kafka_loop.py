@@ -154,7 +154,7 @@ class KafkaLoop:
 
     async def _note(self) -> None:
         """Notes what is done, and tells the group."""
-        noting = self._positions.noting({})
+        noting = self._positions.noting({}, look=self._time_to_look())
         if noting.offsets:
             await self._noted(noting, await self._stores[0].note(noting))
 

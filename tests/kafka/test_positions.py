@@ -64,8 +64,12 @@ class TestPositions:
                 first.until(lambda: sizes(first)[-1] == 3, commit=False),
                 second.until(lambda: sizes(second)[-1:] == [3], commit=False),
             )
+            kept = first.seen(PartitionsAssigned)[-1].partitions
+            await first.until(
+                lambda: all(first.positions.at(partition) is not None for partition in kept), commit=False
+            )
             await first.commit(ends(stale))
-            mine = {partition.partition for partition in first.seen(PartitionsAssigned)[-1].partitions}
+            mine = {partition.partition for partition in kept}
             committed = await scene.topics.committed(scene.group, scene.topic)
             assert {number for number, offset in committed.items() if offset} == mine
 

@@ -345,7 +345,7 @@ class KafkaSource:
 
     async def _go_on(self, consumer: AIOKafkaConsumer, partition: Partition, offset: int) -> None:
         """Moves the group to the first record that is left, since its position no longer exists."""
-        if not await self._is_at(consumer, partition, offset):
+        if partition in self._placing.due or not await self._is_at(consumer, partition, offset):
             return  # asked for before it was known where to go on
         begins = await self._answer(consumer.beginning_offsets([TopicPartition(*partition)]), "where a topic begins")
         for beginning in begins.values():
