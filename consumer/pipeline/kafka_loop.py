@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 import time
 from collections import Counter
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 from zlib import crc32
@@ -131,18 +131,8 @@ class KafkaLoop:
         """A poll without records says nothing about the database: it is looked at, and what is left is noted."""
         look = self._time_to_look()
         noting = self._positions.noting({}, look=look)
-        if not look and not noting.offsets:
-            return
-        try:
-            if self._works:
-                behind = await self._stores[0].note(noting)
-            else:  # with all that the next records will need
-                behind = (await self._stores[0].ingest_and_route((), noting)).behind
-        except ConsumerError:
-            self._works = False
-            raise
-        self._works = True
-        await self._noted(noting, behind)
+        if look or noting.offsets:
+            await self._ask(noting)
 
     def _time_to_look(self) -> bool:
         """Whether the next call looks at all partitions: the database may go back while most of them are quiet."""
@@ -156,9 +146,19 @@ class KafkaLoop:
         """Notes what is done, and tells the group."""
         noting = self._positions.noting({}, look=self._time_to_look())
         if noting.offsets:
-            await self._noted(noting, await self._stores[0].note(noting))
+            await self._ask(noting)
 
-    async def _noted(self, noting: Noting, behind: Collection[Partition]) -> None:
+    async def _ask(self, noting: Noting) -> None:
+        """A call for positions alone; the group is told what it has noted."""
+        try:
+            if self._works:
+                behind = await self._stores[0].note(noting)
+            else:  # with all that the next records will need
+                behind = (await self._stores[0].ingest_and_route((), noting)).behind
+        except ConsumerError:
+            self._works = False
+            raise
+        self._works = True
         self._positions.noted(noting, behind)
         if behind:
             self._source.place_again(behind)

@@ -57,6 +57,9 @@ class Placements:
             Transient, TooSlow, Fatal: the database cannot say what it has noted.
         """
         due = self.due & {Partition(*held) for held in consumer.assignment()}
+        if not due:
+            self.due = due
+            return {}
         places = [TopicPartition(*partition) for partition in sorted(due)]
         rebalances = self._rebalances
         # In this order: the member that had them may still be at work, and does what it does in the opposite one.
