@@ -53,7 +53,8 @@ class TestDeadLetters:
             wait_for(lambda: router.logged("cannot go on"), what="a line about it")
             assert "max.message.bytes" in router.logged("cannot go on")[0]["reason"]
             wait_for(lambda: router.metric("webhook_router_loop_failures_total", loop="kafka") >= 3)
-            assert await scene.topics.committed(scene.group, scene.topic) == {0: 20, 1: 10}
+            committed = await scene.topics.committed(scene.group, scene.topic)
+            assert {number: offset for number, offset in committed.items() if offset} == {0: 20, 1: 10}
             assert await scene.topics.read(scene.dead) == []
             await scene.topics.configure(scene.dead, {"max.message.bytes": "100000"})
             await scene.until_committed(41)
