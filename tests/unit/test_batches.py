@@ -1,13 +1,15 @@
 """Batches as a broker sends them: what can be had of them when something in them is broken."""
 
-import zlib
 from collections.abc import Sequence
 
+import aiokafka.codec
 import pytest
+from aiokafka import errors
 from aiokafka.record.default_records import DefaultRecordBatchBuilder
+from aiokafka.record.legacy_records import LegacyRecordBatchBuilder
 from aiokafka.record.util import calc_crc32c
 
-from consumer.adapters.kafka.batches import Raw, Unreadable, records
+from consumer.adapters.kafka.batches import Raw, parted
 
 
 def batch(
@@ -47,7 +49,7 @@ def resealed(made: bytes) -> bytes:
 
 def found(data: bytes, begin: int = 0, aborted: tuple[tuple[int, int], ...] = ()) -> list[Raw]:
     """All of it."""
-    return list(records(data, begin, aborted))
+    return list(parted(data, begin, aborted, end=2**40).records)
 
 
 @pytest.mark.parametrize("codec", [0, 1, 2, 3, 4])
@@ -118,5 +120,49 @@ def test_records_of_an_aborted_transaction_are_left_out() -> None:
 
 def test_what_is_no_batch() -> None:
     """There is no way on from there."""
-    with pytest.raises(Unreadable, match="format"):
-        found(zlib.compress(b"x" * 10) * 10)
+    good = batch(7, [b"one"])
+    broken = parted(good + b"\0" * 7 + b"\x08" + b"\0" * 40, 7, (), end=20)
+    assert [raw.value for raw in broken.records] == [b"one"], "what comes before it counts"
+    assert (broken.reached, broken.broken) == (8, "a batch there says that it has 0 bytes")
+    said = f"a batch there says that it has {len(good) - 12} bytes, of which only 20 can be had"
+    assert parted(good[:20], 7, (), end=20).broken == said
+
+
+def test_how_far_a_damaged_header_is_believed() -> None:
+    """Only the next batch, or where the partition ends, says which offsets a batch has whose checksum is wrong."""
+    made = batch(7, [b"one", b"two"])
+    for delta in (-5, 0, 900):
+        damaged = made[:23] + delta.to_bytes(4, "big", signed=True) + made[27:]
+        another = batch(9, [b"three"])
+        for behind in (another, another[:20]):
+            before_another = found(damaged + behind)[0]
+            assert (before_another.offset, before_another.last_offset) == (7, 8)
+        alone = parted(damaged, 8, (), end=9)
+        assert [raw.last_offset for raw in alone.records] == [8], "not behind the end, and never in one place"
+        assert alone.reached == 9
+
+
+def test_what_is_left_out_counts_as_reached() -> None:
+    """Markers and aborted records are behind us as well, even a batch that was emptied."""
+    data = batch(0, [b"a"], producer=5) + marker(1, 5, commits=False)
+    assert (parted(data, 0, ((5, 0),), end=2).records, parted(data, 0, ((5, 0),), end=2).reached) == ([], 2)
+
+
+def test_a_batch_of_the_formats_before() -> None:
+    """aiokafka reads it; if it does not, it is a flaw."""
+    builder = LegacyRecordBatchBuilder(magic=1, compression_type=0, batch_size=10_000)
+    builder.append(0, timestamp=1000, key=b"k", value=b"old")
+    made = at(7, bytes(builder.build()))
+    assert [(raw.offset, raw.value, raw.flaw) for raw in found(made)] == [(7, b"old", None)]
+    (damaged,) = found(made[:-1] + b"?")
+    assert (damaged.value, damaged.offset) == (made[:-1] + b"?", 7)
+    (unknown,) = found(made[:16] + b"\x07" + made[17:])
+    assert "format, 7" in (unknown.flaw or "")
+
+
+def test_a_missing_library_is_no_flaw(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It can be installed, so nothing may be set aside."""
+    made = batch(7, [b"one"], codec=4)
+    monkeypatch.setattr(aiokafka.codec, "cramjam", None)
+    with pytest.raises(errors.UnsupportedCodecError, match="zstd"):
+        found(made)
