@@ -24,6 +24,9 @@ class PartitionLag:
     """Of `records`, those behind a transaction that is open: no consumer gets them."""
 
 
+NONE: Mapping[Partition, int] = {}
+
+
 class Lag:
     """Computes the lag of the assigned partitions.
 
@@ -49,8 +52,16 @@ class Lag:
         else:
             self._waiting_since.pop(partition, None)
 
-    def sample(self, behind: Mapping[Partition, int], *, now: float) -> tuple[PartitionLag, ...]:
-        """The lag of each partition, given how many records it is behind and the Unix time; forgets all others."""
+    def sample(
+        self, behind: Mapping[Partition, int], *, now: float, withheld: Mapping[Partition, int] = NONE
+    ) -> tuple[PartitionLag, ...]:
+        """The lag of each partition; forgets all others.
+
+        Args:
+            behind: by how many records, those withheld included.
+            now: Unix time.
+            withheld: how many of them no consumer gets, where there are some.
+        """
         waiting = {partition for partition, records in behind.items() if records > 0}
         self._known = {p for p in behind if p not in waiting or (p in self._known and p in self._waiting_since)}
         self._waiting_since = {partition: self._waiting_since.get(partition, now) for partition in waiting}
@@ -59,6 +70,7 @@ class Lag:
                 partition=partition,
                 records=max(records, 0),
                 seconds=max(0.0, now - self._waiting_since.get(partition, now)),
+                withheld=withheld.get(partition, 0),
             )
             for partition, records in behind.items()
         )
@@ -89,3 +101,43 @@ class Standstill:
             partition: self._stuck_since.get(partition, now) for partition, records in behind.items() if records > 0
         }
         return [partition for partition, since in self._stuck_since.items() if now - since >= self._patience]
+
+
+class Withheld:
+    """Notices a transaction that stays open, so that the records behind its beginning are not handed out."""
+
+    def __init__(self, *, patience: float) -> None:
+        self._patience = patience
+        self._since: dict[Partition, tuple[int, float]] = {}
+        self._told: set[Partition] = set()
+
+    def forget(self) -> None:
+        """The partitions may be another member's."""
+        self._since.clear()
+        self._told.clear()
+
+    def look(
+        self, stable: Mapping[Partition, int], withheld: Mapping[Partition, int], *, now: float
+    ) -> list[tuple[Partition, int, float]]:
+        """Partitions, records withheld and for how many seconds, of those where that is news; 0: they are no longer.
+
+        Args:
+            stable: where the first open transaction begins, or the partition ends.
+            withheld: records behind that place, where there are some.
+            now: seconds of a monotonic clock.
+        """
+        news = []
+        for partition, offset in stable.items():
+            records = withheld.get(partition, 0)
+            before, since = self._since.get(partition, (offset, now))
+            if not records or before != offset:  # many transactions one after the other are nothing unusual
+                self._since.pop(partition, None)
+                if partition in self._told:
+                    self._told.remove(partition)
+                    news.append((partition, 0, now - since))
+            if records:
+                _, since = self._since.setdefault(partition, (offset, now))
+                if now - since >= self._patience and partition not in self._told:
+                    self._told.add(partition)
+                    news.append((partition, records, now - since))
+        return news

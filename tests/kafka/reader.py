@@ -18,9 +18,21 @@ from consumer.domain.records import Record
 
 F = TypeVar("F")
 
-
 DATABASES: dict[str, dict[Partition, int]] = {}
 """What a database would have noted, by group."""
+
+
+class _Reached(Positions):
+    """Keeps what the source reports of its own accord."""
+
+    def __init__(self, reached: dict[Partition, int]) -> None:
+        super().__init__()
+        self._reached = reached
+
+    def done(self, positions: Mapping[Partition, int]) -> None:
+        """See `Positions.done`."""
+        super().done(positions)
+        self._reached.update(positions)
 
 
 class Reader:
@@ -29,7 +41,11 @@ class Reader:
     def __init__(self, connection: KafkaConnection, options: KafkaOptions) -> None:
         self.facts: list[Fact] = []
         self.failures: list[str] = []
-        self.positions = Positions()
+        self.reached: dict[Partition, int] = {}
+        """Positions that were reached without a record."""
+        self.skipped: dict[Partition, int] = {}
+        """What an operator has given up."""
+        self.positions = _Reached(self.reached)
         self.database = DATABASES.setdefault(options.group_id, {})
         self.source = KafkaSource(
             connection,
@@ -42,7 +58,11 @@ class Reader:
 
     async def noted(self, partitions: Iterable[Partition]) -> Mapping[Partition, Noted]:
         """What stands for the database has noted."""
-        return {p: Noted(offset=self.database[p], skipped=None) for p in partitions if p in self.database}
+        return {
+            partition: Noted(offset=self.database.get(partition, 0), skipped=self.skipped.get(partition))
+            for partition in partitions
+            if partition in self.database.keys() | self.skipped.keys()
+        }
 
     def note(self) -> None:
         """Notes what is done."""

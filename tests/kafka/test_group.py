@@ -15,10 +15,11 @@ from consumer.domain.kafka_facts import (
     CommitFailed,
     CommitFailure,
     ConsumerReplaced,
+    GroupJoined,
     OffsetsCommitted,
     PartitionsAssigned,
 )
-from tests.kafka.broker import Cluster
+from tests.kafka.broker import CLUSTER_ID, Cluster
 from tests.kafka.reader import Reader, ends, ids, lag, reading, sizes
 from tests.kafka.scene import Scene
 from tests.kafka.topics import Topics, events, unique
@@ -36,6 +37,9 @@ class TestGroup:
                 both = [first.until(lambda: sizes(first)[-1] == 3), second.until(lambda: sizes(second)[-1:] == [3])]
                 await asyncio.gather(*both)
             await first.until(lambda: sizes(first)[-1] == 6)
+            assert first.seen(GroupJoined) == [
+                GroupJoined(cluster=CLUSTER_ID, group=scene.group, topics=(scene.topic,))
+            ], "and says where it is, once"
 
     async def test_a_member_that_was_thrown_out_comes_back(self, scene: Scene) -> None:
         """An operator removes it, or the coordinator took it for dead: it joins again by itself, and reads on."""

@@ -8,7 +8,14 @@ import pytest
 from aiokafka import AIOKafkaProducer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient, RecordsToDelete
 
-from consumer.domain.kafka_facts import OffsetsCommitted, PartitionsAssigned, RecordsExpired
+from consumer.domain.kafka_facts import (
+    ConsumerReplaced,
+    LagSampled,
+    OffsetsCommitted,
+    PartitionsAssigned,
+    RecordsExpired,
+    RecordsWithheld,
+)
 from consumer.domain.lag import Partition
 from tests.kafka.reader import ends, firsts, ids, lag, reading, sizes
 from tests.kafka.scene import Scene
@@ -121,6 +128,52 @@ class TestPositions:
         async with reading(scene.topics.bootstrap, scene.topic, scene.group) as reader:
             assert ids(await reader.read(2)) == ["kept", "last"]
             await reader.until(lambda: lag(reader) == 0)
+
+    async def test_what_is_not_handed_over_counts_as_read(self, scene: Scene) -> None:
+        """Markers and aborted records at the end are behind us, so that the group can be told."""
+        places = [Partition(scene.topic, number) for number in range(3)]
+        async with _transactional(scene.topics) as producer:
+            async with producer.transaction():
+                await producer.send(scene.topic, b'{"channel":"x","event_id":"kept"}', partition=0)
+            for _ in range(3):
+                await producer.begin_transaction()
+                for partition in (0, 1):
+                    await producer.send(scene.topic, b'{"channel":"x","event_id":"aborted"}', partition=partition)
+                await producer.flush()
+                await producer.abort_transaction()
+        ends = await scene.topics.ends(scene.topic)
+        async with reading(scene.topics.bootstrap, scene.topic, scene.group) as reader:
+            await reader.read(1)
+            reader.source.rewind({places[1]: 0, places[2]: 0})  # as a partition is placed after an assignment
+            await reader.until(lambda: all(reader.reached.get(place) == ends[place.partition] for place in places))
+            await reader.until(lambda: lag(reader) == 0)
+
+    async def test_records_behind_an_open_transaction(self, scene: Scene) -> None:
+        """Count as lag and are told as withheld; that is no reason for a new consumer."""
+        place = Partition(scene.topic, 0)
+        async with _transactional(scene.topics) as producer:
+            await scene.topics.send(scene.topic, events(2), partition=0)
+            await producer.begin_transaction()
+            await producer.send(scene.topic, b'{"channel":"x","event_id":"open"}', partition=0)
+            await producer.flush()
+            await scene.topics.send(scene.topic, events(3, 2), partition=0)
+            async with reading(scene.topics.bootstrap, scene.topic, scene.group, stall_after=2.0) as reader:
+                assert ids(await reader.read(2)) == ["e0", "e1"]
+                await reader.until(lambda: reader.seen(RecordsWithheld))
+                (told,) = reader.seen(RecordsWithheld)
+                assert (told.partition, told.records) == (place, 4)
+                assert told.seconds >= 2
+                (of_place,) = [of for of in reader.seen(LagSampled)[-1].lags if of.partition == place]
+                assert (of_place.records, of_place.withheld) == (4, 4)
+                assert lag(reader) == 4
+                await producer.abort_transaction()
+                assert ids(await reader.read(3)) == ["e2", "e3", "e4"]
+                await reader.until(lambda: lag(reader) == 0)
+                assert [(fact.partition, fact.records) for fact in reader.seen(RecordsWithheld)] == [
+                    (place, 4),
+                    (place, 0),
+                ]
+                assert not reader.seen(ConsumerReplaced)
 
     @pytest.mark.parametrize("codec", ["gzip", "snappy", "lz4", "zstd"])
     async def test_compressed_records_are_read(self, scene: Scene, codec: str) -> None:

@@ -158,6 +158,8 @@ def test_a_batch_of_the_formats_before() -> None:
     assert (damaged.value, damaged.offset) == (made[:-1] + b"?", 7)
     (unknown,) = found(made[:16] + b"\x07" + made[17:])
     assert "format, 7" in (unknown.flaw or "")
+    mistaken = batch(7, [b"new"])
+    assert [(raw.value, raw.flaw) for raw in found(mistaken[:16] + b"\x07" + mistaken[17:])] == [(b"new", None)]
 
 
 def test_a_missing_library_is_no_flaw(monkeypatch: pytest.MonkeyPatch) -> None:

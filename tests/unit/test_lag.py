@@ -1,6 +1,6 @@
 """How far behind a consumer is, in records and seconds, and when it stands still."""
 
-from consumer.domain.lag import Lag, Partition, PartitionLag, Standstill
+from consumer.domain.lag import Lag, Partition, PartitionLag, Standstill, Withheld
 
 ONE, TWO = Partition("events", 1), Partition("events", 2)
 
@@ -87,3 +87,37 @@ class TestStandstill:
         watch.look({ONE: 1}, now=0)
         watch.busy()
         assert watch.look({ONE: 1}, now=40) == []
+
+
+class TestWithheld:
+    def test_it_is_told_once_and_when_it_is_over(self) -> None:
+        """With the number of records, and for how long."""
+        withheld = Withheld(patience=60)
+        assert withheld.look({ONE: 5, TWO: 9}, {ONE: 3}, now=0) == []
+        assert withheld.look({ONE: 5, TWO: 9}, {ONE: 4}, now=60) == [(ONE, 4, 60)]
+        assert withheld.look({ONE: 5, TWO: 9}, {ONE: 5}, now=70) == []
+        assert withheld.look({ONE: 11, TWO: 9}, {}, now=80) == [(ONE, 0, 80)]
+        assert withheld.look({ONE: 11, TWO: 9}, {}, now=200) == []
+
+    def test_one_transaction_after_the_other_is_nothing_unusual(self) -> None:
+        """There is always one that is open, but what it holds up moves on."""
+        withheld = Withheld(patience=60)
+        for now in range(0, 200, 10):
+            assert withheld.look({ONE: now}, {ONE: 3}, now=now) == []
+
+    def test_another_one_begins_anew(self) -> None:
+        """The records behind the first have come, those behind the next wait since then."""
+        withheld = Withheld(patience=60)
+        withheld.look({ONE: 5}, {ONE: 3}, now=0)
+        assert withheld.look({ONE: 5}, {ONE: 3}, now=60) == [(ONE, 3, 60)]
+        assert withheld.look({ONE: 8}, {ONE: 3}, now=70) == [(ONE, 0, 70)]
+        assert withheld.look({ONE: 8}, {ONE: 3}, now=129) == []
+        assert withheld.look({ONE: 8}, {ONE: 3}, now=130) == [(ONE, 3, 60)]
+
+    def test_what_is_withheld_is_part_of_the_lag(self) -> None:
+        """And waits as well."""
+        lag = Lag()
+        lag.sample({ONE: 4}, now=10.0, withheld={ONE: 4})
+        assert lag.sample({ONE: 4}, now=30.0, withheld={ONE: 3}) == (
+            PartitionLag(partition=ONE, records=4, seconds=20.0, withheld=3),
+        )

@@ -88,14 +88,14 @@ def parted(data: bytes, begin: int, aborted: Iterable[tuple[int, int]], *, end: 
     reached = begin
     batches, following, broken = _told_apart(data)
     for (base, batch), next_base in zip(batches, [*(base for base, _ in batches[1:]), following], strict=False):
-        if batch[_BEFORE_MAGIC] < 2:
+        header = _Header(*_HEADER.unpack_from(batch)) if len(batch) >= _HEADER.size else None
+        matches = header is not None and calc_crc32c(batch[_BEFORE_ATTRIBUTES:]) == header.checksum
+        if header is None or (header.magic != 2 and not matches):
+            # Its checksum does not cover the number of the format, so that alone may be what is wrong.
             raws, last = _as_before(batch, base), base
-        elif len(batch) < _HEADER.size or batch[_BEFORE_MAGIC] != 2:
-            raws, last = [_whole(batch, base, base, f"a batch of an unknown format, {batch[_BEFORE_MAGIC]}")], base
         else:
-            header = _Header(*_HEADER.unpack_from(batch))
             last = base + header.last_delta
-            if calc_crc32c(batch[_BEFORE_ATTRIBUTES:]) == header.checksum:
+            if matches:
                 raws = [] if last < begin else transactions.records(batch, header)
             else:
                 # Anything may be wrong in the header as well, so what follows says where the batch has ended.
@@ -148,6 +148,8 @@ class _Transactions:
 
 def _as_before(batch: bytes, offset: int) -> Sequence[Raw]:
     """The records of a batch of the old formats, whose offset is that of its last record."""
+    if batch[_BEFORE_MAGIC] > 1:
+        return [_whole(batch, offset, offset, f"a batch of an unknown format, {batch[_BEFORE_MAGIC]}")]
     try:
         old = MemoryRecords(batch).next_batch()
         if not old.validate_crc():

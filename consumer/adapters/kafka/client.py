@@ -6,6 +6,7 @@ import ssl
 from typing import Any
 
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, errors
+from aiokafka.client import AIOKafkaClient
 from aiokafka.conn import collect_hosts, create_conn
 from aiokafka.coordinator.assignors.roundrobin import RoundRobinPartitionAssignor
 
@@ -71,6 +72,15 @@ def make_producer(connection: KafkaConnection) -> AIOKafkaProducer:
         linger_ms=5,
         request_timeout_ms=int(REQUEST_TIMEOUT * 1000),
     )
+
+
+def make_client(connection: KafkaConnection) -> AIOKafkaClient:
+    """A client that belongs to no group.
+
+    Raises:
+        Misconfigured: a certificate cannot be read.
+    """
+    return AIOKafkaClient(**_arguments(connection), request_timeout_ms=int(REQUEST_TIMEOUT * 1000))
 
 
 def _arguments(connection: KafkaConnection) -> dict[str, Any]:

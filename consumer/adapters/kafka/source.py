@@ -7,10 +7,15 @@ from typing import Any
 
 from aiokafka import AIOKafkaConsumer, ConsumerRebalanceListener, TopicPartition, errors
 
+from consumer.adapters.kafka.batches import Raw
 from consumer.adapters.kafka.client import make_consumer, started, stopped, translation
 from consumer.adapters.kafka.decoding import codec
+from consumer.adapters.kafka.fetching import Fetch, Fetching
 from consumer.adapters.kafka.options import KafkaConnection, KafkaOptions
 from consumer.adapters.kafka.placing import NOTED_MARK, Placements, ReadNoted, Unanswered
+from consumer.adapters.kafka.raw import asking
+from consumer.adapters.kafka.unreadable import Unreadable
+from consumer.adapters.kafka.watching import Behind, Watch, look_behind
 from consumer.adapters.kafka.writer import TopicWriter, as_message
 from consumer.domain.errors import Fatal, Transient
 from consumer.domain.forms import interpret
@@ -19,7 +24,7 @@ from consumer.domain.kafka_facts import (
     CommitFailed,
     CommitFailure,
     ConsumerReplaced,
-    LagSampled,
+    GroupJoined,
     OffsetsCommitted,
     PartitionsAssigned,
     PartitionsRevoked,
@@ -27,17 +32,16 @@ from consumer.domain.kafka_facts import (
     RecordsRead,
     TopicsMissing,
 )
-from consumer.domain.lag import Lag, Partition, Standstill
+from consumer.domain.lag import Partition
 from consumer.domain.positions import Positions
-from consumer.domain.records import DeadLetter, Record
+from consumer.domain.records import DeadLetter, Flaw, Flawed, Meaning, Record
 from consumer.ports import Clock, Observer
-
-Fetched = Mapping[TopicPartition, Sequence[Any]]
 
 LOOK_FOR_TOPICS_EVERY = 2.0
 """Seconds, while one is missing."""
-OVERTIME = 0.5
-"""Seconds that a poll may take beyond its timeout: aiokafka waits for the end of a rebalance, however long it takes."""
+JOIN_AGAIN_AFTER = 0.5
+"""Seconds between two consumers of which the first has brought nothing; twice as long after each that follows."""
+JOIN_AGAIN_WITHIN = 15.0
 
 
 class KafkaSource:
@@ -64,56 +68,50 @@ class KafkaSource:
         self._dead_letters = TopicWriter(connection, options.dead_letter_topic, timeout=options.dead_letter_timeout)
         self._consumer: AIOKafkaConsumer | None = None
         self._has_worked = False
-        self._fetching: asyncio.Task[Fetched] | None = None
-        self._fetching_since = 0.0
-        self._overtaken: frozenset[Partition] = frozenset()
-        """Placed while a poll was under way, which may bring what lies elsewhere."""
+        self._in_vain = 0
+        """Consumers that were replaced one after the other without having brought anything."""
+        self._join_due = 0.0
+        self._fetching = Fetching(clock)
+        self._positions = positions
+        self._placing = Placements(options, positions=positions, noted=noted, observer=observer)
+        self._unreadable = Unreadable(
+            connection, noted=noted, timeout=options.answer_timeout, observer=observer, clock=clock
+        )
         self._subscribed: frozenset[str] = frozenset()
         self._missing: tuple[str, ...] = ()
         self._topics_due = 0.0
-        self._positions = positions
-        self._placing = Placements(options, positions=positions, noted=noted, observer=observer)
         self._commit_due = 0.0
         self._in_hand: dict[Partition, float] = {}
-        self._lag = Lag()
-        self._standstill = Standstill(patience=options.stall_after)
-        self._looking: asyncio.Task[tuple[dict[Partition, int], list[Partition]]] | None = None
+        self._unfinished: set[Partition] = set()
+        """Those of which records were handed over that were neither committed nor given back."""
+        self._watch = Watch(stall_after=options.stall_after, observer=observer)
+        self._looking: asyncio.Task[Behind] | None = None
         self._look_due = 0.0
         self._unanswered_since: float | None = None
         self._silence_told = False
 
     async def poll(self, *, limit: int, timeout: float) -> Sequence[Record]:
         """See `Source.poll`."""
+        if self._consumer is None and (wait := self._join_due - self._clock.monotonic()) > 0:
+            await asyncio.sleep(min(wait, timeout))
+            return ()
         consumer = self._consumer or await self._join()
         await self._follow_topics(consumer)
         if not self._subscribed:
             await asyncio.sleep(timeout)
             return ()
-        await self._watch(consumer)
+        await self._look(consumer)
         if self._placing.due:
             await self._place(consumer)
             return ()  # where the group begins is noted before its first record
         if self._positions.committable():
             await self.commit({})
-        try:
-            fetched = await self._fetch(consumer, limit, timeout)
-        except errors.NoOffsetForPartitionError as error:
-            self._nowhere(Partition(*error.args[0]))
-            return ()
-        except errors.OffsetOutOfRangeError as error:
-            for partition, offset in error.args[0].items():
-                await self._go_on(consumer, Partition(*partition), offset)
-            return ()
-        except Exception as error:  # whatever it is, this consumer would raise it again and again
-            translated = translation(error)
-            await self._replace(str(translated))
-            if self._has_worked:  # rights are revoked and granted; only at the start is it the configuration
-                raise Transient(str(translated)) from error
-            raise translated from error
-        if not fetched:
-            return ()
-        self._has_worked = True
-        return self._records(fetched, limit)
+        await self._free(consumer)
+        fetch = await self._fetch(consumer, limit, timeout)
+        fetch = fetch.without(self._placing.due)  # they came to this member while it was waiting
+        self._positions.done({p: offset for p, offset in fetch.reached.items() if p not in self._unfinished})
+        records = await self._with_unreadable(consumer, fetch, limit)
+        return self._records(records, limit) if records else ()
 
     async def dead_letter(self, letters: Sequence[DeadLetter]) -> None:
         """See `Source.dead_letter`."""
@@ -140,6 +138,12 @@ class KafkaSource:
                 raise Transient(str(error)) from error
             raise
         self._consumer = consumer
+        try:
+            async with asking(self._connection, timeout=self._options.answer_timeout) as brokers:
+                cluster = await brokers.cluster()
+        except Transient:
+            cluster = ""
+        self._observer(GroupJoined(cluster=cluster, group=self._options.group_id, topics=self._options.topics))
         return consumer
 
     async def _follow_topics(self, consumer: AIOKafkaConsumer) -> None:
@@ -169,17 +173,21 @@ class KafkaSource:
     async def _replace(self, reason: str) -> None:
         """Abandons the consumer; the next poll makes a new one."""
         self._observer(ConsumerReplaced(reason=reason))
+        if self._in_vain:
+            pause = min(JOIN_AGAIN_AFTER * 2.0 ** min(self._in_vain - 1, 60), JOIN_AGAIN_WITHIN)
+            self._join_due = self._clock.monotonic() + pause
+        self._in_vain += 1
         await self._discard()
 
     async def _discard(self) -> None:
         if self._consumer is not None:
             self.revoked(self._consumer)
         consumer, self._consumer = self._consumer, None
-        under_way = {task for task in (self._fetching, self._looking) if task is not None}
-        self._fetching = self._looking = None
-        for task in under_way:
-            task.cancel()
-        await asyncio.gather(*under_way, return_exceptions=True)
+        looking, self._looking = self._looking, None
+        if looking is not None:
+            looking.cancel()
+            await asyncio.gather(looking, return_exceptions=True)
+        await self._fetching.cancel()
         self._subscribed = frozenset()
         self._topics_due = 0.0
         self._unanswered_since = None
@@ -199,89 +207,149 @@ class KafkaSource:
             self._positions.forget()
             self._placing.forget()
             self._in_hand.clear()
-            self._standstill.busy()
+            self._unfinished.clear()
+            self._watch.forget()
+            self._fetching.forget()
+            self._unreadable.forget()
             self._observer(PartitionsRevoked())
 
     # ── Reading ──────────────────────────────────────────────────────────────────────────────────────────────────────
 
-    async def _fetch(self, consumer: AIOKafkaConsumer, limit: int, timeout: float) -> Fetched:
-        """Records, or none in time, as in a rebalance: the request then goes on, and the next call waits for it."""
-        if self._fetching is None:
-            self._fetching = asyncio.create_task(consumer.getmany(timeout_ms=int(timeout * 1000), max_records=limit))
-            self._fetching_since = self._clock.monotonic()
-        done, _ = await asyncio.wait({self._fetching}, timeout=timeout + OVERTIME)
-        if not done:
-            if self._clock.monotonic() - self._fetching_since > self._options.stall_after:
-                raise errors.KafkaError("a rebalance does not end")
-            return {}
-        fetching, self._fetching = self._fetching, None
-        return self._in_place(fetching.result())
+    async def _fetch(self, consumer: AIOKafkaConsumer, limit: int, timeout: float) -> Fetch:
+        try:
+            return await self._fetching.fetch(consumer, limit, timeout, patience=self._options.stall_after)
+        except errors.NoOffsetForPartitionError as error:
+            self._nowhere(Partition(*error.args[0]))
+            return Fetch()
+        except errors.OffsetOutOfRangeError as error:
+            for partition, offset in error.args[0].items():
+                await self._go_on(consumer, Partition(*partition), offset)
+            return Fetch()
+        except Exception as error:  # whatever it is, this consumer would raise it again and again
+            translated = translation(error)
+            await self._replace(str(translated))
+            if self._has_worked:  # rights are revoked and granted; only at the start is it the configuration
+                raise Transient(str(translated)) from error
+            raise translated from error
 
-    def _records(self, fetched: Fetched, limit: int) -> Sequence[Record]:
-        largest, unavailable, now = self._options.largest_record, self._options.unavailable_value, time.time()
-        records = []
+    async def _with_unreadable(
+        self, consumer: AIOKafkaConsumer, fetch: Fetch, limit: int
+    ) -> Mapping[TopicPartition, Sequence[Any]]:
+        """What a poll has brought, and what was read byte by byte of partitions that aiokafka cannot decode."""
+        silent, self._watch.silent = self._watch.silent, frozenset()
+        failed = self._places(consumer, fetch.failed)
+        suspects = self._places(consumer, silent - fetch.failed - {Partition(*place) for place in fetch.records})
+        left = limit - sum(map(len, fetch.records.values()))
+        if not (failed or suspects) or left <= 0:
+            return fetch.records
+        try:
+            found = await self._unreadable.read(failed, suspects, limit=left, worked=self._has_worked)
+        except Transient:
+            if failed and not fetch.records:
+                raise
+            return fetch.records
+        except Fatal as error:
+            await self._replace(str(error))
+            raise
+        records = dict(fetch.records)
+        for place in consumer.assignment():
+            partition = Partition(*place)
+            if partition in found:
+                self._fetching.seek(consumer, partition, found[partition].behind)
+                if found[partition].records:
+                    records[place] = found[partition].records
+            if partition in self._unreadable.stuck:
+                consumer.pause(place)
+                self._fetching.seek(consumer, partition, self._unreadable.stuck[partition])
+        return records
+
+    def _places(self, consumer: AIOKafkaConsumer, partitions: Iterable[Partition]) -> dict[Partition, int]:
+        """Where the next hand-over begins, in partitions that are still assigned and are not stuck."""
+        places = {}
+        for partition in consumer.assignment() & set(partitions):
+            where = self._fetching.where(Partition(*partition))
+            if where is not None and partition not in self._unreadable.stuck:
+                places[Partition(*partition)] = where
+        return places
+
+    async def _free(self, consumer: AIOKafkaConsumer) -> None:
+        """Has partitions that were stuck be read again, where they can."""
+        for partition, offset in (await self._unreadable.look_again()).items():
+            place = TopicPartition(*partition)
+            if place in consumer.assignment():
+                consumer.resume(place)
+                self._fetching.seek(consumer, partition, offset)
+
+    def _records(self, fetched: Mapping[TopicPartition, Sequence[Any]], limit: int) -> Sequence[Record]:
+        records: list[Record] = []
         counts = {}
         for topic_partition, messages in fetched.items():
             partition = Partition(*topic_partition)
             counts[partition] = len(messages)
-            for message in messages:
-                meaning, trace = interpret(
-                    message.value, message.headers, codec(), largest=largest, unavailable=unavailable
-                )
-                records.append(
-                    Record(
-                        partition=partition,
-                        offset=message.offset,
-                        timestamp=message.timestamp / 1000 if message.timestamp > 0 else now,
-                        key=message.key,
-                        value=message.value,
-                        headers=message.headers,
-                        meaning=meaning,
-                        trace=trace,
-                    )
-                )
-            if self._lag.read(partition, records[-len(messages)].timestamp):
+            records += (self._record(partition, message) for message in messages)
+            if self._watch.lag.read(partition, records[-len(messages)].timestamp):
                 self._look_due = 0.0  # its lag, if it was reported at all, was an estimate
             self._in_hand[partition] = records[-1].timestamp
-        if len(records) >= limit:
-            self._standstill.busy()  # there may be more, in any partition
+            self._unfinished.add(partition)
+        if sum(counts.values()) >= limit:
+            self._watch.busy()
         else:
-            self._standstill.moved(counts)
+            self._watch.moved(counts)
         self._observer(RecordsRead(counts=counts))
+        self._has_worked = True
+        self._in_vain = 0
         return records
 
-    async def _watch(self, consumer: AIOKafkaConsumer) -> None:
+    def _record(self, partition: Partition, message: Any) -> Record:  # noqa: ANN401 - aiokafka has no types
+        """Of a record of aiokafka, or one that was read byte by byte."""
+        if isinstance(message, Raw) and message.flaw is not None:
+            meaning: Meaning = Flawed(flaw=Flaw.UNREADABLE, reason=message.flaw)
+            trace = None
+        else:
+            meaning, trace = interpret(
+                message.value,
+                message.headers,
+                codec(),
+                largest=self._options.largest_record,
+                unavailable=self._options.unavailable_value,
+            )
+        return Record(
+            partition=partition,
+            offset=message.offset,
+            timestamp=message.timestamp / 1000 if message.timestamp > 0 else time.time(),
+            key=message.key,
+            value=message.value,
+            headers=message.headers,
+            meaning=meaning,
+            trace=trace,
+        )
+
+    async def _look(self, consumer: AIOKafkaConsumer) -> None:
         """Looks now and then how far behind this member is, and whether it moves; no poll waits for the answer."""
         now = self._clock.monotonic()
         if self._looking is None and now >= self._look_due:
-            self._looking = asyncio.create_task(self._behind(consumer))
+            self._looking = asyncio.create_task(look_behind(consumer, self._answer))
         if self._looking is None or not self._looking.done():
             return
         looking, self._looking = self._looking, None
         try:
-            behind, nowhere = looking.result()
+            behind = looking.result()
         except Transient as error:
             await self._unanswered(error)
             return
         self._answered()
         self._look_due = now + self._options.sample_interval
-        self._observer(LagSampled(lags=self._lag.sample(behind, now=time.time())))
-        if stuck := self._standstill.look(behind | dict.fromkeys(nowhere, 1), now=now):
-            reason = f"nothing comes from {len(stuck)} partitions although there is something"
+        self._watch.look(consumer, behind, self._unreadable.stuck, now=now)
+        if behind.at_the_end:
+            self._in_vain = 0  # there was nothing to bring
+        if stalled := self._watch.stalled:
+            first = min(stalled)
+            where = f"{first.topic} {first.partition}"
+            if (offset := self._fetching.where(first)) is not None:
+                where += f" at offset {offset}"
+            reason = f"nothing comes from {len(stalled)} partitions although there is something, as from {where}"
             await self._replace(reason)
             raise Transient(f"kafka: {reason}")
-
-    async def _behind(self, consumer: AIOKafkaConsumer) -> tuple[dict[Partition, int], list[Partition]]:
-        """How many records each partition has behind the consumer's position, and where it has none yet."""
-        ends = await self._answer(consumer.end_offsets(list(consumer.assignment())), "where the topics end")
-        behind, nowhere = {}, []
-        for topic_partition, end in ends.items():
-            try:
-                async with asyncio.timeout(0.01):  # where the position is not known yet, aiokafka waits until it is
-                    behind[Partition(*topic_partition)] = end - await consumer.position(topic_partition)
-            except (errors.KafkaError, TimeoutError):
-                nowhere.append(Partition(*topic_partition))
-        return behind, nowhere
 
     async def _answer(self, question: Any, about: str) -> Any:  # noqa: ANN401 - as aiokafka has it
         """The answer to a question to the brokers.
@@ -324,13 +392,6 @@ class KafkaSource:
             raise
         self._answered()
         self.rewind(placed)
-        self._overtaken = frozenset(placed) if self._fetching is not None else frozenset()
-
-    def _in_place(self, fetched: Fetched) -> Fetched:
-        """Without what was asked for before it was known where to go on; the next poll reads from there."""
-        overtaken, self._overtaken = self._overtaken, frozenset()
-        self.rewind({p: done for p in overtaken if (done := self._positions.at(p)) is not None})
-        return {place: records for place, records in fetched.items() if place not in self._placing.due | overtaken}
 
     def _nowhere(self, partition: Partition) -> None:
         """The consumer does not know where to go on there: it has asked the group before we have."""
@@ -355,20 +416,24 @@ class KafkaSource:
 
     async def _is_at(self, consumer: AIOKafkaConsumer, partition: Partition, offset: int) -> bool:
         try:
-            async with asyncio.timeout(0.01):  # see _behind
+            async with asyncio.timeout(0.01):  # where the position is not known yet, aiokafka waits until it is
                 return bool(await consumer.position(TopicPartition(*partition)) == offset)
         except (errors.KafkaError, TimeoutError):
             return False
 
     def rewind(self, positions: Mapping[Partition, int]) -> None:
         """See `Source.rewind`."""
+        self._unfinished.difference_update(positions)
         consumer = self._consumer
         if consumer is not None:
             for partition in consumer.assignment() & positions.keys():
-                consumer.seek(partition, positions[partition])
+                self._fetching.seek(consumer, Partition(*partition), positions[partition])
+                if self._unreadable.moved(Partition(*partition), positions[partition]):
+                    consumer.resume(partition)
 
     async def commit(self, positions: Mapping[Partition, int]) -> None:
         """See `Source.commit`."""
+        self._unfinished.difference_update(positions)
         consumer = self._consumer
         if consumer is None:
             return
@@ -376,7 +441,7 @@ class KafkaSource:
         for partition in held & positions.keys():
             end = consumer.last_stable_offset(partition)
             if (timestamp := self._in_hand.pop(partition, None)) is not None:
-                self._lag.done(partition, timestamp, more=end is not None and end > positions[partition])
+                self._watch.lag.done(partition, timestamp, more=end is not None and end > positions[partition])
         self._positions.done(positions)
         owed = {p: offset for p, offset in self._positions.committable().items() if p in held}
         began = self._clock.monotonic()
