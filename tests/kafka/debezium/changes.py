@@ -6,6 +6,7 @@ need no servers.
 
 import asyncio
 import contextlib
+import itertools
 import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -25,6 +26,8 @@ from tests.waiting import await_for, wait_for
 
 RECORDS = Path(__file__).parents[2] / "unit" / "records" / "debezium.ndjson"
 OWN_PLACEHOLDER = "(not here)"
+COMPRESSIONS = ("gzip", "snappy", "lz4", "zstd")
+"""Of Java's own producer, which frames some of them in its own way; the forms take turns."""
 
 _JSON = "org.apache.kafka.connect.json.JsonConverter"
 _CLOUD_EVENTS = "io.debezium.converters.CloudEventsConverter"
@@ -185,9 +188,10 @@ def made(dsn: str, connect: Worker, bootstrap: str, *, prefix: str = "") -> Chan
     with psycopg.connect(dsn, autocommit=True) as db:
         db.execute(_TABLES)
         db.execute(_OLD.encode())
-        for form, own in FORMS.items():
+        for (form, own), compression in zip(FORMS.items(), itertools.cycle(COMPRESSIONS)):
             asyncio.run(brokers.create(topics[form], partitions=1))
-            connect.start(names[form], _common(dsn, names[form], topics[form]) | own)
+            compressed = {"producer.override.compression.type": compression}
+            connect.start(names[form], _common(dsn, names[form], topics[form]) | own | compressed)
         for name in names.values():
             connect.until_running(name)
         until_streaming(db, len(FORMS))
