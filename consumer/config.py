@@ -21,17 +21,16 @@ from pydantic_settings import (
 )
 
 from consumer.adapters.kafka.options import KafkaConnection, KafkaOptions
+from consumer.adapters.secret_file import read_secret
 from consumer.adapters.web.signatures import Access
 from consumer.domain.errors import Misconfigured
 from consumer.domain.providers import BOT
-from consumer.domain.records import UNAVAILABLE
 from consumer.domain.text import printable
+from consumer.kafka_config import MAY_BE_EMPTY, PASSWORDS, KafkaSettings
 
 PREFIX = "WEBHOOK_ROUTER_"
 DATABASE = {"database_url", "database_url_file"}
 """Settings of which one says where the database is."""
-SERVER = re.compile(r"[^\s:/,]+:\d{1,5}|\[[0-9A-Fa-f:.]+\]:\d{1,5}")
-TOPIC = re.compile(r"[A-Za-z0-9._-]{1,249}")
 BOT_SECRET = re.compile(r"[A-Za-z0-9_-]{1,256}")
 LONG_POLL = 1.0
 """Seconds. A longer poll interval says that the database is to be left alone: some are paid for while awake."""
@@ -63,20 +62,20 @@ def _lower(value: object) -> object:
 
 
 def _counts(name: str, value: object) -> bool:
-    """Whether a value has been given; not so an empty database URL, nor the address of a Service
-    called …-http or …-gateway."""
+    """Whether a value has been given; not so an empty database URL or one of `MAY_BE_EMPTY`, nor the address of
+    a Service called …-http or …-gateway."""
     if isinstance(value, SecretStr):
         value = value.get_secret_value()
     if not isinstance(value, str):
         return value is not None
-    if name in DATABASE:
+    if name in DATABASE or name in MAY_BE_EMPTY:
         return bool(value.strip())
     return not (name in {"http_port", "gateway_port"} and _SERVICE_ADDRESS.match(value))
 
 
 def _trimmed(name: str, value: object) -> object:
     """Without the line feed that a value brings along from a file or a secret; a password may end in anything."""
-    return value.strip() if isinstance(value, str) and name != "kafka_sasl_password" else value
+    return value.strip() if isinstance(value, str) and name not in PASSWORDS else value
 
 
 class _Given(PydanticBaseSettingsSource):
@@ -93,10 +92,8 @@ class _Given(PydanticBaseSettingsSource):
         return {name: _trimmed(name, value) for name, value in self._source().items() if _counts(name, value)}
 
 
-class Settings(BaseSettings):
-    """Everything that can be set; each field is `WEBHOOK_ROUTER_<NAME>` and, in `run`, `--<name>`."""
-
-    model_config = SettingsConfigDict(env_prefix=PREFIX, extra="ignore", frozen=True)
+class ServiceSettings(BaseSettings):
+    """All but Kafka's."""
 
     database_url: SecretStr | None = Field(
         default=None, description="libpq URL or DSN of the database; as a flag it shows in the list of processes."
@@ -173,55 +170,12 @@ class Settings(BaseSettings):
         "their echoes are only recorded.",
     )
     meta_own_app_ids_file: Path | None = Field(default=None, description=_IN_A_FILE)
-    kafka_bootstrap_servers: str | None = Field(default=None, description="Kafka brokers, host:port, comma-separated.")
-    kafka_topics: str = Field(default="webhook-events", description="Topics to read, comma-separated.")
-    kafka_group_id: str = Field(
-        default="webhook-router", min_length=1, description="Consumer group whose replicas share the topics."
-    )
-    kafka_dead_letter_topic: str = Field(
-        default="webhook-events.dead-letters", description="Topic for records that can never be processed."
-    )
-    kafka_start: Literal["earliest", "latest"] = Field(
-        default="earliest", description="Where a group without offsets begins."
-    )
-    kafka_batch_size: int = Field(default=1000, ge=1, le=10_000, description="Records that a poll takes at most.")
-    kafka_poll_timeout: Annotated[float, Field(gt=0, le=60)] = Field(
-        default=1.0, description="Seconds that a poll waits for the first record."
-    )
-    kafka_max_record_bytes: int = Field(
-        default=4 * 1_048_576,
-        ge=1,
-        le=64 * 1_048_576,
-        description="Bytes of the largest record; larger ones are dead letters. Meta's bodies have up to 3 MiB.",
-    )
-    kafka_unavailable_value: str = Field(
-        default=UNAVAILABLE,
-        min_length=1,
-        description="What the connector writes for a value that it does not have: its unavailable.value.placeholder.",
-    )
-    kafka_session_timeout: Annotated[float, Field(ge=1, le=300)] = Field(
-        default=10.0, description="Seconds of silence after which others get a replica's partitions."
-    )
-    kafka_security_protocol: Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"] = Field(
-        default="PLAINTEXT", description="Protocol of the connections to the brokers."
-    )
-    kafka_sasl_mechanism: Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"] = Field(
-        default="PLAIN", description="How the SASL user is authenticated."
-    )
-    kafka_sasl_username: str | None = Field(default=None, description="User name for SASL.")
-    kafka_sasl_password: SecretStr | None = Field(default=None, description="Password for SASL.")
-    kafka_sasl_password_file: Path | None = Field(
-        default=None, description="A file that holds the SASL password instead."
-    )
-    kafka_ssl_cafile: Path | None = Field(
-        default=None, description="PEM file of the authorities to trust; the system's unless given."
-    )
-    kafka_ssl_certfile: Path | None = Field(
-        default=None, description="PEM file of a client certificate, for brokers that want one."
-    )
-    kafka_ssl_keyfile: Path | None = Field(
-        default=None, description="PEM file of the client certificate's key, if it is not in the same file."
-    )
+
+
+class Settings(KafkaSettings, ServiceSettings):
+    """Everything that can be set; each field is `WEBHOOK_ROUTER_<NAME>` and, in `run`, `--<name>`."""
+
+    model_config = SettingsConfigDict(env_prefix=PREFIX, extra="ignore", frozen=True)
 
     @classmethod
     def settings_customise_sources(
@@ -253,7 +207,7 @@ class Settings(BaseSettings):
                 f"no database given: set {PREFIX}DATABASE_URL (or {PREFIX}DATABASE_URL_FILE, or --database-url), "
                 "e.g. postgresql://user:password@host:5432/database; to look around without one: webhook-router demo"
             )
-        url = _secret(self.database_url_file, what="the database URL")
+        url = read_secret(self.database_url_file, what="the database URL")
         if not url:
             raise Misconfigured(f"no database given: {self.database_url_file}, which should hold its URL, is empty")
         return url
@@ -269,43 +223,8 @@ class Settings(BaseSettings):
         Raises:
             Misconfigured: something is missing, or does not go together.
         """
-        if not self.kafka_bootstrap_servers:
-            raise Misconfigured(
-                f"no Kafka given: set {PREFIX}KAFKA_BOOTSTRAP_SERVERS (or --kafka-bootstrap-servers), "
-                "e.g. broker-1:9092,broker-2:9092"
-            )
-        if wrong := [s for s in self.kafka_bootstrap_servers.split(",") if not SERVER.fullmatch(s.strip())]:
-            raise Misconfigured(f"{PREFIX}KAFKA_BOOTSTRAP_SERVERS: {wrong[0]!r} is not host:port")
-        topics = tuple(dict.fromkeys(topic.strip() for topic in self.kafka_topics.split(",")))
-        for topic in (*topics, self.kafka_dead_letter_topic):
-            if not TOPIC.fullmatch(topic):
-                raise Misconfigured(f"{topic!r} is not a topic: its name has 1 to 249 letters, digits, dots, _ and -")
-        if self.kafka_dead_letter_topic in topics:
-            raise Misconfigured(
-                f"{PREFIX}KAFKA_DEAD_LETTER_TOPIC is one of the topics that are read: dead letters would be read again"
-            )
-        connection = KafkaConnection(
-            bootstrap_servers=self.kafka_bootstrap_servers,
-            security_protocol=self.kafka_security_protocol,
-            sasl_mechanism=self.kafka_sasl_mechanism,
-            sasl_username=self.kafka_sasl_username,
-            sasl_password=self._kafka_password(),
-            ssl_cafile=self.kafka_ssl_cafile,
-            ssl_certfile=self.kafka_ssl_certfile,
-            ssl_keyfile=self.kafka_ssl_keyfile,
-        )
-        options = KafkaOptions(
-            topics=topics,
-            group_id=self.kafka_group_id,
-            dead_letter_topic=self.kafka_dead_letter_topic,
-            start=self.kafka_start,
-            largest_record=self.kafka_max_record_bytes,
-            unavailable_value=self.kafka_unavailable_value,
-            session_timeout=self.kafka_session_timeout,
-            sample_interval=self.sample_interval,
-            stall_after=self.stall_after,
-        )
-        return connection, options
+        options = self._kafka_options(sample_interval=self.sample_interval, stall_after=self.stall_after)
+        return self.kafka_connection(), options
 
     def access(self) -> dict[str, Access]:
         """By provider, what its deliveries must show; a provider that is not configured is not in it.
@@ -363,32 +282,13 @@ class Settings(BaseSettings):
                 f"{PREFIX}{name.upper()} and {PREFIX}{name.upper()}_FILE are both set; keep one of them"
             )
         if file is not None:
-            text = _secret(file, what=f"{name.replace('_', ' ')} ({PREFIX}{name.upper()}_FILE)")
+            text = read_secret(file, what=f"{name.replace('_', ' ')} ({PREFIX}{name.upper()}_FILE)")
             if not text:  # a provider would be left out, and nobody told
                 raise Misconfigured(f"{PREFIX}{name.upper()}_FILE: {file} is empty")
             return text
         if isinstance(given, SecretStr):
             given = given.get_secret_value()
         return (given or "").strip() or None
-
-    def _kafka_password(self) -> str | None:
-        sasl = self.kafka_security_protocol.startswith("SASL")
-        given = [self.kafka_sasl_password, self.kafka_sasl_password_file]
-        if all(given):
-            raise Misconfigured(f"{PREFIX}KAFKA_SASL_PASSWORD and {PREFIX}KAFKA_SASL_PASSWORD_FILE are both set")
-        if not sasl and (any(given) or self.kafka_sasl_username):
-            raise Misconfigured(
-                f"a SASL user is set; {PREFIX}KAFKA_SECURITY_PROTOCOL must be SASL_SSL or SASL_PLAINTEXT"
-            )
-        if sasl and not (any(given) and self.kafka_sasl_username):
-            raise Misconfigured(
-                f"{self.kafka_security_protocol} needs {PREFIX}KAFKA_SASL_USERNAME and …_PASSWORD(_FILE)"
-            )
-        if self.kafka_sasl_password is not None:
-            return self.kafka_sasl_password.get_secret_value()
-        if self.kafka_sasl_password_file is None:
-            return None
-        return _secret(self.kafka_sasl_password_file, what="the password")
 
 
 def _variables_of_file() -> dict[str, str | None]:
@@ -417,14 +317,6 @@ def _variables_of_file() -> dict[str, str | None]:
     return variables
 
 
-def _secret(file: Path, *, what: str) -> str:
-    try:
-        return file.read_text(encoding="utf-8-sig").strip()
-    except (OSError, UnicodeDecodeError) as error:
-        reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
-        raise Misconfigured(f"cannot read {what} from {file}: {reason}") from None
-
-
 def load(**given: Any) -> Settings:  # noqa: ANN401 - values of the command line, checked by the model
     """The settings in force: arguments win over the environment, that over the .env file. None is no argument.
 
@@ -442,6 +334,11 @@ def load(**given: Any) -> Settings:  # noqa: ANN401 - values of the command line
     if arguments := {name for name in DATABASE if _counts(name, given.get(name))}:
         # An argument that says where the database is wins over the environment, whichever of the two is set there.
         settings = settings.model_copy(update=dict.fromkeys(DATABASE - arguments))
+    match [name for name in ("kafka_topics", "kafka_topics_pattern") if _counts(name, given.get(name))]:  # as above
+        case ["kafka_topics"]:
+            settings = settings.model_copy(update={"kafka_topics_pattern": None})
+        case ["kafka_topics_pattern"]:
+            settings.model_fields_set.discard("kafka_topics")
     return settings
 
 
@@ -458,7 +355,7 @@ def problem(name: str, value: object) -> str | None:
 def _said(problem: ErrorDetails) -> str:
     if problem["type"] == "literal_error":
         return "must be one of " + re.sub(" or ", ", ", problem["ctx"]["expected"]).replace("'", "")
-    return problem["msg"]
+    return problem["msg"].removeprefix("Value error, ")
 
 
 class _UnreadLines(logging.Handler):

@@ -78,11 +78,10 @@ def produce(
     if topic is not None:
         if "," in topic:
             raise Misconfigured("--topic is the one topic to write to; --shards shares the events among several")
-        settings = settings.model_copy(update={"kafka_topics": topic})
-    connection, options = settings.kafka()
+        settings = settings.model_copy(update={"kafka_topics": topic, "kafka_topics_pattern": None})
+    connection, name = settings.kafka_connection(), settings.kafka_topic()
     logs.configure(format=settings.log_format, level=settings.log_level)
     kept = rejected_lines(file, rejected)
-    name = options.topics[0]
     topics = (name,) if shards is None else topics_of(name, shards)
     refusal = partial(_refusal, event_schema().refusal, any_channel=any_channel, shards=shards)
     started = time.perf_counter()

@@ -4,6 +4,7 @@ import asyncio
 import io
 import os
 import signal
+import socket
 import ssl
 import sys
 from collections.abc import Callable, Coroutine, Iterator
@@ -31,6 +32,7 @@ def run_async(main: Coroutine[Any, Any, Result]) -> Result:
     """Runs on uvloop where there is one. Cancelled by a second signal, it ends with exit code 1."""
     try:
         with asyncio.Runner(loop_factory=new_event_loop) as runner:
+            runner.get_loop().set_exception_handler(_unforeseen)
             return runner.run(main)
     except asyncio.CancelledError:
         raise ConsumerError(
@@ -38,6 +40,13 @@ def run_async(main: Coroutine[Any, Any, Result]) -> Result:
         ) from None
     finally:
         main.close()  # it has not begun if Ctrl-C came first
+
+
+def _unforeseen(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+    """Reports what nobody waited for, but for names that are not found: uvloop keeps the look-up of an attempt to
+    connect that was given up, and whoever gave it up has said why."""
+    if not isinstance(context.get("exception"), socket.gaierror):
+        loop.default_exception_handler(context)
 
 
 @contextmanager

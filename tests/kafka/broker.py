@@ -22,6 +22,8 @@ CLUSTER_ID = "d2ViaG9vay1yb3V0ZXItMQ"
 """16 bytes in URL-safe base64 without padding, as Kafka wants it."""
 VERSION = "4.3.1"
 USER, PASSWORD = "router", "router-secret"
+LOST_HOST = "broker.invalid"
+"""RFC 2606: no such name is ever found."""
 JVM = ("-Xms128m", "-Xmx256m", "-XX:TieredStopAtLevel=1", "-XX:+UseSerialGC", "-XX:-UsePerfData")
 # Java cannot be told to die with its parent: the shell kills it as soon as the pipe to us is closed, however we ended.
 SUPERVISOR = '"$@" </dev/null & pid=$!; echo $pid; exec >&-; cat >/dev/null; kill -9 $pid 2>/dev/null; wait'
@@ -151,6 +153,8 @@ class Broker:
     sasl_port: int
     tls_port: int
     sasl_tls_port: int
+    token_port: int
+    lost_port: int
     controller_port: int
     _supervisor: subprocess.Popen[bytes] | None = field(default=None, repr=False)
     _pid: int = 0
@@ -256,8 +260,9 @@ def prepare(
     Args:
         count: brokers; from 3 on topics are replicated and survive the loss of one.
         port: of the first broker's plain listener; a free one unless given.
-        secured: also listeners with SASL (PLAIN, SCRAM-SHA-256), with TLS and client certificates, and with SASL
-            (SCRAM-SHA-512) over TLS.
+        secured: also listeners with SASL (PLAIN, SCRAM-SHA-256), with TLS and client certificates, with SASL
+            (SCRAM-SHA-512) over TLS, with tokens that nobody has signed, and one that is advertised by a name that no
+            name service has.
         settings: more lines for server.properties.
 
     Raises:
@@ -275,6 +280,8 @@ def prepare(
                 sasl_port=free_port(),
                 tls_port=free_port(),
                 sasl_tls_port=free_port(),
+                token_port=free_port(),
+                lost_port=free_port(),
                 controller_port=free_port(),
             )
             for number in range(1, count + 1)
@@ -313,6 +320,7 @@ def _properties(broker: Broker, voters: str, count: int, certificates: Certifica
     more: dict[str, str] = {}
     if certificates is not None:
         listeners |= {"SASL_PLAINTEXT": broker.sasl_port, "SSL": broker.tls_port, "SASL_SSL": broker.sasl_tls_port}
+        listeners |= {"TOKEN": broker.token_port, "LOST": broker.lost_port}
         (broker.folder / "keystore.pem").write_text(
             certificates.key.read_text() + certificates.certificate.read_text() + certificates.authority.read_text()
         )
@@ -323,6 +331,10 @@ def _properties(broker: Broker, voters: str, count: int, certificates: Certifica
             "listener.name.sasl_plaintext.sasl.enabled.mechanisms": "PLAIN,SCRAM-SHA-256",
             "listener.name.sasl_plaintext.plain.sasl.jaas.config": plain,
             "listener.name.sasl_plaintext.scram-sha-256.sasl.jaas.config": scram,
+            "listener.name.token.sasl.enabled.mechanisms": "OAUTHBEARER",
+            "listener.name.token.oauthbearer.sasl.jaas.config": (
+                f'{module}.oauthbearer.OAuthBearerLoginModule required unsecuredLoginStringClaim_sub="broker";'
+            ),
             "listener.name.sasl_ssl.sasl.enabled.mechanisms": "SCRAM-SHA-512",
             "listener.name.sasl_ssl.scram-sha-512.sasl.jaas.config": scram,
             "listener.name.sasl_ssl.ssl.client.auth": "none",
@@ -339,10 +351,13 @@ def _properties(broker: Broker, voters: str, count: int, certificates: Certifica
         "controller.listener.names": "CONTROLLER",
         "listeners": ",".join(f"{name}://localhost:{port}" for name, port in listeners.items()),
         "advertised.listeners": ",".join(
-            f"{name}://localhost:{port}" for name, port in listeners.items() if name != "CONTROLLER"
+            f"{name}://{LOST_HOST if name == 'LOST' else 'localhost'}:{port}"
+            for name, port in listeners.items()
+            if name != "CONTROLLER"
         ),
         "listener.security.protocol.map": (
-            "PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT,SASL_PLAINTEXT:SASL_PLAINTEXT,SSL:SSL,SASL_SSL:SASL_SSL"
+            "PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT,SASL_PLAINTEXT:SASL_PLAINTEXT,SSL:SSL,SASL_SSL:SASL_SSL,"
+            "TOKEN:SASL_PLAINTEXT,LOST:PLAINTEXT"
         ),
         "inter.broker.listener.name": "PLAINTEXT",
         "log.dirs": str(broker.folder / "data"),

@@ -54,7 +54,7 @@ class TestSecurity:
         async with reading(
             f"localhost:{kafka.brokers[0].sasl_port}", scene.topic, scene.group, connection=about
         ) as reader:
-            with pytest.raises(Misconfigured, match="refuses to let us in"):
+            with pytest.raises(Misconfigured, match=r"refuses to let us in: it does not have SCRAM-SHA-512, but PLAIN"):
                 await reader.source.poll(limit=1, timeout=0.1)
 
     async def test_tls_with_certificates_on_both_sides(self, scene: Scene, kafka: Cluster) -> None:

@@ -16,6 +16,7 @@ from tests.processes import command
 
 SECRETS = {
     "kafka_sasl_password",
+    "kafka_ssl_key_password",
     *(f"{provider}_app_secrets" for provider in ("whatsapp", "instagram", "messenger", "tiktok")),
     *(f"{provider}_verify_token" for provider in ("whatsapp", "instagram", "messenger")),
     "telegram_bots",

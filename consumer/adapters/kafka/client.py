@@ -1,48 +1,62 @@
 """aiokafka's consumers and producers, configured as this service needs them, and its errors translated into ours."""
 
 import asyncio
-import os
-import ssl
 from typing import Any
 
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, errors
 from aiokafka.client import AIOKafkaClient
-from aiokafka.conn import collect_hosts, create_conn
 from aiokafka.coordinator.assignors.roundrobin import RoundRobinPartitionAssignor
 
-from consumer.adapters.kafka.options import KafkaConnection, KafkaOptions
+from consumer.adapters.kafka.options import REQUEST_TIMEOUT, SETTING, KafkaConnection, KafkaOptions
+from consumer.adapters.kafka.reasons import (
+    WRONG_CREDENTIALS,
+    unreachable,
+    why_unreachable,
+    why_unreachable_as_advertised,
+    words,
+)
+from consumer.adapters.kafka.tls import tls_context
+from consumer.adapters.kafka.tokens import token_provider
 from consumer.domain.errors import ConsumerError, Fatal, Misconfigured, Transient
 
-REQUEST_TIMEOUT = 10.0
-"""Seconds; longer where a session is longer, since joining a group may take as long as one."""
 START_WITHIN = 30.0
-FETCH_BYTES = 16 * 1024 * 1024
-"""From one broker at a time, so that a poll has a bound in bytes as well."""
+LOOK_AFTER = 3.0
+"""Seconds; what is not started by then is looked into: aiokafka goes on trying, and does not say what is wrong."""
 
-WRONG_CREDENTIALS = (
-    errors.AuthenticationFailedError,
-    errors.AuthenticationMethodNotSupported,
-    errors.SaslAuthenticationFailed,
-    errors.UnsupportedSaslMechanismError,
-    errors.IllegalSaslStateError,
-)
 NO_RIGHTS = (
     errors.TopicAuthorizationFailedError,
     errors.GroupAuthorizationFailedError,
     errors.ClusterAuthorizationFailedError,
 )
 
+WRONG_SETTINGS = {
+    errors.InvalidSessionTimeoutError: (
+        f"the brokers refuse {SETTING}SESSION_TIMEOUT: it must lie between their group.min.session.timeout.ms "
+        "(6 seconds unless changed) and group.max.session.timeout.ms"
+    ),
+    errors.InconsistentGroupProtocolError: (
+        f"the group has members that do not assign partitions by {RoundRobinPartitionAssignor.name}, as this service "
+        f"does: {SETTING}GROUP_ID must name a group of its own"
+    ),
+    errors.InvalidGroupIdError: f"the brokers refuse {SETTING}GROUP_ID",
+    errors.GroupIdNotFound: (f"{SETTING}GROUP_ID names a group of another kind: it must name a group of its own"),
+    errors.InvalidTopicError: f"the brokers refuse the name of a topic: check {SETTING}TOPICS",
+}
+"""Where the driver's error says nothing."""
+
 
 def make_consumer(connection: KafkaConnection, options: KafkaOptions) -> AIOKafkaConsumer:
     """A consumer that has subscribed to nothing yet: it must not create topics that are missing.
 
     Raises:
-        Misconfigured: a certificate cannot be read.
+        Misconfigured: a certificate or key cannot be used.
     """
     session = int(options.session_timeout * 1000)
     return AIOKafkaConsumer(
         **_arguments(connection),
         group_id=options.group_id,
+        group_instance_id=options.group_instance_id,
+        client_rack=options.client_rack,
         enable_auto_commit=False,
         auto_offset_reset="none",  # a position that is gone must not silently become "latest"
         isolation_level="read_committed",
@@ -50,9 +64,15 @@ def make_consumer(connection: KafkaConnection, options: KafkaOptions) -> AIOKafk
         session_timeout_ms=session,
         heartbeat_interval_ms=session // 4,
         rebalance_timeout_ms=session,
-        request_timeout_ms=int(max(REQUEST_TIMEOUT, options.session_timeout * 1.5) * 1000),
+        max_poll_interval_ms=int(options.max_poll_interval * 1000),
+        request_timeout_ms=int(
+            (connection.request_timeout or max(REQUEST_TIMEOUT, options.session_timeout * 1.5)) * 1000
+        ),
         metadata_max_age_ms=int(options.metadata_age * 1000),
-        fetch_max_bytes=FETCH_BYTES,
+        fetch_max_bytes=options.fetch_max_bytes,
+        fetch_min_bytes=options.fetch_min_bytes,
+        fetch_max_wait_ms=int(options.fetch_max_wait * 1000),
+        max_partition_fetch_bytes=options.max_partition_fetch_bytes,
     )
 
 
@@ -60,7 +80,7 @@ def make_producer(connection: KafkaConnection) -> AIOKafkaProducer:
     """A producer whose records are in the topic, once each, when their futures are done.
 
     Raises:
-        Misconfigured: a certificate cannot be read.
+        Misconfigured: a certificate or key cannot be used.
     """
     return AIOKafkaProducer(
         **_arguments(connection),
@@ -70,7 +90,7 @@ def make_producer(connection: KafkaConnection) -> AIOKafkaProducer:
         max_request_size=128 * 1024 * 1024,  # the broker decides what is too large
         max_batch_size=256 * 1024,
         linger_ms=5,
-        request_timeout_ms=int(REQUEST_TIMEOUT * 1000),
+        request_timeout_ms=int((connection.request_timeout or REQUEST_TIMEOUT) * 1000),
     )
 
 
@@ -84,46 +104,39 @@ def make_client(connection: KafkaConnection) -> AIOKafkaClient:
 
 
 def _arguments(connection: KafkaConnection) -> dict[str, Any]:
+    by_token = connection.sasl_mechanism == "OAUTHBEARER"
     return {
         "bootstrap_servers": connection.bootstrap_servers,
-        "client_id": "webhook-router",
+        "client_id": connection.client_id,
         "security_protocol": connection.security_protocol,
-        "ssl_context": _tls(connection),
+        "ssl_context": tls_context(connection),
         "sasl_mechanism": connection.sasl_mechanism,
         "sasl_plain_username": connection.sasl_username,
         "sasl_plain_password": connection.sasl_password,
+        "sasl_oauth_token_provider": token_provider(connection.oauth) if by_token else None,
     }
 
 
-def _tls(connection: KafkaConnection) -> ssl.SSLContext | None:
-    if connection.security_protocol not in {"SSL", "SASL_SSL"}:
-        return None
-    about = connection.ssl_cafile
-    try:
-        context = ssl.create_default_context(cafile=connection.ssl_cafile)
-        if connection.ssl_certfile is not None:
-            about = connection.ssl_certfile
-            context.load_cert_chain(connection.ssl_certfile, connection.ssl_keyfile)
-    except OSError as error:
-        raise Misconfigured(f"kafka: cannot read the certificate {about}: {error.strerror or error}") from error
-    return context
+def _of_connections(connection: KafkaConnection) -> dict[str, Any]:
+    """The arguments that a single connection takes."""
+    return {name: value for name, value in _arguments(connection).items() if name != "bootstrap_servers"}
 
 
 async def started(client: AIOKafkaConsumer | AIOKafkaProducer, connection: KafkaConnection) -> None:
     """Starts a consumer or producer.
 
     Raises:
-        Misconfigured: a broker refuses the credentials or the certificate.
+        Misconfigured: a broker refuses the credentials or the certificate, or wants another security protocol.
         Fatal: it denies a right.
-        Transient: no broker answers.
+        Transient: no broker answers, or none at the address that the cluster has for it.
     """
     try:
         async with asyncio.timeout(START_WITHIN):
-            await client.start()
+            await _start(client, connection)
     except BaseException as error:
         await stopped(client, connection)
         if isinstance(error, errors.KafkaConnectionError):
-            raise await _reason(connection) from error
+            raise await why_unreachable(connection, _of_connections(connection)) from error
         if isinstance(error, errors.KafkaError):
             raise translation(error) from error
         if isinstance(error, TimeoutError):
@@ -145,45 +158,59 @@ _stopping: set[asyncio.Future[None]] = set()
 """References to those that nothing waits for any more: asyncio itself keeps none."""
 
 
-async def _reason(connection: KafkaConnection) -> ConsumerError:
-    """Why no broker could be reached. aiokafka only writes it to its log, so each is asked again."""
-    arguments = _arguments(connection)
-    del arguments["bootstrap_servers"]
-    said = []
-    for host, port, _ in collect_hosts(connection.bootstrap_servers, randomize=False):
-        try:
-            (await create_conn(host, port, request_timeout_ms=5000, **arguments)).close()
-        except WRONG_CREDENTIALS as error:
-            return Misconfigured(
-                f"kafka: {host}:{port} refuses to let us in: {_words(error)}; check the security protocol, the SASL "
-                "mechanism, the user name and the password"
-            )
-        except ssl.SSLError as error:
-            why = error.verify_message if isinstance(error, ssl.SSLCertVerificationError) else error.reason
-            return Misconfigured(
-                f"kafka: no TLS with {host}:{port}: {why}; check the security protocol and the certificates"
-            )
-        except (OSError, errors.KafkaError, TimeoutError) as error:
-            said.append(f"{host}:{port}: {_words(error)}")
-        else:
-            said.append(f"{host}:{port}: back again")
-    return Transient(f"kafka: no broker can be reached ({'; '.join(said)})")
+async def _start(client: AIOKafkaConsumer | AIOKafkaProducer, connection: KafkaConnection) -> None:
+    """Raises what `client.start` does, and why no broker can be reached at the address that the cluster has for it."""
+    driver = _driver(client)
+    starting: asyncio.Future[None] = asyncio.ensure_future(client.start())
+    try:
+        await asyncio.wait({starting}, timeout=LOOK_AFTER)
+        if starting.done():
+            starting.result()
+        if (not starting.done() or not await _reaches_a_broker(driver)) and (
+            reason := await _why_not(driver, connection)
+        ):
+            raise reason
+        await starting
+    finally:
+        starting.cancel()
+        await asyncio.gather(starting, return_exceptions=True)
+
+
+async def lost_brokers(client: AIOKafkaConsumer | AIOKafkaProducer, connection: KafkaConnection) -> str:
+    """Which brokers of a client that has started cannot be reached, and why not; empty: all can be."""
+    brokers = [(broker.host, broker.port) for broker in _driver(client).cluster.brokers()]
+    return await unreachable(brokers, connection, _of_connections(connection))
+
+
+def _driver(client: AIOKafkaConsumer | AIOKafkaProducer) -> Any:  # noqa: ANN401 - aiokafka has no types
+    return client.client if isinstance(client, AIOKafkaProducer) else client._client  # noqa: SLF001 - it has no other
+
+
+async def _reaches_a_broker(driver: Any) -> bool:  # noqa: ANN401 - aiokafka has no types
+    try:
+        async with asyncio.timeout(LOOK_AFTER):
+            return bool(await driver.ready(driver.get_random_node()))
+    except TimeoutError:
+        return False
+
+
+async def _why_not(driver: Any, connection: KafkaConnection) -> ConsumerError | None:  # noqa: ANN401
+    arguments = _of_connections(connection)
+    if brokers := [(broker.host, broker.port) for broker in driver.cluster.brokers()]:
+        return await why_unreachable_as_advertised(brokers, connection, arguments)
+    reason = await why_unreachable(connection, arguments)
+    return reason if isinstance(reason, Misconfigured) else None
 
 
 def translation(error: Exception) -> ConsumerError:
     """Which of our errors a driver's error is."""
     if isinstance(error, WRONG_CREDENTIALS):
-        return Misconfigured(f"kafka: a broker refuses to let us in: {_words(error)}")
+        return Misconfigured(f"kafka: a broker refuses to let us in: {words(error)}")
+    for kind, said in WRONG_SETTINGS.items():
+        if isinstance(error, kind) or kind.__name__ in str(error):  # aiokafka wraps what it does not expect
+            return Misconfigured(f"kafka: {said} ({kind.__name__})")
     if isinstance(error, NO_RIGHTS):
-        return Fatal(f"kafka: the user lacks rights: {_words(error)}")
+        return Fatal(f"kafka: the user lacks rights: {words(error)}")
     if isinstance(error, errors.UnsupportedCodecError):
-        return Fatal(f"kafka: {_words(error)}; install it, the records are compressed with it")
-    return Transient(f"kafka: {_words(error)}")
-
-
-def _words(error: Exception) -> str:
-    """What an error says, in one line; many of aiokafka's say nothing but their name."""
-    text = " ".join(str(error).split())
-    if isinstance(error, OSError) and error.errno:
-        text = os.strerror(error.errno)
-    return text or type(error).__name__
+        return Fatal(f"kafka: {words(error)}; install it, the records are compressed with it")
+    return Transient(f"kafka: {words(error)}")

@@ -6,6 +6,7 @@ from typing import Any, Final
 from aiokafka import AIOKafkaConsumer, TopicPartition
 
 from consumer.adapters.kafka.options import KafkaOptions
+from consumer.adapters.kafka.starting import first_offsets
 from consumer.domain.errors import Transient
 from consumer.domain.kafka_facts import DatabaseWentBack, PartitionBegun, RecordsExpired
 from consumer.domain.lag import Partition
@@ -67,6 +68,10 @@ class Placements:
         noted = await self._noted(due)
         begins = await answer(consumer.beginning_offsets(places), "where topics begin")
         ends = await answer(consumer.end_offsets(places), "where topics end")
+        firsts = await answer(
+            first_offsets(consumer, places, self._options.start, begins=begins, ends=ends),
+            "where topics were at a time",
+        )
         if rebalances != self._rebalances:
             return {}
         found: dict[Partition, int] = {}
@@ -81,7 +86,7 @@ class Placements:
                 Extent(
                     begin=begins[held],
                     end=ends[held],
-                    first=(begins if self._options.start == "earliest" else ends)[held],
+                    first=firsts[held],
                     group=group,
                     noted=noted[partition].offset if partition in noted else None,
                     was_noted=mark == NOTED_MARK,

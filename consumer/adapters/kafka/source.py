@@ -11,6 +11,7 @@ from consumer.adapters.kafka.batches import Raw
 from consumer.adapters.kafka.client import make_consumer, started, stopped, translation
 from consumer.adapters.kafka.decoding import codec
 from consumer.adapters.kafka.fetching import Fetch, Fetching
+from consumer.adapters.kafka.membership import Membership
 from consumer.adapters.kafka.options import KafkaConnection, KafkaOptions
 from consumer.adapters.kafka.placing import NOTED_MARK, Placements, ReadNoted, Unanswered
 from consumer.adapters.kafka.raw import asking
@@ -66,6 +67,7 @@ class KafkaSource:
         self._observer = observer
         self._clock = clock
         self._dead_letters = TopicWriter(connection, options.dead_letter_topic, timeout=options.dead_letter_timeout)
+        self._membership = Membership(options)
         self._consumer: AIOKafkaConsumer | None = None
         self._has_worked = False
         self._in_vain = 0
@@ -92,6 +94,7 @@ class KafkaSource:
 
     async def poll(self, *, limit: int, timeout: float) -> Sequence[Record]:
         """See `Source.poll`."""
+        self._membership.check()
         if self._consumer is None and (wait := self._join_due - self._clock.monotonic()) > 0:
             await asyncio.sleep(min(wait, timeout))
             return ()
@@ -130,8 +133,8 @@ class KafkaSource:
     # ── Joining and leaving ──────────────────────────────────────────────────────────────────────────────────────────
 
     async def _join(self) -> AIOKafkaConsumer:
-        consumer = make_consumer(self._connection, self._options)
         try:
+            consumer = make_consumer(self._connection, self._options)
             await started(consumer, self._connection)
         except Fatal as error:
             if self._has_worked:
@@ -143,7 +146,13 @@ class KafkaSource:
                 cluster = await brokers.cluster()
         except Transient:
             cluster = ""
-        self._observer(GroupJoined(cluster=cluster, group=self._options.group_id, topics=self._options.topics))
+        self._observer(
+            GroupJoined(
+                cluster=cluster,
+                group=self._options.group_id,
+                topics=self._options.topics or (str(self._options.topics_pattern),),
+            )
+        )
         return consumer
 
     async def _follow_topics(self, consumer: AIOKafkaConsumer) -> None:
@@ -151,8 +160,10 @@ class KafkaSource:
 
         aiokafka would ask for a missing one by its name, and brokers create what is asked for unless told otherwise.
         """
-        now = self._clock.monotonic()
-        if len(self._subscribed) == len(self._options.topics) or now < self._topics_due:
+        now, options = self._clock.monotonic(), self._options
+        by_pattern = options.topics_pattern is not None
+        complete = not by_pattern and len(self._subscribed) == len(options.topics)
+        if complete or now < self._topics_due:
             return
         try:
             there = await self._answer(consumer.topics(), "which topics there are")
@@ -160,15 +171,17 @@ class KafkaSource:
             await self._unanswered(error)
             raise
         self._answered()
-        self._topics_due = now + LOOK_FOR_TOPICS_EVERY
-        missing = tuple(sorted(set(self._options.topics) - there))
+        missing, wanted = options.missing(there), options.wanted(there)
+        self._topics_due = now + (options.metadata_age if by_pattern and wanted else LOOK_FOR_TOPICS_EVERY)
         if missing != self._missing:
             self._missing = missing
             self._observer(TopicsMissing(topics=missing))
-        wanted = frozenset(self._options.topics) & there
-        if wanted != self._subscribed:
+        if not wanted and self._subscribed:
+            self.revoked(consumer)
+            consumer.unsubscribe()
+        elif wanted != self._subscribed:
             consumer.subscribe(topics=tuple(wanted), listener=_Rebalances(self, consumer))
-            self._subscribed = wanted
+        self._subscribed = wanted
 
     async def _replace(self, reason: str) -> None:
         """Abandons the consumer; the next poll makes a new one."""
@@ -198,6 +211,7 @@ class KafkaSource:
         """A rebalance has ended, and these are ours."""
         if consumer is self._consumer:
             self._look_due = 0.0  # their lag is not known until then
+            self._membership.joined(consumer, now=self._clock.monotonic())
             self._placing.again(partitions)
             self._observer(PartitionsAssigned(partitions=partitions))
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from aiokafka import AIOKafkaProducer, errors
 
-from consumer.adapters.kafka.client import make_producer, started, stopped, translation
+from consumer.adapters.kafka.client import lost_brokers, make_producer, started, stopped, translation
 from consumer.adapters.kafka.options import KafkaConnection
 from consumer.adapters.kafka.shards import shard_of
 from consumer.adapters.kafka.topics import partitions_of
@@ -23,7 +23,7 @@ class Message:
     """One record to write."""
 
     key: bytes | None
-    value: bytes | None
+    value: bytes
     headers: Headers = ()
 
 
@@ -71,10 +71,11 @@ class TopicWriter:
             async with asyncio.timeout(self._timeout):
                 await asyncio.gather(*(_sent(producer, topic, share) for topic, share in shares.items()))
         except TimeoutError:
+            lost = await lost_brokers(producer, self._connection)
             await self.close()
             raise Transient(
                 f"kafka: topic {topic} cannot be written: it does not exist and the brokers do not create it, or "
-                "no broker answers"
+                f"no broker answers{f' ({lost})' if lost else ''}"
             ) from None
         except _NotSent as failure:
             await self.close()
@@ -132,6 +133,7 @@ async def _sent(producer: AIOKafkaProducer, topic: str, messages: Sequence[Messa
 def as_message(letter: DeadLetter) -> Message:
     """The record as it was, with headers that say where it comes from and why it is a dead letter."""
     record, flawed = letter.record, letter.flawed
+    assert record.value is not None, "a tombstone is not a flaw"
     about = {
         "error": flawed.flaw,
         "error-message": flawed.reason[:LONGEST_MESSAGE],

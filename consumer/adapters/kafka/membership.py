@@ -1,0 +1,40 @@
+"""Whether two processes are the same member of the group, by mistake."""
+
+from collections import deque
+
+from aiokafka import AIOKafkaConsumer
+
+from consumer.adapters.kafka.options import SETTING, KafkaOptions
+from consumer.domain.errors import Misconfigured
+
+TURNS = 4
+
+
+class Membership:
+    """Watches for another process with the same `group.instance.id`.
+
+    Brokers take the last one to join for the member; the other one learns that its id is unknown (aiokafka's heartbeats
+    lack the name, so that brokers cannot call it fenced), and joins again: they take turns.
+    """
+
+    def __init__(self, options: KafkaOptions) -> None:
+        self._name = options.group_instance_id
+        self._within = 2 * options.session_timeout
+        self._id = ""
+        self._changed: deque[float] = deque(maxlen=TURNS)
+
+    def joined(self, consumer: AIOKafkaConsumer, *, now: float) -> None:
+        """Notes under which id the consumer has joined. A session that ends by itself lasts longer than a turn."""
+        member = consumer._coordinator.member_id  # noqa: SLF001 - aiokafka has no other way
+        if member != self._id:
+            self._id = member
+            self._changed.append(now)
+
+    def check(self) -> None:
+        """Raises Misconfigured once it is clear: as long as both run, both read and commit the same partitions."""
+        changed = self._changed
+        if self._name is not None and len(changed) == TURNS and changed[-1] - changed[0] <= self._within:
+            raise Misconfigured(
+                f"kafka: another process is the same member of the group: {SETTING}GROUP_INSTANCE_ID must be different "
+                "for each replica"
+            )
