@@ -9,7 +9,7 @@ from consumer.adapters.kafka.inspecting import Reach, inspecting
 from consumer.adapters.postgres.operating import positions as operating
 from consumer.adapters.postgres.operating.session import session
 from consumer.adapters.telemetry import log as logs
-from consumer.cli.options import AsJson, add_command, with_settings
+from consumer.cli.options import CONNECTION, AsJson, add_command, with_settings
 from consumer.cli.runtime import run_async
 from consumer.cli.tables import json_text, table
 from consumer.config import Settings
@@ -23,10 +23,10 @@ commands = typer.Typer(
     no_args_is_help=True, help="How far the group has come in its topics, and records that nothing can read."
 )
 
-_CONNECTIONS: Final = ("kafka_bootstrap_servers", "kafka_group_id", "database_url")
+_CONNECTIONS: Final = (*CONNECTION, "kafka_group_id", "database_url")
 
 
-@with_settings("kafka_topics", *_CONNECTIONS)
+@with_settings("kafka_topics", "kafka_topics_pattern", *_CONNECTIONS)
 def show_positions(settings: Settings, *, as_json: AsJson = False) -> None:
     """Show how far the group has come, by brokers and database.
 
@@ -38,7 +38,8 @@ def show_positions(settings: Settings, *, as_json: AsJson = False) -> None:
 
     async def look() -> list[tuple[Partition, Reach, Noted | None]]:
         async with inspecting(connection, options) as brokers:
-            partitions = [place for topic in options.topics for place in await brokers.partitions(topic)]
+            topics = options.topics or sorted(options.wanted(await brokers.topics()))
+            partitions = [place for topic in topics for place in await brokers.partitions(topic)]
             reaches = await brokers.reach(partitions)
         async with session(conninfo, name="kafka") as database:
             noted = await operating.noted(database, options.group_id, partitions)

@@ -37,6 +37,14 @@ class Inspection:
         self._consumer = consumer
         self._client = client
 
+    async def topics(self) -> set[str]:
+        """Those that exist.
+
+        Raises:
+            Transient: the brokers do not answer.
+        """
+        return set((await _answer(self._client.fetch_all_metadata())).topics())
+
     async def partitions(self, topic: str) -> list[Partition]:
         """Those of a topic, which is not created by asking for it.
 
