@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 import time
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 from zlib import crc32
@@ -29,6 +29,9 @@ WORTH_LANES = 100
 """From so many records on, two calls side by side are faster than one."""
 LOOK_EVERY = 1.0
 """Seconds between looks at the database: whether it is there, and has not gone back."""
+NOTE_EVERY = 0.25
+"""Seconds between two calls that note positions, while there is work: each leaves a version of a row behind, which the
+next ones wade through for as long as some transaction keeps an old snapshot. After a crash so much is read again."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -71,6 +74,7 @@ class KafkaLoop:
         self._works: bool | None = None
         """Whether the last call to the database succeeded; None before the first."""
         self._look_due = 0.0
+        self._note_due = 0.0
         self._behind: set[Partition] = set()
         """Where the database has gone back."""
 
@@ -115,6 +119,8 @@ class KafkaLoop:
                 stuck = _firsts(self._standing([letter.record for letter in letters]))
                 self._source.rewind(stuck)
                 await self._source.commit(ends | stuck)
+                with contextlib.suppress(ConsumerError):
+                    await self._note()
                 raise
             for letter in letters:
                 record = letter.record
@@ -124,8 +130,8 @@ class KafkaLoop:
                     )
                 )
         await self._source.commit(ends)
-        if not any(isinstance(record.meaning, Intake) for record in records):  # no call has noted anything
-            await self._note()
+        if not any(isinstance(record.meaning, Intake) for record in records) and self._time_to_note():
+            await self._note()  # there was no call that could
 
     async def _quiet(self) -> None:
         """A poll without records says nothing about the database: it is looked at, and what is left is noted."""
@@ -141,6 +147,10 @@ class KafkaLoop:
             return False
         self._look_due = now + LOOK_EVERY
         return True
+
+    def _time_to_note(self) -> bool:
+        """Whether the next call notes what is done."""
+        return self._clock.monotonic() >= self._note_due
 
     async def _note(self) -> None:
         """Notes what is done, and tells the group."""
@@ -159,11 +169,16 @@ class KafkaLoop:
             self._works = False
             raise
         self._works = True
-        self._positions.noted(noting, behind)
+        self._has_noted(noting, behind)
         if behind:
             self._source.place_again(behind)
         if self._positions.committable():
             await self._source.commit({})
+
+    def _has_noted(self, noting: Noting, behind: Collection[Partition]) -> None:
+        if any(offset is not None for offset in noting.offsets.values()):
+            self._note_due = self._clock.monotonic() + NOTE_EVERY
+        self._positions.noted(noting, behind)
 
     def _standing(self, records: Sequence[Record]) -> list[Record]:
         """Those of partitions in which the database has not gone back; the others are read again from there."""
@@ -225,7 +240,9 @@ class KafkaLoop:
             shares[crc32(record.key or record.meaning.event_id.encode()) % len(lanes)].append(record)
         work = [(store, share) for store, share in zip(lanes, shares, strict=True) if share]
         # One of several notes what was done before them: each may fail alone.
-        noting = self._positions.noting(ends if len(work) == 1 else {}, look=bool(work) and self._time_to_look())
+        noting = NOTHING
+        if work and self._time_to_note():
+            noting = self._positions.noting(ends if len(work) == 1 else {}, look=self._time_to_look())
         calls = [
             self._call(store, share, noting if number == 0 else NOTHING) for number, (store, share) in enumerate(work)
         ]
@@ -266,7 +283,7 @@ class KafkaLoop:
             )
             return first + second, fresh + more
         self._works = True
-        self._positions.noted(noting, done.behind)
+        self._has_noted(noting, done.behind)
         if done.behind:
             self._behind.update(done.behind)
             self._source.place_again(done.behind)

@@ -18,7 +18,7 @@ from consumer.domain.providers.lines import Delivery
 from consumer.domain.records import DeadLetter, Flaw, Flawed, IntakeOutcome, Meaning, Record, Refusal, Skip
 from consumer.domain.webhook import Body, Intake
 from consumer.pipeline.bodies import Bodies
-from consumer.pipeline.kafka_loop import KafkaLoop, KafkaLoopSettings
+from consumer.pipeline.kafka_loop import NOTE_EVERY, KafkaLoop, KafkaLoopSettings
 from tests.fakes import Facts, HandClock, batch
 
 A, B = Partition("events", 0), Partition("events", 1)
@@ -434,15 +434,18 @@ class TestBodies:
 
 
 async def test_a_call_notes_what_it_does_itself() -> None:
-    """And the group is told; what is looked at besides was not touched for a second."""
-    parts = Parts([record(A, 7), record(A, 8, Skip.DELETE), record(B, 1)], [record(A, 9)], [record(A, 10)])
+    """And the group is told, but not at each of many calls; others are looked at that were not touched for a second."""
+    parts = Parts([record(A, 7), record(A, 8, Skip.DELETE), record(B, 1)], *([record(A, 9 + n)] for n in range(3)))
     parts.place({A: 7, B: 0})
     await parts.kafka_loop.step()
     assert (parts.notes, parts.committed) == ([{A: 9, B: 2}], {A: 9, B: 2})
     await parts.kafka_loop.step()
+    assert parts.notes[1:] == [{}], "too soon"
+    parts.clock.now += NOTE_EVERY
+    await parts.kafka_loop.step()
     parts.clock.now += 1
     await parts.kafka_loop.step()
-    assert parts.notes[1:] == [{A: 10}, {A: 11, B: None}]
+    assert parts.notes[2:] == [{A: 11}, {A: 12, B: None}]
 
 
 async def test_one_of_two_calls_notes_what_was_done_before() -> None:
@@ -465,9 +468,20 @@ async def test_nothing_is_noted_before_it_is_safe() -> None:
     parts = Parts([record(A, 1), posted(2, b"m")], [record(A, 3), record(A, 4, BAD)], [posted(5, b"m")], [])
     parts.place({A: 1})
     for noted in (None, 3, 6):
+        parts.clock.now += NOTE_EVERY
         await parts.kafka_loop.step()
         assert parts.notes.pop() == {A: noted}
     assert (parts.notes, parts.committed) == ([], {A: 6})
+
+
+async def test_what_comes_before_a_dead_letter_that_cannot_be_written_is_noted() -> None:
+    """And told to the group, although no poll without records comes while it is tried again and again."""
+    parts = Parts([record(A, 1), record(A, 2, BAD), record(B, 5)])
+    parts.place({A: 1, B: 5})
+    parts.dead_letter_fails = True
+    with pytest.raises(Transient):
+        await parts.kafka_loop.step()
+    assert parts.committed == {A: 2, B: 6}
 
 
 async def test_of_a_call_that_is_halved_the_last_part_notes() -> None:
@@ -493,6 +507,7 @@ async def test_where_the_database_has_gone_back_nothing_is_done() -> None:
     await parts.kafka_loop.step()
     parts.gone_back = {A: 2}
     parts.polls[:0] = [[record(A, 9), record(B, 2)]]
+    parts.clock.now += NOTE_EVERY
     await parts.kafka_loop.step()
     assert ("place again", {A}) in parts.told
     assert (parts.told[-1], parts.committed[B]) == (("commit", {B: 3}), 3)
