@@ -23,7 +23,7 @@ class Message:
     """One record to write."""
 
     key: bytes | None
-    value: bytes
+    value: bytes | None
     headers: Headers = ()
 
 
@@ -133,7 +133,6 @@ async def _sent(producer: AIOKafkaProducer, topic: str, messages: Sequence[Messa
 def as_message(letter: DeadLetter) -> Message:
     """The record as it was, with headers that say where it comes from and why it is a dead letter."""
     record, flawed = letter.record, letter.flawed
-    assert record.value is not None, "a tombstone is not a flaw"
     about = {
         "error": flawed.flaw,
         "error-message": flawed.reason[:LONGEST_MESSAGE],
