@@ -84,10 +84,10 @@ async def _missing(client: AIOKafkaClient, missing: Sequence[str]) -> Misconfigu
     everything = await _answer(client, MetadataRequest(None))
     known = [topic for _, topic, internal, _ in everything.topics if not internal]
     near = difflib.get_close_matches(missing[0], known, n=1, cutoff=0.8)
-    meant = f"is {near[0]} meant? " if near else ""
+    otherwise = f"is {near[0]} meant? With" if near else "with"
     said = f"topic {missing[0]} does not exist" if len(missing) == 1 else f"topics {', '.join(missing)} do not exist"
     made = "it is" if len(missing) == 1 else "they are"
-    return Misconfigured(f"{said}, and nothing was written; {meant}With --create-topic {made} created")
+    return Misconfigured(f"{said}, and nothing was written; {otherwise} --create-topic {made} created")
 
 
 async def _made(client: AIOKafkaClient, topics: Sequence[str]) -> None:
