@@ -107,6 +107,9 @@ class RecordStore(Protocol):
         Args:
             intakes: may repeat each other, and those of earlier calls.
             noting: noted in the same transaction.
+
+        Raises:
+            Renewed: `noting` is unsure, and the last call that noted something was in another session.
         """
         ...
 
@@ -115,7 +118,11 @@ class RecordStore(Protocol):
         ...
 
     async def note(self, noting: Noting) -> Mapping[Partition, int | None]:
-        """Notes positions by themselves; returns where the database has gone back, as `IntakeOutcome.behind`."""
+        """Notes positions by themselves; returns where the database has gone back, as `IntakeOutcome.behind`.
+
+        Raises:
+            Renewed: as `ingest_and_route`.
+        """
         ...
 
     async def noted(self, partitions: Iterable[Partition]) -> Mapping[Partition, Noted]:

@@ -2,7 +2,8 @@
 
 ConsumerError
 ├── Transient    nothing is wrong with the work: do the same again later
-│   └── TooSlow  it took too long: do less of it at once
+│   ├── TooSlow  it took too long: do less of it at once
+│   └── Renewed  the session is another one: look again at what rests on the one before
 ├── Rejected     this input will never be accepted: set it aside and go on
 └── Fatal        nothing will get better by itself: say so and end
     └── Misconfigured  the user can mend it in the configuration or on the command line
@@ -26,6 +27,11 @@ class TooSlow(Transient):
         """`holder`: the lock that the call was waiting for, and who has it, in words."""
         super().__init__(f"{message}; {holder}" if holder else message)
         self.holder = holder
+
+
+class Renewed(Transient):
+    """Nothing was done: the session is another one, perhaps with another server, which need not have what was done in
+    the one before."""
 
 
 class Rejected(ConsumerError):

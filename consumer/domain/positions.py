@@ -91,6 +91,9 @@ class Noting:
     """By partition: what this member last saw noted."""
     offsets: Mapping[Partition, int | None]
     """By partition: what is to be noted; None: it is only looked whether the database has gone back."""
+    unsure: bool = False
+    """Some of it took effect in calls before this one that noted nothing: in another session, which may be with another
+    server, it need not be there."""
 
 
 NOTHING = Noting(known={}, offsets={})
@@ -104,6 +107,7 @@ class Positions:
         self._noted: dict[Partition, int | None] = {}
         self._told: dict[Partition, int | None] = {}
         self._back: set[Partition] = set()
+        self._begun: dict[Partition, int] = {}
 
     def placed(
         self, partition: Partition, offset: int, *, noted: int | None, told: int | None, back: bool = False
@@ -115,7 +119,7 @@ class Positions:
             told: the group's position, if it bears the mark.
             back: the database is to be set back to the offset.
         """
-        self._done[partition] = offset
+        self._done[partition] = self._begun[partition] = offset
         self._noted[partition] = noted
         self._told[partition] = told
         (self._back.add if back else self._back.discard)(partition)
@@ -123,14 +127,14 @@ class Positions:
     def moved(self, partition: Partition, offset: int) -> None:
         """Reading goes on there, since the position before does not exist any more."""
         if partition in self._done:
-            self._done[partition] = offset
+            self._done[partition] = self._begun[partition] = offset
             noted = self._noted[partition]
             if noted is not None and offset < noted:
                 self._back.add(partition)
 
     def forget(self) -> None:
         """The partitions are no longer this member's."""
-        for known in (self._done, self._noted, self._told, self._back):
+        for known in (self._done, self._noted, self._told, self._back, self._begun):
             known.clear()
 
     def at(self, partition: Partition) -> int | None:
@@ -158,7 +162,21 @@ class Positions:
                 offsets[partition] = offset
             elif look:
                 offsets[partition] = None
-        return Noting(known={partition: self._noted[partition] for partition in offsets}, offsets=offsets)
+        known = {partition: self._noted[partition] for partition in offsets}
+        unsure = any(done > self._sure(partition) for partition, done in self._done.items())
+        return Noting(known=known, offsets=offsets, unsure=unsure)
+
+    def take_back(self) -> dict[Partition, int]:
+        """Takes what is not noted for not done; returns where reading goes on, in partitions that have such records."""
+        sure = {partition: self._sure(partition) for partition in self._done}
+        back = {partition: offset for partition, offset in sure.items() if offset < self._done[partition]}
+        self._done |= back
+        return back
+
+    def _sure(self, partition: Partition) -> int:
+        """Whatever is done before it is noted, or was not this member's to do."""
+        noted, begun = self._noted[partition], self._begun[partition]
+        return begun if noted is None or partition in self._back else max(noted, begun)
 
     def noted(self, noting: Noting, behind: Iterable[Partition]) -> None:
         """The call has committed; in those behind nothing was noted."""

@@ -10,7 +10,7 @@ from typing import Final
 from zlib import crc32
 
 from consumer.domain.backoff import Backoff
-from consumer.domain.errors import ConsumerError, Rejected, TooSlow
+from consumer.domain.errors import ConsumerError, Rejected, Renewed, TooSlow
 from consumer.domain.facts import BatchRouted, BatchTooSlow, EventTooSlow
 from consumer.domain.kafka_facts import RecordDeadLettered, RecordsDone
 from consumer.domain.lag import Partition
@@ -98,6 +98,9 @@ class KafkaLoop:
             return
         try:
             letters = await self._store_and_route(records)
+        except Renewed:
+            self._source.rewind(_firsts(records) | self._positions.take_back())
+            return
         except TooSlow as error:
             self._source.rewind(_firsts(records))
             if len(records) == 1:
@@ -165,6 +168,9 @@ class KafkaLoop:
                 behind = await self._stores[0].note(noting)
             else:  # with all that the next records will need
                 behind = (await self._stores[0].ingest_and_route((), noting)).behind
+        except Renewed:
+            self._source.rewind(self._positions.take_back())
+            return
         except ConsumerError:
             self._works = False
             raise

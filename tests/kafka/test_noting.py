@@ -2,13 +2,14 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Mapping
+from dataclasses import replace
 
 import psycopg
 import pytest
 import pytest_asyncio
 
 from consumer.adapters.postgres.record_store import PostgresRecordStore
-from consumer.domain.errors import Rejected
+from consumer.domain.errors import Rejected, Renewed
 from consumer.domain.lag import Partition
 from consumer.domain.positions import Noted, Noting
 from consumer.domain.webhook import Intake
@@ -45,6 +46,26 @@ async def test_positions_move_on_and_never_back(store: PostgresRecordStore) -> N
     assert await offsets(store) == {A: 9, C: 7}
     assert await store.note(noting({A: (9, 0), C: (6, 2)})) == {}  # set back: by one that knows, and one that does not
     assert await offsets(store) == {A: 0, C: 7}
+
+
+async def test_what_was_done_in_another_session_is_not_noted(store: PostgresRecordStore, database: str) -> None:
+    """Without a failure in between: the server ended the session while it was idle, as in a failover."""
+    await store.note(noting({A: (None, 5)}))
+    with psycopg.connect(database, autocommit=True) as connection:
+        connection.execute(
+            "select pg_terminate_backend(pid, 5000) from pg_stat_activity"
+            " where datname = current_database() and pid <> pg_backend_pid()"
+        )
+    await store.noted([A])  # in a new session
+    unsure = replace(noting({A: (5, 9)}), unsure=True)
+    with pytest.raises(Renewed):
+        await store.note(unsure)
+    with pytest.raises(Renewed):
+        await store.ingest_and_route([], unsure)
+    assert await offsets(store) == {A: 5}
+    await store.note(noting({A: (5, 6)}))
+    await store.note(replace(noting({A: (6, 9)}), unsure=True))
+    assert await offsets(store) == {A: 9}
 
 
 async def test_a_database_that_has_gone_back_says_so(store: PostgresRecordStore, database: str) -> None:

@@ -7,7 +7,7 @@ import pytest
 
 from consumer.domain.backoff import Backoff
 from consumer.domain.deliveries import Taken
-from consumer.domain.errors import ConsumerError, Fatal, Rejected, TooSlow, Transient
+from consumer.domain.errors import ConsumerError, Fatal, Rejected, Renewed, TooSlow, Transient
 from consumer.domain.facts import BatchTooSlow, EventTooSlow
 from consumer.domain.intake_facts import DeliveriesTaken, Outcome
 from consumer.domain.kafka_facts import RecordDeadLettered, RecordsDone
@@ -63,6 +63,7 @@ class Parts:
         self.facts = Facts()
         self.positions = Positions()
         self.notes: list[Mapping[Partition, int | None]] = []
+        self.renewed = False
         self.gone_back: dict[Partition, int | None] = {}
         self.committed: dict[Partition, int] = {}
         self.stops: asyncio.Event | None = None
@@ -118,6 +119,8 @@ class Parts:
         return await self._note(noting)
 
     async def _note(self, noting: Noting) -> Mapping[Partition, int | None]:
+        if self.renewed and noting.unsure:
+            raise Renewed("another session")
         behind = {p: offset for p, offset in self.gone_back.items() if p in noting.offsets}
         self.notes.append({p: offset for p, offset in noting.offsets.items() if p not in behind})
         return behind
@@ -515,6 +518,20 @@ async def test_where_the_database_has_gone_back_nothing_is_done() -> None:
     parts.clock.now += 1
     await parts.kafka_loop.step()
     assert ("place again", {B}) in parts.told
+
+
+@pytest.mark.parametrize("more", [[], [record(A, offset) for offset in range(200, 400)], [record(B, 5)]])
+async def test_what_was_done_in_a_session_that_has_ended_is_done_again_unless_it_was_noted(more: list[Record]) -> None:
+    """It may have been with another server, which was told of everything up to there, and not of what came then."""
+    parts = Parts([record(A, offset) for offset in range(200)], more, [record(A, 0)], [], lanes=2)
+    parts.place({A: 0, B: 5})
+    await parts.kafka_loop.step()
+    parts.renewed = True
+    await parts.kafka_loop.step()
+    assert parts.told[-1] == ("rewind", {A: 0} | ({B: 5} if len(more) == 1 else {}))
+    assert (parts.committed, parts.positions.at(A)) == ({}, 0)
+    await parts.kafka_loop.step()
+    assert parts.committed == {A: 1}
 
 
 async def test_what_is_left_is_noted_at_the_end() -> None:

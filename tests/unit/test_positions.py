@@ -119,6 +119,22 @@ def test_a_position_that_does_not_exist_any_more_is_taken_back() -> None:
     assert positions.noting({}).offsets == {A: 3}
 
 
+@pytest.mark.parametrize(
+    ("noted", "back", "sure"),
+    [(None, False, 50), (20, False, 50), (70, False, 70), (100, False, None), (100, True, 50)],
+)
+def test_what_is_done_and_not_noted_can_be_taken_back(noted: int | None, back: bool, sure: int | None) -> None:
+    """Not beyond where this member has begun: an operator may have passed over what is before it."""
+    positions = Positions()
+    positions.placed(A, 50, noted=noted, told=None, back=back)
+    assert not positions.noting({A: 80}).unsure  # what the call does itself is there if what it notes is
+    positions.done({A: 80})
+    assert positions.noting({}).unsure is (sure is not None)
+    assert positions.take_back() == ({} if sure is None else {A: sure})
+    assert (positions.noting({}).unsure, positions.at(A)) == (False, sure or 80)
+    assert positions.take_back() == {}
+
+
 def test_lost_partitions_are_left_alone() -> None:
     """Whatever was still under way for them."""
     positions = placed()

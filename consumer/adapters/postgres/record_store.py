@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from consumer.adapters.postgres.connection import Session
 from consumer.adapters.postgres.encodings import encoding_of, fitting
 from consumer.adapters.postgres.store import batch_of
+from consumer.domain.errors import Renewed
 from consumer.domain.lag import Partition
 from consumer.domain.positions import NOTHING, Noted, Noting
 from consumer.domain.records import IntakeOutcome, Refusal
@@ -41,6 +42,8 @@ class PostgresRecordStore:
     def __init__(self, conninfo: str, *, group: str, call_timeout: float) -> None:
         self._session = Session(conninfo, call_timeout=call_timeout)
         self._group = group
+        self._noted_in: object = None
+        """The connection of the last call that noted something."""
 
     async def ingest_and_route(self, intakes: Sequence[Intake], noting: Noting = NOTHING) -> IntakeOutcome:
         """See `RecordStore.ingest_and_route`."""
@@ -54,9 +57,11 @@ class PostgresRecordStore:
         """See `RecordStore.note`."""
         parameters = _positions(noting)
         async with self._session.call() as connection:
+            self._check(connection, noting)
             parameters["group"] = as_stored(self._group, encoding_of(connection))
             row = await (await connection.execute(NOTE, parameters, binary=True)).fetchone()
         assert row is not None
+        self._noted_in = connection
         return _by_partition(*row)
 
     async def noted(self, partitions: Iterable[Partition]) -> Mapping[Partition, Noted]:
@@ -78,6 +83,11 @@ class PostgresRecordStore:
         """See `RecordStore.close`."""
         await self._session.close()
 
+    def _check(self, connection: object, noting: Noting) -> None:
+        """Another server may lack what was done here, and yet have all that was noted before it."""
+        if noting.unsure and connection is not self._noted_in:
+            raise Renewed("database: the session is another one")
+
     async def _ingest(self, intakes: Sequence[Intake], noting: Noting, *, untried: bool) -> IntakeOutcome:
         lines = "\n".join(intake.line or "" for intake in intakes)
         parameters = _positions(noting) | {
@@ -88,11 +98,14 @@ class PostgresRecordStore:
         }
         started = time.perf_counter()
         async with self._session.call() as connection:
+            self._check(connection, noting)
             encoding = encoding_of(connection)
             parameters["lines"] = fitting(lines, encoding)
             parameters["group"] = as_stored(self._group, encoding)
             row = await (await connection.execute(TAKE_RECORDS, parameters, binary=True)).fetchone()
         assert row is not None
+        if noting.offsets:
+            self._noted_in = connection
         *batch, refused, codes, reasons, topics, partitions, offsets = row
         return IntakeOutcome(
             batch=batch_of(tuple(batch), time.perf_counter() - started),
