@@ -45,6 +45,8 @@ class Reader:
         """Positions that were reached without a record."""
         self.skipped: dict[Partition, int] = {}
         """What an operator has given up."""
+        self.away = False
+        """Whether what stands for the database cannot be reached."""
         self.positions = _Reached(self.reached)
         self.database = DATABASES.setdefault(options.group_id, {})
         self.source = KafkaSource(
@@ -58,6 +60,8 @@ class Reader:
 
     async def noted(self, partitions: Iterable[Partition]) -> Mapping[Partition, Noted]:
         """What stands for the database has noted."""
+        if self.away:
+            raise Transient("the database is away")
         return {
             partition: Noted(offset=self.database.get(partition, 0), skipped=self.skipped.get(partition))
             for partition in partitions

@@ -50,6 +50,21 @@ class TestGroup:
             await scene.topics.send(scene.topic, events(5))
             assert len(await reader.read(5)) == 5
 
+    async def test_a_database_that_is_away_does_not_disturb_the_group(self, scene: Scene) -> None:
+        """Nothing is read before it is known where to go on: that is not the consumer's fault, however long it is."""
+        await scene.topics.send(scene.topic, events(5))
+        async with reading(scene.topics.bootstrap, scene.topic, scene.group) as before:
+            await before.read(5)
+        await scene.topics.send(scene.topic, events(5, 5))
+        async with reading(scene.topics.bootstrap, scene.topic, scene.group, stall_after=1.0) as reader:
+            reader.away = True
+            await reader.until(lambda: reader.seen(PartitionsAssigned))
+            since = time.monotonic()
+            await reader.until(lambda: time.monotonic() - since > 3)
+            reader.away = False
+            assert ids(await reader.read(5)) == ["e5", "e6", "e7", "e8", "e9"]
+            assert (reader.seen(ConsumerReplaced), sizes(reader)) == ([], [6])
+
     async def test_a_fenced_member_becomes_a_new_consumer(self, scene: Scene) -> None:
         """Thrown out, and refused by the group for good, the consumer is dead; new ones are made until one gets in.
 

@@ -30,6 +30,10 @@ class Membership:
             self._id = member
             self._changed.append(now)
 
+    def left(self) -> None:
+        """The consumer is abandoned: that the next one has another id is no other process's doing."""
+        self._changed.clear()
+
     def check(self) -> None:
         """Raises Misconfigured once it is clear: as long as both run, both read and commit the same partitions."""
         changed = self._changed

@@ -103,6 +103,8 @@ class KafkaSource:
         if not self._subscribed:
             await asyncio.sleep(timeout)
             return ()
+        if self._placing.due:
+            self._watch.busy()  # nothing of them is asked for, however long the database is away
         await self._look(consumer)
         if self._placing.due:
             await self._place(consumer)
@@ -204,6 +206,7 @@ class KafkaSource:
         self._subscribed = frozenset()
         self._topics_due = 0.0
         self._unanswered_since = None
+        self._membership.left()
         if consumer is not None:
             await stopped(consumer, self._connection)
 
