@@ -7,6 +7,7 @@ ConsumerError
 ├── Rejected     this input will never be accepted: set it aside and go on
 └── Fatal        nothing will get better by itself: say so and end
     └── Misconfigured  the user can mend it in the configuration or on the command line
+        └── Taken      another process has what this one needs: end at once, so that it can work
 
 Drivers' errors are translated once, in the adapters.
 """
@@ -44,3 +45,7 @@ class Fatal(ConsumerError):
 
 class Misconfigured(Fatal):
     """The user can mend it in the configuration or on the command line; exit code 2."""
+
+
+class Taken(Misconfigured):
+    """Another process has what this one needs; it ends this one although it has worked."""

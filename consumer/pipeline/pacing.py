@@ -6,7 +6,7 @@ from collections.abc import Awaitable, Callable
 from typing import TypeVar
 
 from consumer.domain.backoff import Backoff
-from consumer.domain.errors import ConsumerError, Fatal
+from consumer.domain.errors import ConsumerError, Fatal, Taken
 from consumer.domain.facts import LoopFailed, LoopRecovered, Progress
 from consumer.domain.routing import Cursor
 from consumer.ports import Clock, Observer
@@ -65,7 +65,8 @@ async def keep_going(
     `again` ends the pause that is under way: whatever was at fault may be over.
 
     `Fatal` ends the loop, and with it the service, as long as no step has succeeded. What has worked once may work
-    again: the schema is being migrated, or rights or a password are being changed. Programming errors always end it.
+    again: the schema is being migrated, or rights or a password are being changed. Programming errors always end it,
+    and so does `Taken`: the other process works as long as this one does not interfere.
     """
     failures = 0
     worked = False
@@ -75,7 +76,7 @@ async def keep_going(
         try:
             result = await step()
         except ConsumerError as error:
-            if isinstance(error, Fatal) and not worked:
+            if isinstance(error, Taken) or (isinstance(error, Fatal) and not worked):
                 raise
             failures += 1
             delay = backoff.delay(failures, jitter=clock.jitter())

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 import pytest
 
 from consumer.domain.backoff import Backoff
-from consumer.domain.errors import ConsumerError, Fatal, Misconfigured, Rejected, TooSlow, Transient
+from consumer.domain.errors import ConsumerError, Fatal, Misconfigured, Rejected, Taken, TooSlow, Transient
 from consumer.domain.facts import LoopFailed, LoopRecovered
 from consumer.pipeline.pacing import Signal, keep_going
 from tests.fakes import Facts, HandClock
@@ -46,6 +46,12 @@ async def test_goes_on_before_it_has_worked(error: ConsumerError) -> None:
     assert len((await outcome([error, None], backoff=Backoff(first=0.001))).of(LoopFailed)) == 1
     with pytest.raises(Fatal):
         await outcome([Fatal("x"), None], backoff=Backoff(first=0.001))
+
+
+async def test_ends_where_another_process_has_its_place() -> None:
+    """Although it has worked: neither would do its work undisturbed."""
+    with pytest.raises(Taken):
+        await outcome([None, Taken("x"), None], backoff=Backoff(first=0.001))
 
 
 async def test_a_pause_ends_when_the_fault_may_be_over() -> None:
