@@ -47,6 +47,16 @@ def _start(text: str) -> Start:
     return moment
 
 
+def check_topic(name: str, where: str) -> None:
+    """Whether a topic can have the name; `where` says which setting or flag has it.
+
+    Raises:
+        Misconfigured: it cannot.
+    """
+    if not TOPIC.fullmatch(name) or name in {".", ".."}:
+        raise Misconfigured(f"{where}: {name!r} is not a topic: its name has 1 to 249 letters, digits, dots, _ and -")
+
+
 def _is_start(text: str) -> str:
     _start(text)
     return text
@@ -244,9 +254,9 @@ class KafkaSettings(BaseSettings):
             except re.error as error:
                 raise Misconfigured(f"{SETTING}TOPICS_PATTERN is not a regular expression: {error}") from None
             topics = ()
-        for topic in (*topics, self.kafka_dead_letter_topic):
-            if not TOPIC.fullmatch(topic) or topic in {".", ".."}:
-                raise Misconfigured(f"{topic!r} is not a topic: its name has 1 to 249 letters, digits, dots, _ and -")
+        for topic in topics:
+            check_topic(topic, f"{SETTING}TOPICS")
+        check_topic(self.kafka_dead_letter_topic, f"{SETTING}DEAD_LETTER_TOPIC")
         if self.kafka_dead_letter_topic in topics:
             raise Misconfigured(
                 f"{SETTING}DEAD_LETTER_TOPIC is one of the topics that are read: dead letters would be read again"
@@ -297,6 +307,8 @@ class KafkaSettings(BaseSettings):
             raise Misconfigured(f"{tokens[0]} is set; {SETTING}SASL_MECHANISM must be OAUTHBEARER")
         elif password is None or not self.kafka_sasl_username:
             raise Misconfigured(f"{self.kafka_security_protocol} needs {SETTING}SASL_USERNAME and …_PASSWORD(_FILE)")
+        elif not password:
+            raise Misconfigured(f"the SASL password is empty: check {SETTING}SASL_PASSWORD(_FILE)")
 
     def _check_tls(self) -> None:
         ours = {
@@ -331,5 +343,5 @@ class KafkaSettings(BaseSettings):
         if given is not None and file is not None:
             raise Misconfigured(f"{variable} and {variable}_FILE are both set; keep one of them")
         if file is not None:
-            return read_secret(file, what=what)
+            return read_secret(file, what=f"{what} ({variable}_FILE)")
         return given.get_secret_value() if given is not None else None

@@ -32,6 +32,7 @@ from consumer.cli.tables import json_text
 from consumer.config import Settings
 from consumer.domain.errors import ConsumerError, Misconfigured
 from consumer.domain.webhook import CHANNELS, key_of
+from consumer.kafka_config import check_topic
 
 AT_ONCE = 5000
 WRITE_WITHIN = 120.0
@@ -78,6 +79,7 @@ def produce(
     if topic is not None:
         if "," in topic:
             raise Misconfigured("--topic is the one topic to write to; --shards shares the events among several")
+        check_topic(topic, "--topic")
         settings = settings.model_copy(update={"kafka_topics": topic, "kafka_topics_pattern": None})
     connection, name = settings.kafka_connection(), settings.kafka_topic()
     logs.configure(format=settings.log_format, level=settings.log_level)

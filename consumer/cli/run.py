@@ -14,7 +14,8 @@ def run(settings: Settings) -> None:
     """Route events as they arrive, until told to stop.
 
     SIGTERM or Ctrl-C stops it once the batch under way is finished, a second one at once. Each option can be set in the
-    environment as well: --batch-size is WEBHOOK_ROUTER_BATCH_SIZE. The password for SASL has no option.
+    environment as well: --batch-size is WEBHOOK_ROUTER_BATCH_SIZE. Passwords and
+    secrets have no option, but their files do.
     """
     serve(settings)
 

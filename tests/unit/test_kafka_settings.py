@@ -82,8 +82,15 @@ def test_the_password_comes_from_one_place(elsewhere: Path) -> None:
     assert config.load(**SASL, kafka_sasl_password_file=secret).kafka()[0].sasl_password == "from-file"
     with pytest.raises(Misconfigured, match="both set"):
         config.load(**SASL, kafka_sasl_password="x", kafka_sasl_password_file=secret).kafka()
-    with pytest.raises(Misconfigured, match="cannot read the password"):
+    with pytest.raises(
+        Misconfigured, match=r"cannot read the password \(WEBHOOK_ROUTER_KAFKA_SASL_PASSWORD_FILE\) from"
+    ):
         config.load(**SASL, kafka_sasl_password_file=elsewhere / "none").kafka()
+    secret.write_text("\n")
+    with pytest.raises(
+        Misconfigured, match=r"the SASL password is empty: check WEBHOOK_ROUTER_KAFKA_SASL_PASSWORD\(_FILE\)"
+    ):
+        config.load(**SASL, kafka_sasl_password_file=secret).kafka()
     with pytest.raises(Misconfigured, match="needs WEBHOOK_ROUTER_KAFKA_SASL_USERNAME"):
         config.load(**SASL).kafka()
 
@@ -96,7 +103,9 @@ def test_the_password_of_a_key_comes_from_one_place(elsewhere: Path) -> None:
     with pytest.raises(Misconfigured, match=r"KAFKA_SSL_KEY_PASSWORD and .*_FILE are both set; keep one"):
         config.load(**SASL, **by_file, kafka_sasl_password="x", kafka_ssl_key_password="y").kafka()
     (elsewhere / "password").unlink()
-    with pytest.raises(Misconfigured, match=f"cannot read the password of the key from {elsewhere}"):
+    with pytest.raises(
+        Misconfigured, match=rf"the password of the key \(WEBHOOK_ROUTER_KAFKA_SSL_KEY_PASSWORD_FILE\) from {elsewhere}"
+    ):
         config.load(**SASL, **by_file, kafka_sasl_password="x").kafka()
 
 
@@ -115,7 +124,7 @@ def test_the_password_is_never_shown() -> None:
     [
         ({"kafka_bootstrap_servers": ""}, "no Kafka given: set WEBHOOK_ROUTER_KAFKA_BOOTSTRAP_SERVERS"),
         ({"kafka_bootstrap_servers": "broker"}, "'broker' is not host:port"),
-        ({"kafka_topics": "a,,b"}, "'' is not a topic"),
+        ({"kafka_topics": "a,,b"}, "WEBHOOK_ROUTER_KAFKA_TOPICS: '' is not a topic"),
         ({"kafka_topics": "a/b"}, "'a/b' is not a topic"),
         ({"kafka_dead_letter_topic": "webhook-events"}, "would be read again"),
         ({"kafka_security_protocol": "SASL_SSL"}, "SASL_SSL needs WEBHOOK_ROUTER_KAFKA_SASL_USERNAME"),
