@@ -31,7 +31,7 @@ def show_positions(settings: Settings, *, as_json: AsJson = False) -> None:
     """Show how far the group has come, by brokers and database.
 
     The database is ahead of the group or with it. Where it is behind, it has gone back, and the service reads again
-    what it lacks; or the group's offsets were set by hand.
+    what it lacks; or the group's offsets were set by hand. What is behind an open transaction does not count.
     """
     logs.configure(format=settings.log_format, level=settings.log_level)
     conninfo, (connection, options) = settings.database(), settings.kafka()
@@ -39,6 +39,8 @@ def show_positions(settings: Settings, *, as_json: AsJson = False) -> None:
     async def look() -> list[tuple[Partition, Reach, Noted | None]]:
         async with inspecting(connection, options) as brokers:
             topics = options.topics or sorted(options.wanted(await brokers.topics()))
+            if not topics:
+                raise ConsumerError(f"kafka: no topic matches {options.topics_pattern}, or none for this user")
             partitions = [place for topic in topics for place in await brokers.partitions(topic)]
             reaches = await brokers.reach(partitions)
         async with session(conninfo, name="kafka") as database:
@@ -51,6 +53,10 @@ def show_positions(settings: Settings, *, as_json: AsJson = False) -> None:
         return
     for line in _one_by_one(found):
         typer.echo(line)
+    if all(reach.group is None and noted is None for _, reach, noted in found):
+        typer.echo(
+            f"group {options.group_id} has no position here: no service has read this as a member of it", err=True
+        )
     if behind := [one for one in found if _lacks(*one)]:
         where = f"{len(behind)} partition{'s' * (len(behind) != 1)}"
         typer.echo(

@@ -30,7 +30,8 @@ async def test_a_damaged_record_is_given_up(kafka: Cluster, database: str, db: p
             ((topic, "0", "0"), f"record 0 in partition 0 of {topic} can be read; nothing to skip"),
             ((topic, "0", "3"), f"partition 0 of {topic} has offsets 0 to 2; there is no record 3"),
             ((topic, "1", "0"), f"{topic} has no partition 1; its last one is 0"),
-            (("absent", "0", "0"), "there is no topic absent"),
+            (("absent", "0", "0"), "there is no topic absent, or not for this user"),
+            ((f"{topic}x", "0", "0"), f"is {topic} meant?"),
             ((topic, "0", "1"), f"the database knows nothing of group {group} in partition 0"),
         ):
             done = typed(*arguments)
@@ -56,6 +57,12 @@ async def test_a_damaged_record_is_given_up(kafka: Cluster, database: str, db: p
             "behind": None,
             "given_up": 1,
         }
+        listed = command("kafka", "positions", "--kafka-group-id", "absent", dsn=served, env=env)
+        assert "group absent has no position here" in listed.stderr
+        pattern = {name: text for name, text in env.items() if not name.endswith("KAFKA_TOPICS")}
+        listed = command("kafka", "positions", "--kafka-topics-pattern", "absent.*", dsn=served, env=pattern)
+        assert (listed.returncode, listed.stdout) == (1, "")
+        assert "no topic matches absent.*" in listed.stderr
         db.execute(NOTE, (group, topic, 2))
         done = typed(topic, "0", "1")
         assert done.returncode == 1

@@ -12,6 +12,7 @@ from aiokafka.client import AIOKafkaClient
 from consumer.adapters.kafka.client import make_client, make_consumer, started, stopped, translation
 from consumer.adapters.kafka.options import KafkaConnection, KafkaOptions
 from consumer.adapters.kafka.raw import Brokers
+from consumer.adapters.kafka.topics import meant
 from consumer.domain.errors import Rejected, Transient
 from consumer.domain.lag import Partition
 
@@ -55,7 +56,7 @@ class Inspection:
         cluster = await _answer(self._client.fetch_all_metadata())
         numbers = cluster.partitions_for_topic(topic)
         if not numbers:
-            raise Rejected(f"kafka: there is no topic {topic}, or not for this user")
+            raise Rejected(f"kafka: there is no topic {topic}, or not for this user{meant(topic, cluster.topics())}")
         return [Partition(topic, number) for number in sorted(numbers)]
 
     async def reach(self, partitions: Iterable[Partition]) -> Mapping[Partition, Reach]:

@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 import difflib
 import random
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any, Final
 
 from aiokafka import errors
@@ -83,11 +83,17 @@ async def _answer(client: AIOKafkaClient, request: MetadataRequest) -> Any:  # n
 async def _missing(client: AIOKafkaClient, missing: Sequence[str]) -> Misconfigured:
     everything = await _answer(client, MetadataRequest(None))
     known = [topic for _, topic, internal, _ in everything.topics if not internal]
-    near = difflib.get_close_matches(missing[0], known, n=1, cutoff=0.8)
-    otherwise = f"is {near[0]} meant? With" if near else "with"
     said = f"topic {missing[0]} does not exist" if len(missing) == 1 else f"topics {', '.join(missing)} do not exist"
     made = "it is" if len(missing) == 1 else "they are"
-    return Misconfigured(f"{said}, and nothing was written; {otherwise} --create-topic {made} created")
+    return Misconfigured(
+        f"{said}, and nothing was written{meant(missing[0], known) or '.'} With --create-topic {made} created"
+    )
+
+
+def meant(topic: str, known: Collection[str]) -> str:
+    """The question whether another of the topics is meant, behind what is said of one that does not exist."""
+    near = difflib.get_close_matches(topic, known, n=1, cutoff=0.8)
+    return f"; is {near[0]} meant?" if near else ""
 
 
 async def _made(client: AIOKafkaClient, topics: Sequence[str]) -> None:
