@@ -11,10 +11,12 @@ from hypothesis import strategies as st
 
 from consumer.adapters.postgres.encodings import fitting
 from consumer.adapters.postgres.migrations import migrator
+from consumer.adapters.postgres.operating import positions
+from consumer.adapters.postgres.operating.session import session
 from consumer.adapters.postgres.record_store import PostgresRecordStore
 from consumer.domain.errors import Rejected
 from consumer.domain.lag import Partition
-from consumer.domain.positions import Noting
+from consumer.domain.positions import Noted, Noting
 from consumer.domain.webhook import Intake
 from consumer.embedded_postgres.server import EmbeddedPostgres
 from tests.cli import run
@@ -61,6 +63,9 @@ async def test_a_record_that_cannot_be_stored_is_refused_alone(latin1: Database)
         partition = Partition("events", 0)
         done = await store.ingest_and_route(taken, Noting(known={partition: None}, offsets={partition: 3}))
         assert (await store.noted([partition]))[partition].offset == 3
+        async with session(latin1.owned, name="kafka") as operator:  # who names the same group
+            assert (await positions.skip(operator, "λ", partition, 3)).given_up
+            assert (await positions.noted(operator, "λ", [partition]))[partition] == Noted(offset=3, skipped=3)
         assert [(refusal.place, refusal.code) for refusal in done.refusals] == [(1, "22P05")]
         assert done.batch.claimed == 2
         with pytest.raises(Rejected, match="22P05"):

@@ -31,6 +31,11 @@ def fitting(json_text: str, server_encoding: str) -> str:
     return _BEYOND_ASCII.sub(_escaped, json_text)
 
 
+def storable(name: str, server_encoding: str) -> str:
+    """A name in the form in which a database of this encoding has it, whatever characters it cannot hold."""
+    return name if server_encoding == "UTF8" else name.encode("ascii", "backslashreplace").decode()
+
+
 def _escaped(found: re.Match[str]) -> str:
     units = found[0].encode("utf-16-be", "surrogatepass")
     return "".join(f"\\u{units[start : start + 2].hex()}" for start in range(0, len(units), 2))

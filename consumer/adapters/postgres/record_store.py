@@ -4,7 +4,7 @@ import time
 from collections.abc import Iterable, Mapping, Sequence
 
 from consumer.adapters.postgres.connection import Session
-from consumer.adapters.postgres.encodings import encoding_of, fitting
+from consumer.adapters.postgres.encodings import encoding_of, fitting, storable
 from consumer.adapters.postgres.store import batch_of
 from consumer.domain.errors import Renewed
 from consumer.domain.lag import Partition
@@ -58,7 +58,7 @@ class PostgresRecordStore:
         parameters = _positions(noting)
         async with self._session.call() as connection:
             self._check(connection, noting)
-            parameters["group"] = as_stored(self._group, encoding_of(connection))
+            parameters["group"] = storable(self._group, encoding_of(connection))
             row = await (await connection.execute(NOTE, parameters, binary=True)).fetchone()
         assert row is not None
         self._noted_in = connection
@@ -72,7 +72,7 @@ class PostgresRecordStore:
             "partitions": [partition.partition for partition in asked],
         }
         async with self._session.call() as connection:
-            parameters["group"] = as_stored(self._group, encoding_of(connection))
+            parameters["group"] = storable(self._group, encoding_of(connection))
             rows = await (await connection.execute(NOTED, parameters, binary=True)).fetchall()
         return {
             Partition(topic, partition): Noted(offset=offset, skipped=skipped)
@@ -101,7 +101,7 @@ class PostgresRecordStore:
             self._check(connection, noting)
             encoding = encoding_of(connection)
             parameters["lines"] = fitting(lines, encoding)
-            parameters["group"] = as_stored(self._group, encoding)
+            parameters["group"] = storable(self._group, encoding)
             row = await (await connection.execute(TAKE_RECORDS, parameters, binary=True)).fetchone()
         assert row is not None
         if noting.offsets:
@@ -115,11 +115,6 @@ class PostgresRecordStore:
             ),
             behind=_by_partition(topics, partitions, offsets),
         )
-
-
-def as_stored(group: str, server_encoding: str) -> str:
-    """The group's id in router.kafka_positions: a database may be unable to hold all its characters."""
-    return group if server_encoding == "UTF8" else group.encode("ascii", "backslashreplace").decode()
 
 
 def _positions(noting: Noting) -> dict[str, object]:

@@ -6,6 +6,7 @@ from typing import Final
 
 from psycopg.rows import class_row
 
+from consumer.adapters.postgres.encodings import encoding_of, storable
 from consumer.adapters.postgres.operating.answers import answers, refuse_superusers
 from consumer.adapters.postgres.operating.session import Connection
 from consumer.domain.lag import Partition
@@ -37,7 +38,11 @@ class Skipped:
 
 async def noted(connection: Connection, group: str, partitions: Sequence[Partition]) -> Mapping[Partition, Noted]:
     """What is noted of these partitions; nothing of those that are missing in the answer."""
-    asked = {"group": group, "topics": [p.topic for p in partitions], "partitions": [p.partition for p in partitions]}
+    asked = {
+        "group": storable(group, encoding_of(connection)),
+        "topics": [partition.topic for partition in partitions],
+        "partitions": [partition.partition for partition in partitions],
+    }
     found = await answers(connection, "noted_positions", _NOTED, asked)
     return {
         Partition(row["topic"], row["partition"]): Noted(offset=row["next_offset"], skipped=row["skipped"])
@@ -49,7 +54,12 @@ async def skip(connection: Connection, group: str, partition: Partition, offset:
     """Gives up a record, which the service goes on behind; calling it again changes nothing."""
     await refuse_superusers(connection, "skip_record")
     async with connection.cursor(row_factory=class_row(Skipped)) as cursor:
-        given = {"group": group, "topic": partition.topic, "partition": partition.partition, "offset": offset}
+        given = {
+            "group": storable(group, encoding_of(connection)),
+            "topic": partition.topic,
+            "partition": partition.partition,
+            "offset": offset,
+        }
         await cursor.execute(_SKIP.encode(), given)
         skipped = await cursor.fetchone()
     assert skipped is not None
