@@ -65,9 +65,7 @@ def make_consumer(connection: KafkaConnection, options: KafkaOptions) -> AIOKafk
         heartbeat_interval_ms=session // 4,
         rebalance_timeout_ms=session,
         max_poll_interval_ms=int(options.max_poll_interval * 1000),
-        request_timeout_ms=int(
-            (connection.request_timeout or max(REQUEST_TIMEOUT, options.session_timeout * 1.5)) * 1000
-        ),
+        request_timeout_ms=_request_timeout(connection, at_least=options.session_timeout * 1.5),
         metadata_max_age_ms=int(options.metadata_age * 1000),
         fetch_max_bytes=options.fetch_max_bytes,
         fetch_min_bytes=options.fetch_min_bytes,
@@ -90,7 +88,7 @@ def make_producer(connection: KafkaConnection) -> AIOKafkaProducer:
         max_request_size=128 * 1024 * 1024,  # the broker decides what is too large
         max_batch_size=256 * 1024,
         linger_ms=5,
-        request_timeout_ms=int((connection.request_timeout or REQUEST_TIMEOUT) * 1000),
+        request_timeout_ms=_request_timeout(connection),
     )
 
 
@@ -100,7 +98,12 @@ def make_client(connection: KafkaConnection) -> AIOKafkaClient:
     Raises:
         Misconfigured: a certificate cannot be read.
     """
-    return AIOKafkaClient(**_arguments(connection), request_timeout_ms=int(REQUEST_TIMEOUT * 1000))
+    return AIOKafkaClient(**_arguments(connection), request_timeout_ms=_request_timeout(connection))
+
+
+def _request_timeout(connection: KafkaConnection, *, at_least: float = 0.0) -> int:
+    """Milliseconds; what the user has set counts as it is."""
+    return int((connection.request_timeout or max(REQUEST_TIMEOUT, at_least)) * 1000)
 
 
 def _arguments(connection: KafkaConnection) -> dict[str, Any]:

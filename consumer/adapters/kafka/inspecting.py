@@ -2,16 +2,15 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Iterable, Mapping
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any
 
 from aiokafka import AIOKafkaConsumer, TopicPartition, errors
-from aiokafka.client import AIOKafkaClient
 
-from consumer.adapters.kafka.client import make_client, make_consumer, started, stopped, translation
+from consumer.adapters.kafka.client import make_consumer, started, stopped, translation
 from consumer.adapters.kafka.options import KafkaConnection, KafkaOptions
-from consumer.adapters.kafka.raw import Brokers
+from consumer.adapters.kafka.raw import Brokers, asking
 from consumer.adapters.kafka.topics import meant
 from consumer.domain.errors import Rejected, Transient
 from consumer.domain.lag import Partition
@@ -34,9 +33,9 @@ class Reach:
 class Inspection:
     """Questions about the topics of a group, which is not joined."""
 
-    def __init__(self, consumer: AIOKafkaConsumer, client: AIOKafkaClient) -> None:
+    def __init__(self, consumer: AIOKafkaConsumer, brokers: Brokers) -> None:
         self._consumer = consumer
-        self._client = client
+        self._brokers = brokers
 
     async def topics(self) -> set[str]:
         """Those that exist.
@@ -44,7 +43,7 @@ class Inspection:
         Raises:
             Transient: the brokers do not answer.
         """
-        return set((await _answer(self._client.fetch_all_metadata())).topics())
+        return set((await self._brokers.everything()).topics())
 
     async def partitions(self, topic: str) -> list[Partition]:
         """Those of a topic, which is not created by asking for it.
@@ -53,7 +52,7 @@ class Inspection:
             Rejected: there is no such topic.
             Transient: the brokers do not answer.
         """
-        cluster = await _answer(self._client.fetch_all_metadata())
+        cluster = await self._brokers.everything()
         numbers = cluster.partitions_for_topic(topic)
         if not numbers:
             raise Rejected(f"kafka: there is no topic {topic}, or not for this user{meant(topic, cluster.topics())}")
@@ -83,7 +82,7 @@ class Inspection:
             Transient: the brokers do not answer.
         """
         try:
-            look = await Brokers(self._client, timeout=ANSWER_WITHIN).look(partition, offset)
+            look = await self._brokers.look(partition, offset)
         except errors.UnsupportedCodecError as error:  # if the service has the library, it is not held up
             return str(translation(error))
         return look.parted.broken if look is not None and look.parted.reached <= offset else None
@@ -98,13 +97,10 @@ async def inspecting(connection: KafkaConnection, options: KafkaOptions) -> Asyn
     """
     consumer = make_consumer(connection, options)
     await started(consumer, connection)
-    client = make_client(connection)
     try:
-        await _answer(client.bootstrap())
-        yield Inspection(consumer, client)
+        async with asking(connection, timeout=ANSWER_WITHIN) as brokers:
+            yield Inspection(consumer, brokers)
     finally:
-        with suppress(Transient):
-            await _answer(client.close())
         await stopped(consumer, connection)
 
 

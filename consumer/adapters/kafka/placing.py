@@ -1,12 +1,13 @@
 """Where a member goes on in the partitions that it has been given, before it fetches anything from them."""
 
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
-from typing import Any, Final
+from typing import Final
 
 from aiokafka import AIOKafkaConsumer, TopicPartition
 
 from consumer.adapters.kafka.options import KafkaOptions
 from consumer.adapters.kafka.starting import first_offsets
+from consumer.adapters.kafka.watching import Answer
 from consumer.domain.errors import Transient
 from consumer.domain.kafka_facts import DatabaseWentBack, PartitionBegun, RecordsExpired
 from consumer.domain.lag import Partition
@@ -17,8 +18,6 @@ NOTED_MARK: Final = "noted by webhook-router"
 """The metadata of offsets that a database has noted before they were committed."""
 
 ReadNoted = Callable[[Iterable[Partition]], Awaitable[Mapping[Partition, Noted]]]
-Answer = Callable[[Any, str], Awaitable[Any]]
-"""Awaits a question to the brokers, and says in an error what it was about."""
 
 
 class Unanswered(Transient):

@@ -2,12 +2,13 @@
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Iterable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from aiokafka import errors
 from aiokafka.client import AIOKafkaClient
+from aiokafka.cluster import ClusterMetadata
 from aiokafka.protocol.fetch import FetchRequest
 from aiokafka.protocol.metadata import MetadataRequest
 from aiokafka.protocol.offset import OffsetRequest
@@ -53,8 +54,16 @@ class Brokers:
         Raises:
             Transient: there was no answer.
         """
-        answer = await self._answer(self._any(), MetadataRequest([]))
+        answer = await self._sent(self._any(), MetadataRequest([]))
         return getattr(answer, "cluster_id", None) or ""
+
+    async def everything(self) -> ClusterMetadata:
+        """All topics and their partitions, as far as the user may see them.
+
+        Raises:
+            Transient: there was no answer.
+        """
+        return await self._answer(self._client.fetch_all_metadata())
 
     async def look(self, partition: Partition, offset: int) -> Look | None:
         """Reads what is there; None: the offset does not exist.
@@ -66,7 +75,7 @@ class Brokers:
         leader = await self._leader(partition)
         wanted = [(partition.topic, [(partition.partition, offset, BYTES)])]
         request = FetchRequest(100, 1, BYTES, READ_COMMITTED, wanted)
-        answer = await self._answer(leader, request)
+        answer = await self._sent(leader, request)
         code, highwater, *more = _of_one(answer)
         error = errors.for_code(code)
         if error is errors.OffsetOutOfRangeError:
@@ -89,7 +98,7 @@ class Brokers:
         """
         leader = await self._leader(partition)
         request = OffsetRequest(-1, READ_COMMITTED, [(partition.topic, [(partition.partition, -1)])])
-        answer = await self._answer(leader, request)
+        answer = await self._sent(leader, request)
         code, *more = _of_one(answer)
         error = errors.for_code(code)
         if error is not errors.NoError:
@@ -98,7 +107,7 @@ class Brokers:
 
     async def _leader(self, partition: Partition) -> int:
         """Asks for it, without having the topic created."""
-        metadata = await self._answer(self._any(), MetadataRequest([partition.topic], allow_auto_topic_creation=False))
+        metadata = await self._sent(self._any(), MetadataRequest([partition.topic], allow_auto_topic_creation=False))
         self._client.cluster.update_metadata(metadata)
         leader = self._client.cluster.leader_for_partition(partition)
         if leader is None or leader < 0:
@@ -111,10 +120,13 @@ class Brokers:
             raise Transient("kafka: no broker is known")
         return int(node)
 
-    async def _answer(self, node: int, request: Any) -> Any:  # noqa: ANN401 - aiokafka has no types
+    async def _sent(self, node: int, request: Any) -> Any:  # noqa: ANN401 - aiokafka has no types
+        return await self._answer(self._client.send(node, request))
+
+    async def _answer(self, question: Awaitable[Any]) -> Any:  # noqa: ANN401 - aiokafka has no types
         try:
             async with asyncio.timeout(self._timeout):
-                return await self._client.send(node, request)
+                return await question
         except (errors.KafkaError, OSError, TimeoutError) as error:
             raise Transient(str(translation(error))) from error
 
