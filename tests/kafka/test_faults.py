@@ -86,21 +86,31 @@ class TestFaults:
         assert_one_message_each(db, 200)
 
     async def test_the_broker_freezes(self, victim: Cluster, database: str, db: psycopg.Connection) -> None:
-        """It takes connections and answers nothing: alive, not ready after a while, ready once it answers."""
+        """It takes connections and answers nothing: alive, not ready after a while, ready once it answers.
+
+        So it is for a replica that has no partition, and therefore nothing to read.
+        """
         topics = Topics(victim.bootstrap)
-        topic, group = await topics.create(unique("events")), unique("group")
+        topic, group = await topics.create(unique("events"), partitions=1), unique("group")
         await topics.send(topic, events(10))
         env = kafka_env(victim.bootstrap, topic, "dead", group)
-        with running(database, "--stall-after", "20", env=env) as router:
+        with (
+            running(database, "--stall-after", "20", env=env) as router,
+            running(database, "--stall-after", "20", env=env) as other,
+        ):
             until_messages(db, 10)
+            wait_for(lambda: {assigned(router), assigned(other)} == {0, 1}, what="a replica without a partition")
             router.until_ready()
+            other.until_ready()
             victim.brokers[0].signal(signal.SIGSTOP)
-            wait_for(lambda: router.metric("webhook_router_kafka_brokers_silent") == 1, what="silence")
-            wait_for(lambda: router.get("/readyz")[0] == 503, timeout=30, what="not ready")
-            assert router.get("/livez")[0] == 200
+            both = (router, other)
+            wait_for(lambda: [_silent(replica) for replica in both] == [1, 1], what="silence")
+            wait_for(lambda: [replica.get("/readyz")[0] for replica in both] == [503, 503], what="not ready")
+            assert [replica.get("/livez")[0] for replica in both] == [200, 200]
             victim.brokers[0].signal(signal.SIGCONT)
-            router.until_ready()
-            assert router.metric("webhook_router_kafka_brokers_silent") == 0
+            for replica in both:
+                replica.until_ready()
+            assert [_silent(replica) for replica in both] == [0, 0]
 
     async def test_the_broker_is_not_there_yet(self, unborn: Cluster, database: str, db: psycopg.Connection) -> None:
         """Started before Kafka, as happens when a machine boots: it waits for it and for its topic, and begins."""
@@ -208,3 +218,8 @@ def _given_up(router: Router) -> float:
     """How many calls were given up, of a batch or of a single event."""
     batches = router.metric("webhook_router_batches_too_slow_total")
     return batches + router.metric("webhook_router_loop_failures_total", loop="kafka")
+
+
+def _silent(router: Router) -> float:
+    """Whether a replica says that the brokers are."""
+    return router.metric("webhook_router_kafka_brokers_silent")

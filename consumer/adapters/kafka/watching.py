@@ -44,7 +44,10 @@ async def look_behind(consumer: AIOKafkaConsumer, answer: Answer) -> Behind:
     Raises:
         Transient: the brokers do not answer.
     """
-    found = await answer(consumer.end_offsets(list(consumer.assignment())), "where the topics end")
+    held = list(consumer.assignment())
+    if not held:  # a replica too many: aiokafka would answer by itself, and the silence of brokers would go unnoticed
+        await answer(consumer.topics(), "which topics there are")
+    found = await answer(consumer.end_offsets(held), "where the topics end")
     ends = {Partition(*place): end for place, end in found.items()}
     by, nowhere = {}, []
     for partition, end in ends.items():
