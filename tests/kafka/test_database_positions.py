@@ -128,7 +128,7 @@ class TestPlainRestarts:
     async def test_nothing_is_read_again(self, database: str, scene: Scene) -> None:
         """Stopped, killed while records come, or handed to another member: the database is never behind the group."""
         sent = 0
-        for number in (signal.SIGTERM, signal.SIGKILL, signal.SIGKILL):
+        for number in (signal.SIGTERM, signal.SIGKILL):
             with running(database, "--lanes", "2", env=scene.env) as router:
                 until_assigned(router)
                 await scene.topics.send(scene.topic, events(3000, sent))
