@@ -18,7 +18,7 @@ from consumer.adapters.kafka.raw import asking
 from consumer.adapters.kafka.unreadable import Unreadable
 from consumer.adapters.kafka.watching import Behind, Watch, look_behind
 from consumer.adapters.kafka.writer import TopicWriter, as_message
-from consumer.domain.errors import Fatal, Transient
+from consumer.domain.errors import ConsumerError, Fatal, Transient
 from consumer.domain.forms import interpret
 from consumer.domain.kafka_facts import (
     BrokersAnswer,
@@ -43,6 +43,8 @@ LOOK_FOR_TOPICS_EVERY = 2.0
 JOIN_AGAIN_AFTER = 0.5
 """Seconds between two consumers of which the first has brought nothing; twice as long after each that follows."""
 JOIN_AGAIN_WITHIN = 15.0
+ASK_APART_EVERY = 15.0
+"""Seconds of silence, after which the brokers are asked over connections that are not the consumer's."""
 
 
 class KafkaSource:
@@ -91,6 +93,7 @@ class KafkaSource:
         self._look_due = 0.0
         self._unanswered_since: float | None = None
         self._silence_told = False
+        self._asked_apart = 0.0
 
     async def poll(self, *, limit: int, timeout: float) -> Sequence[Record]:
         """See `Source.poll`."""
@@ -388,9 +391,23 @@ class KafkaSource:
             if not self._silence_told:  # a consumer that has been replaced may have met the same silence
                 self._silence_told = True
                 self._observer(BrokersAnswer(answer=False))
-        elif now - self._unanswered_since >= self._options.stall_after:
+        elif now - self._unanswered_since >= self._options.stall_after or await self._is_alone(now):
             await self._replace(str(error))
             raise error
+
+    async def _is_alone(self, now: float) -> bool:
+        """Whether others are answered what the consumer is not: after a broker's restart its metadata may hang."""
+        assert self._unanswered_since is not None
+        if self._consumer is None or now - max(self._unanswered_since, self._asked_apart) < ASK_APART_EVERY:
+            return False
+        self._asked_apart = now
+        try:
+            async with asking(self._connection, timeout=self._options.answer_timeout) as brokers:
+                for place in self._consumer.assignment():
+                    await brokers.end(Partition(*place))
+        except ConsumerError:
+            return False
+        return True
 
     def _answered(self) -> None:
         self._unanswered_since = None
