@@ -149,7 +149,7 @@ class KafkaSource:
         try:
             async with asking(self._connection, timeout=self._options.answer_timeout) as brokers:
                 cluster = await brokers.cluster()
-        except Transient:
+        except ConsumerError:  # whatever it is, the consumer has been let in
             cluster = ""
         self._observer(
             GroupJoined(

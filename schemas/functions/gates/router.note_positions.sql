@@ -38,6 +38,8 @@ begin
         update router.kafka_positions k
         set next_offset = case when k.next_offset = v_given.known then v_given.next_offset
                                else greatest(k.next_offset, v_given.next_offset) end,
+            -- Set back, it speaks of other records, of which none has been given up.
+            skipped = case when v_given.next_offset < v_given.known then null else k.skipped end,
             noted_at = now()
         where k.group_id = p_group and k.topic = v_given.topic and k.partition = v_given.partition
           and k.next_offset >= coalesce(v_given.known, 0) and v_given.next_offset is not null;
