@@ -1,7 +1,6 @@
 """The manifests: rendered by kustomize, and held against the published schemas and against what the service needs."""
 
 import functools
-import os
 import re
 import shutil
 from collections.abc import Iterator
@@ -260,11 +259,19 @@ def test_keda_measures_the_lag_of_what_is_read() -> None:
     assert {5432, int(settings[f"{PREFIX}KAFKA_BOOTSTRAP_SERVERS"].rpartition(":")[2])} <= ports
 
 
-def test_brokers_prove_who_they_are() -> None:
+@pytest.fixture
+def password_file(tmp_path: Path) -> str:
+    """A file in the place of what a secret has."""
+    file = tmp_path / "kafka-password"
+    file.write_text("a password", encoding="utf-8")
+    return str(file)
+
+
+def test_brokers_prove_who_they_are(password_file: str) -> None:
     """Service and scaler encrypt, log in as the same user, and take its password and the authority from one secret."""
     settings = one("kafka", "ConfigMap")["data"]
     given = {name.removeprefix(PREFIX).lower(): value for name, value in settings.items()}
-    connection, _ = Settings(_env_file=None, **(given | {"kafka_sasl_password_file": os.devnull})).kafka()
+    connection, _ = Settings(_env_file=None, **(given | {"kafka_sasl_password_file": password_file})).kafka()
     assert (connection.security_protocol, connection.sasl_username) == ("SASL_SSL", "webhook-router")
     (trigger,) = one("kafka", "ScaledObject")["spec"]["triggers"]
     assert trigger["metadata"]["tls"] == "enable"
@@ -284,7 +291,7 @@ def test_brokers_prove_who_they_are() -> None:
 
 
 class TestShards:
-    def test_each_pod_has_a_database_and_a_topic_of_its_own(self) -> None:
+    def test_each_pod_has_a_database_and_a_topic_of_its_own(self, password_file: str) -> None:
         """The topics are those that `produce --shards` writes; no two pods share a group or a file with a URL."""
         stateful = one("shards", "StatefulSet")["spec"]
         (container,) = stateful["template"]["spec"]["containers"]
@@ -296,7 +303,7 @@ class TestShards:
             assert len({own[PREFIX + name] for own in settings}) == stateful["replicas"], name
         for own in settings:
             given = {name.removeprefix(PREFIX).lower(): value for name, value in own.items() if name.startswith(PREFIX)}
-            Settings(_env_file=None, **(given | {"kafka_sasl_password_file": os.devnull})).kafka()
+            Settings(_env_file=None, **(given | {"kafka_sasl_password_file": password_file})).kafka()
 
     def test_migration_and_sweep_reach_every_database(self) -> None:
         """By the same names; the sweep of one does not wait for another, and the migration goes one by one."""

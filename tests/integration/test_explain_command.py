@@ -294,7 +294,7 @@ def test_the_runbook(database: str, connection: Connection) -> None:
     assert len(commands) >= 8
     for text in commands:
         arguments = [{"EVENT_ID": "e1", "ID": id_}.get(word, word) for word in text.split()]
-        if arguments == ["ingest"]:  # it is mentioned
+        if arguments == ["ingest"] or arguments[0] == "kafka":  # it is mentioned; it needs brokers
             continue
         done = run(database, *arguments)
         assert (done.code, done.error) == (0, None), text

@@ -425,7 +425,6 @@ class KafkaSource:
             await self._unanswered(error)
             raise
         self._answered()
-        self._has_worked = True
         self.rewind(placed)
 
     def _nowhere(self, partition: Partition) -> None:
