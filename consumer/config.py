@@ -107,6 +107,12 @@ class ServiceSettings(BaseSettings):
         le=65_535,
         description="Port of /livez, /readyz and /metrics; 0 picks a free one and logs it.",
     )
+    ops: bool = Field(default=True, description="Serve the pages for whoever is on call, at / of the same port.")
+    ops_token: SecretStr | None = Field(
+        default=None, description="What they ask for before they show anything; without it only this machine sees them."
+    )
+    ops_token_file: Path | None = Field(default=None, description=_IN_A_FILE)
+    ops_actions: bool = Field(default=False, description="Let them retry and discard parked events.")
     batch_size: int = Field(default=1000, ge=1, le=10_000, description="Events that a routing call takes at most.")
     lanes: int = Field(default=2, ge=1, le=64, description="Routing calls side by side while there is a backlog.")
     poll_interval: Seconds = Field(

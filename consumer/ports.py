@@ -7,6 +7,7 @@ from consumer.domain.deliveries import Deferred, Swept, Taken
 from consumer.domain.facts import Fact
 from consumer.domain.intake_facts import IntakeSampled
 from consumer.domain.lag import Partition
+from consumer.domain.overview import BacklogByChannel, Overview, Second
 from consumer.domain.positions import NOTHING, Noted, Noting
 from consumer.domain.providers.lines import Delivery
 from consumer.domain.records import DeadLetter, IntakeOutcome, Record
@@ -244,3 +245,46 @@ class Source(Protocol):
     async def close(self) -> None:
         """Leaves the group; never raises."""
         ...
+
+
+class Watched(Protocol):
+    """What a page shows of the service that runs. Nothing of it asks the database."""
+
+    def overview(self) -> Overview:
+        """The service at this moment."""
+        ...
+
+    def seconds(self, *, after: int = 0) -> Sequence[Second]:
+        """What each second has brought, the oldest first, of those that are over and began after a Unix time.
+
+        Seconds without anything are among them; as far back as the charts go.
+        """
+        ...
+
+    def enter(self) -> None:
+        """Somebody watches from now on: the sampler looks at what is for people only."""
+        ...
+
+    def leave(self) -> None:
+        """One of them has gone."""
+        ...
+
+
+class OverviewStore(Protocol):
+    """What the sampler needs in addition while somebody watches. As `Store`."""
+
+    async def by_channel(self) -> BacklogByChannel:
+        """Counts what is ready by its channel, at a bounded cost, and names the replicas."""
+        ...
+
+
+class ParkedDesk(Protocol):
+    """Parked events, for a page."""
+
+
+class EventDesk(Protocol):
+    """Single events and what belongs to them, for a page."""
+
+
+class DeliveryDesk(Protocol):
+    """Stored deliveries, for a page."""

@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import os
 import socket
+import time
 from collections.abc import Mapping, Sequence
 from importlib.metadata import version
 from types import MappingProxyType
@@ -14,6 +15,7 @@ from consumer.adapters.clock import SystemClock
 from consumer.adapters.kafka.source import KafkaSource
 from consumer.adapters.postgres.database_url import named, place_of, with_defaults
 from consumer.adapters.postgres.delivery_store import PostgresDeliveryStore
+from consumer.adapters.postgres.desk import Desk
 from consumer.adapters.postgres.listener import Listener
 from consumer.adapters.postgres.record_store import PostgresRecordStore
 from consumer.adapters.postgres.store import PostgresStore
@@ -21,8 +23,13 @@ from consumer.adapters.telemetry.log import Log, line_of
 from consumer.adapters.telemetry.metrics import Metrics
 from consumer.adapters.telemetry.systemd import Systemd
 from consumer.adapters.web.gateway import deliveries, turned_down
+from consumer.adapters.web.ops.deliveries import deliveries as stored
+from consumer.adapters.web.ops.event import event
+from consumer.adapters.web.ops.overview import overview
+from consumer.adapters.web.ops.parked import parked
+from consumer.adapters.web.ops.site import Site
 from consumer.adapters.web.probes import probes
-from consumer.adapters.web.server import HttpListener, Limits
+from consumer.adapters.web.server import HttpListener, Limits, Route
 from consumer.config import Settings
 from consumer.domain.backoff import Backoff
 from consumer.domain.errors import Fatal
@@ -37,6 +44,7 @@ from consumer.pipeline.health import Health
 from consumer.pipeline.hot_path import HotPath, HotPathSettings
 from consumer.pipeline.intake import IntakeLoop, IntakeSettings
 from consumer.pipeline.kafka_loop import KafkaLoop, KafkaLoopSettings
+from consumer.pipeline.overview import Live
 from consumer.pipeline.pacing import Signal, Watermark
 from consumer.pipeline.parts import Part, until_stopped
 from consumer.pipeline.reconciler import Reconciler, ReconcilerSettings
@@ -77,7 +85,16 @@ class Service:
     that only work off what is there. The probes answer before the first part starts, and until the last one has ended.
     """
 
-    def __init__(self, settings: Settings, parts: Sequence[Part], *, observers: Observers, clock: Clock) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        parts: Sequence[Part],
+        *,
+        observers: Observers,
+        clock: Clock,
+        pages: Sequence[Route] = (),
+    ) -> None:
+        """`pages` are answered beside the probes."""
         assert len({part.loop for part in parts}) == len(parts), "each part has a name of its own"
         self.parts = tuple(parts)
         self.metrics = Metrics(parts)
@@ -90,7 +107,10 @@ class Service:
         self._probes = HttpListener(
             host=settings.http_host,
             port=settings.http_port,
-            routes=probes(stalled=self.health.stalled, ready=self.health.ready, metrics=self.metrics.render),
+            routes=[
+                *probes(stalled=self.health.stalled, ready=self.health.ready, metrics=self.metrics.render),
+                *pages,
+            ],
             advice="choose another with --http-host and --http-port (port 0 picks a free one)",
         )
         self.address = ""
@@ -186,12 +206,46 @@ def build(
     """
     clock, facts = SystemClock(), Observers()
     parts = Assembly(settings, observer=facts, clock=clock).parts()
-    service = Service(settings, parts, observers=facts, clock=clock)
+    pages: list[Route] = []
+    service = Service(settings, parts, observers=facts, clock=clock, pages=pages)
     facts.add(*observers)
+    if settings.ops:
+        live = _live(settings, service.health)
+        facts.add(live)
+        pages += ops(settings, live)
     systemd = Systemd.from_environment(environment, parts=parts, stalled=service.health.stalled, clock=clock)
     if systemd is not None:
         facts.add(systemd)
     return service
+
+
+def _live(settings: Settings, health: Health) -> Live:
+    host, database = place_of(settings.database())
+    return Live(
+        replica=f"{socket.gethostname()}:{os.getpid()}",
+        version=version("webhook-router"),
+        source=settings.source,
+        database=database,
+        host=host,
+        ready=health.ready,
+        stalled=health.stalled,
+        troubles=tuple,
+        now=time.time,
+    )
+
+
+def ops(settings: Settings, live: Live) -> Sequence[Route]:
+    """The pages for whoever is on call."""
+    now = live.overview()
+    site = Site(title=f"{now.database} on {now.host}, seen by {now.replica}", actions=settings.ops_actions)
+    desk = Desk(with_defaults(settings.database()), call_timeout=settings.call_timeout)
+    return [
+        *site.routes(),
+        *overview(site, watched=live),
+        *parked(site, desk=desk),
+        *event(site, desk=desk),
+        *stored(site, desk=desk),
+    ]
 
 
 class Assembly:

@@ -14,8 +14,8 @@ from consumer.adapters.postgres.operating.explain import UNKNOWN, Explanation
 from consumer.adapters.postgres.operating.session import session
 from consumer.cli.options import AsJson, DatabaseUrl, database
 from consumer.cli.runtime import run_async
-from consumer.cli.tables import duration, json_text, pairs
-from consumer.domain.text import printable
+from consumer.cli.tables import json_text, pairs
+from consumer.domain.text import duration, printable
 
 _LONG: Final = 30.0
 """Seconds after which a ready event has missed the doorbell, the poll and a sweep at their usual intervals."""

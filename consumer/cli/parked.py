@@ -15,9 +15,9 @@ from consumer.adapters.postgres.operating.parked import Group, Outcome, ParkedEv
 from consumer.adapters.postgres.operating.session import Connection, session
 from consumer.cli.options import AsJson, DatabaseUrl, add_command, database
 from consumer.cli.runtime import run_async
-from consumer.cli.tables import duration, json_text, pairs, table
+from consumer.cli.tables import json_text, pairs, table
 from consumer.domain.errors import ConsumerError
-from consumer.domain.text import printable
+from consumer.domain.text import duration, printable
 
 _UNITS: Final = {"s": 1, "m": 60, "h": 3600, "d": 86_400, "w": 604_800}
 _LONGEST: Final = 1000 * 365 * 86_400

@@ -7,8 +7,9 @@ from consumer.adapters.postgres.operating.session import session
 from consumer.adapters.postgres.operating.status import Status
 from consumer.cli.options import AsJson, DatabaseUrl, database
 from consumer.cli.runtime import run_async
-from consumer.cli.tables import duration, json_text, pairs
+from consumer.cli.tables import json_text, pairs
 from consumer.domain.doorbell import RINGS, meaning
+from consumer.domain.text import duration
 
 HOUR = 3600
 

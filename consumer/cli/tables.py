@@ -77,21 +77,6 @@ def pairs(rows: Sequence[tuple[str, str]]) -> Iterator[str]:
             yield f"{' ' * width}  {line}".rstrip()
 
 
-def duration(seconds: float) -> str:
-    """Seconds in the two largest units that matter: 35 s, 4 min 5 s, 2 h 3 min, 12 d 4 h."""
-    whole = round(seconds)
-    if whole < 60:
-        return f"{whole} s"
-    minutes, rest = divmod(whole, 60)
-    if minutes < 60:
-        return f"{minutes} min {rest} s"
-    hours, minutes = divmod(minutes, 60)
-    if hours < 24:
-        return f"{hours} h {minutes} min"
-    days, hours = divmod(hours, 24)
-    return f"{days} d {hours} h"
-
-
 def _lines(value: str | None) -> list[str]:
     if value is None:
         return ["null"]

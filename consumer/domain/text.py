@@ -29,6 +29,21 @@ def printable_json(text: str) -> str:
     return _UNSAFE.sub(_escaped_in_json, text)
 
 
+def duration(seconds: float) -> str:
+    """Seconds in the two largest units that matter: 35 s, 4 min 5 s, 2 h 3 min, 12 d 4 h."""
+    whole = round(seconds)
+    if whole < 60:
+        return f"{whole} s"
+    minutes, rest = divmod(whole, 60)
+    if minutes < 60:
+        return f"{minutes} min {rest} s"
+    hours, minutes = divmod(minutes, 60)
+    if hours < 24:
+        return f"{hours} h {minutes} min"
+    days, hours = divmod(hours, 24)
+    return f"{days} d {hours} h"
+
+
 def _escaped(found: re.Match[str]) -> str:
     character = found[0]
     if character == "\t":

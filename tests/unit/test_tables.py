@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 
 from consumer import cli
 from consumer.cli.parked import parse_duration
-from consumer.cli.tables import duration, pairs, table
-from consumer.domain.text import one_line, printable, printable_json
+from consumer.cli.tables import pairs, table
+from consumer.domain.text import duration, one_line, printable, printable_json
 
 
 def test_a_table_looks_as_in_psql() -> None:

@@ -16,6 +16,7 @@ from consumer.domain.errors import Misconfigured
 CHECKS = 10
 """Checks for late connections within the time that one may keep the listener waiting."""
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+Route = web.AbstractRouteDef
 _NOWHERE: Final = logging.getLogger("consumer.adapters.web.nowhere")
 """For what aiohttp says of requests that are no HTTP: anybody may send them, and it quotes them."""
 _NOWHERE.addHandler(logging.NullHandler())

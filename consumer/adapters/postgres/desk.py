@@ -1,0 +1,38 @@
+"""What the pages of whoever is on call ask the database."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Final
+
+from consumer.adapters.postgres.operating.session import Connection, session
+from consumer.domain.errors import TooSlow
+
+AT_ONCE: Final = 2
+"""Questions under way: pages must not take the connections of those who route."""
+
+
+class Desk:
+    """Asks one question after the other, each in a session of its own; nothing is open while nobody asks."""
+
+    def __init__(self, conninfo: str, *, call_timeout: float) -> None:
+        self._conninfo = conninfo
+        self._call_timeout = call_timeout
+        self._places = asyncio.Semaphore(AT_ONCE)
+
+    @asynccontextmanager
+    async def _asking(self) -> AsyncIterator[Connection]:
+        """
+        Raises:
+            Transient, Misconfigured, Fatal, Rejected: see `session`.
+            TooSlow: there is no answer in time.
+        """
+        try:
+            async with (
+                asyncio.timeout(self._call_timeout),
+                self._places,
+                session(self._conninfo, name="page") as connection,
+            ):
+                yield connection
+        except TimeoutError as error:
+            raise TooSlow(f"the database has not answered within {self._call_timeout:g} s") from error

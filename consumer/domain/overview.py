@@ -1,0 +1,111 @@
+"""What a person on call sees of a service: the values behind the overview page, its stream and `status --watch`.
+
+Nothing of a message, a name or an id of a person is in any of them.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+from consumer.domain.lag import PartitionLag
+from consumer.domain.routing import Backlog
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Second:
+    """What one second has brought to this process."""
+
+    at: int
+    """Unix time at which it began."""
+    routed: Mapping[str, int] = field(default_factory=dict)
+    """Events, by `Path`; a path without any is missing."""
+    parked: int = 0
+    p50: float | None = None
+    """Seconds from created_at to the commit, of half of the events; None without any."""
+    p99: float | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ChannelBacklog:
+    """Events of a channel that are ready to be routed."""
+
+    channel: str
+    ready: int
+    oldest_seconds: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Replica:
+    """A process of the service that has a session on the database."""
+
+    name: str
+    """host:pid"""
+    version: str
+    """Empty: an earlier version that does not tell it."""
+    seconds: float
+    """For how long its session has been there."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BacklogByChannel:
+    """A look of the sampler that is made only while somebody watches."""
+
+    channels: Sequence[ChannelBacklog]
+    """The oldest first."""
+    is_partial: bool
+    """Whether only the oldest ready events were counted, since there are too many."""
+    replicas: Sequence[Replica]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ProviderDeliveries:
+    """Deliveries of a provider since the service began."""
+
+    provider: str
+    outcomes: Mapping[str, int]
+    """By `Outcome`."""
+    unknown: int
+    """Atoms that were not understood."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Trouble:
+    """A warning or an error, as the log has it."""
+
+    at: float
+    """Unix time."""
+    level: str
+    event: str
+    """What has happened, in the words of the log."""
+    details: Mapping[str, str]
+    """The other fields of the line, as text."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Overview:
+    """A service at one moment. Ages are in seconds, times are Unix times."""
+
+    at: float
+    replica: str
+    """host:pid of this process."""
+    version: str
+    source: str
+    database: str
+    host: str
+    started_at: float
+    is_ready: bool
+    stalled: Sequence[str]
+    """Loops that make no progress."""
+    backlog: Backlog | None
+    """The last sample; None before the first one."""
+    backlog_at: float | None
+    by_channel: BacklogByChannel | None
+    """None: nobody has watched for long enough."""
+    by_channel_at: float | None
+    listener: str
+    """'up', 'polling' (lost, or not there), or 'none' (the service is not woken by notifications)."""
+    doorbell: str
+    """One of `consumer.domain.doorbell.MEANING`; empty: not looked at yet."""
+    lags: Sequence[PartitionLag]
+    deliveries: Sequence[ProviderDeliveries]
+    troubles: Sequence[Trouble]
+    """The latest first."""
