@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import itertools
 import os
 import socket
 import time
@@ -107,10 +108,10 @@ class Service:
         self._probes = HttpListener(
             host=settings.http_host,
             port=settings.http_port,
-            routes=[
-                *probes(stalled=self.health.stalled, ready=self.health.ready, metrics=self.metrics.render),
-                *pages,
-            ],
+            routes=itertools.chain(
+                probes(stalled=self.health.stalled, ready=self.health.ready, metrics=self.metrics.render),
+                pages,  # which may be made later: they show what the service knows of itself
+            ),
             advice="choose another with --http-host and --http-port (port 0 picks a free one)",
         )
         self.address = ""

@@ -9,6 +9,7 @@ from tests.sharing import Sharing
 FOR_EACH_WORKER = {
     "any_postgres",
     "application_server",
+    "chromium",
     "installed",
     "kafka",
     "newest_server",
@@ -33,6 +34,7 @@ FIRST = (
     "tests/kafka",
     "tests/sql/test_plans.py",
     "tests/abuse",
+    "tests/ops",
     "tests/acceptance",
     "tests/bad_input",
     "tests/deploy",
