@@ -9,6 +9,7 @@ from typing import Final
 
 from consumer.domain.intake_facts import IntakeFact
 from consumer.domain.kafka_facts import KafkaFact
+from consumer.domain.overview import BacklogByChannel
 from consumer.domain.routing import Backlog, Batch, Path
 
 LISTENER: Final = "listener"
@@ -120,6 +121,13 @@ class BacklogSampled:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ByChannelSampled:
+    """What is ready was counted by its channel, since somebody watches."""
+
+    found: BacklogByChannel
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Started:
     """The service runs."""
 
@@ -166,6 +174,7 @@ Fact = (
     | Notified
     | DoorbellChecked
     | BacklogSampled
+    | ByChannelSampled
     | Started
     | Stopping
     | Stopped

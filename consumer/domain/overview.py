@@ -6,6 +6,7 @@ Nothing of a message, a name or an id of a person is in any of them.
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
+from consumer.domain.intake_facts import IntakeSampled
 from consumer.domain.lag import PartitionLag
 from consumer.domain.routing import Backlog
 
@@ -22,6 +23,10 @@ class Second:
     p50: float | None = None
     """Seconds from created_at to the commit, of half of the events; None without any."""
     p99: float | None = None
+    taken: int = 0
+    """Deliveries that were stored: POSTs that have got 200, or records of Kafka."""
+    turned_down: int = 0
+    """POSTs that have got any other answer."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -95,6 +100,8 @@ class Overview:
     is_ready: bool
     stalled: Sequence[str]
     """Loops that make no progress."""
+    faults: Sequence[str]
+    """What does not work at this moment, in words: loops that fail, events that are held, brokers that are silent."""
     backlog: Backlog | None
     """The last sample; None before the first one."""
     backlog_at: float | None
@@ -107,5 +114,7 @@ class Overview:
     """One of `consumer.domain.doorbell.MEANING`; empty: not looked at yet."""
     lags: Sequence[PartitionLag]
     deliveries: Sequence[ProviderDeliveries]
+    intake: IntakeSampled | None
+    """What is stored and not in effect, at the last sample; None before the first one."""
     troubles: Sequence[Trouble]
     """The latest first."""

@@ -25,6 +25,7 @@ from consumer.domain.facts import (
     BacklogSampled,
     BatchRouted,
     BatchTooSlow,
+    ByChannelSampled,
     DoorbellChecked,
     EventTooSlow,
     Fact,
@@ -284,7 +285,7 @@ class Log:
                 self._summarise(now=True)
                 self._intake.end()
                 log.info("stopped")
-            case Progress() | Notified():
+            case Progress() | Notified() | ByChannelSampled():
                 pass
             case _:
                 assert_never(fact)

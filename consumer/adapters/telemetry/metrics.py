@@ -19,6 +19,7 @@ from consumer.domain.facts import (
     BacklogSampled,
     BatchRouted,
     BatchTooSlow,
+    ByChannelSampled,
     DoorbellChecked,
     EventTooSlow,
     Fact,
@@ -186,7 +187,7 @@ class Metrics:
                 self._queue.set(backlog.notification_queue)
             case Started(source=source, version=version):
                 self._info.labels(source, version).set(1)
-            case LoopRecovered() | Stopping() | Stopped():
+            case LoopRecovered() | ByChannelSampled() | Stopping() | Stopped():
                 pass
             case _:
                 assert_never(fact)
