@@ -1,9 +1,10 @@
 """What the loops need from outside, each as narrow as they need it."""
 
 from collections.abc import Iterable, Mapping, Sequence
+from datetime import timedelta
 from typing import Protocol
 
-from consumer.domain.deliveries import Deferred, Swept, Taken
+from consumer.domain.deliveries import Deferred, Swept, Taken, Troubled
 from consumer.domain.facts import Fact
 from consumer.domain.intake_facts import IntakeSampled
 from consumer.domain.lag import Partition
@@ -288,3 +289,11 @@ class EventDesk(Protocol):
 
 class DeliveryDesk(Protocol):
     """Stored deliveries, for a page."""
+
+    async def troubled(self, *, since: timedelta) -> Sequence[Troubled]:
+        """Those of the last hours or days that are not quite in order, what was not understood first.
+
+        Raises:
+            ConsumerError: the database does not answer, or refuses to.
+        """
+        ...

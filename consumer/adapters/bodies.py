@@ -3,15 +3,18 @@
 import zlib
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Any
+from typing import Any, Final
 
 import orjson
 
+from consumer.domain import masking
 from consumer.domain.providers import Normaliser, normaliser_of, shapes
 from consumer.domain.providers.atoms import Atoms, Context, Recorded
 from consumer.domain.providers.lines import Call, Delivery, call_of, written_of
 
 UNKNOWN = Atoms(recorded=(Recorded(kind="unknown"),))
+LARGEST_SHAPE: Final = 4 << 20
+"""Bytes of a body that is read only to be shown."""
 
 
 class BodyReader:
@@ -70,6 +73,24 @@ def unpacked(body: bytes, *, is_compressed: bool) -> bytes:
         return zlib.decompress(body) if is_compressed else body
     except zlib.error as error:
         raise ValueError("the stored body is not whole") from error
+
+
+def shape_of(body: bytes, *, is_compressed: bool) -> str:
+    """What anybody on call may see of a stored body: how it is built, without what people wrote in it."""
+    raw = body
+    if is_compressed:
+        unpacking = zlib.decompressobj()
+        try:
+            raw = unpacking.decompress(body, LARGEST_SHAPE + 1)
+        except zlib.error:
+            return "the stored body is not whole"
+    if len(raw) > LARGEST_SHAPE:
+        return f"too large to be shown: more than {LARGEST_SHAPE:,} bytes"
+    try:
+        value = decoded(raw)
+    except ValueError:
+        return masking.without_json(raw)
+    return orjson.dumps(masking.masked(value), option=orjson.OPT_INDENT_2).decode()
 
 
 def _where(error: Exception) -> str:

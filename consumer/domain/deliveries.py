@@ -2,11 +2,15 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Final
 
 from consumer.domain.providers.atoms import Atoms
 from consumer.domain.providers.lines import Delivery
 from consumer.domain.records import Refusal
 from consumer.domain.routing import Batch
+
+EXAMPLES: Final = 10
+"""Groups of what was not understood that have an example: bodies are large."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,6 +54,40 @@ class Swept:
     """Given up, since what they change has not come."""
     place: str | None
     """Where the next step goes on, for the database to understand; None: the round is complete."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Example:
+    """A delivery that was not understood, as it may be shown to anybody on call."""
+
+    id: int
+    received_at: str
+    size: int
+    """Bytes of the body as it is stored."""
+    shape: str
+    """See `consumer.domain.masking`; or why there is none."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Troubled:
+    """Deliveries of one kind that are not quite in order."""
+
+    state: str
+    """unknown: something was not understood; waiting: not in effect, and tried again; dead: not in effect for good."""
+    provider: str
+    kinds: Sequence[str]
+    """Of all atoms that they have, sorted; none of those that are not in effect."""
+    error: str | None
+    """Of those that are not in effect."""
+    deliveries: int
+    atoms: int
+    """That were not understood."""
+    last_received_at: str
+    last_id: int
+    is_partial: bool
+    """Whether there may be more, since only the latest were looked at."""
+    example: Example | None = None
+    """Of the first groups that were not understood; None: no body is left."""
 
 
 def size_of(delivery: Delivery) -> int:

@@ -60,7 +60,8 @@ with wanted_tables (name) as (
            ('retry_parked', true), ('discard_parked', true), ('status', true), ('doorbell', true),
            ('explain', true), ('sweep_waiting', true), ('take_deliveries', true),
            ('claim_deliveries', true), ('keep_deliveries', true), ('refused_channels', true),
-           ('deliveries_kinds', true), ('deliveries_list', true)
+           ('deliveries_kinds', true), ('deliveries_list', true),
+           ('deliveries_troubled', true), ('deliveries_example', true)
 ), gates as (
     select w.name, w.for_service, array_agg(p.oid) filter (where p.oid is not null) as oids, bool_or(p.prosecdef) as prosecdef
     from wanted_gates w

@@ -49,6 +49,7 @@ SERVICE = {
 SERVICE |= {"parked", "retry_parked", "discard_parked", "explain"}
 SERVICE |= {"take_deliveries", "claim_deliveries", "keep_deliveries", "sweep_waiting", "refused_channels"}
 SERVICE |= {"deliveries_kinds", "deliveries_list", "deliveries_of", "intake_backlog", "correct_events"}
+SERVICE |= {"deliveries_troubled", "deliveries_example"}
 OPERATORS = {"parked_contents", "deliveries_show", "deliveries_since", "grant_service"}
 """What people wrote, and rights: for the owner alone."""
 

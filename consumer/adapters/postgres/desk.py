@@ -1,11 +1,14 @@
 """What the pages of whoever is on call ask the database."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
+from datetime import UTC, datetime, timedelta
 from typing import Final
 
+from consumer.adapters.postgres.operating import deliveries
 from consumer.adapters.postgres.operating.session import Connection, session
+from consumer.domain.deliveries import Troubled
 from consumer.domain.errors import TooSlow
 
 AT_ONCE: Final = 2
@@ -36,3 +39,8 @@ class Desk:
                 yield connection
         except TimeoutError as error:
             raise TooSlow(f"the database has not answered within {self._call_timeout:g} s") from error
+
+    async def troubled(self, *, since: timedelta) -> Sequence[Troubled]:
+        """See `DeliveryDesk.troubled`."""
+        async with self._asking() as connection:
+            return await deliveries.troubled(connection, since=datetime.now(UTC) - since)

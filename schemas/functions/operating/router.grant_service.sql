@@ -37,6 +37,8 @@ begin
         'router.refused_channels()',
         'router.deliveries_kinds(text,timestamptz)',
         'router.deliveries_list(text,text,text,timestamptz,timestamptz,bigint,integer)',
+        'router.deliveries_troubled(timestamptz,integer)',
+        'router.deliveries_example(text,text[],timestamptz,integer,integer)',
         'router.parked(uuid[],text,text,interval,interval,text,integer,text[])',
         'router.retry_parked(uuid[],text,text,interval,interval,text,integer)',
         'router.discard_parked(uuid[],text,text,interval,interval,text,integer)',

@@ -1,15 +1,17 @@
 """Stored deliveries: what was not understood, what is not in effect yet, and each one as it came."""
 
+import asyncio
 import base64
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from enum import StrEnum
 from typing import Any, Final
 
-from consumer.adapters.bodies import unpacked
+from consumer.adapters.bodies import shape_of, unpacked
 from consumer.adapters.postgres.operating.answers import Answer, answers
 from consumer.adapters.postgres.operating.session import Connection
+from consumer.domain.deliveries import EXAMPLES, Example, Troubled
 from consumer.domain.errors import Rejected
 
 _KINDS: Final = """
@@ -41,6 +43,22 @@ _SHOW: Final = """
                d.error, d.attempts,
                case when pg_catalog.isfinite(d.next_attempt_at) then d.next_attempt_at end as next_attempt_at
         from router.deliveries_show(%(id)s::pg_catalog.int8) d
+    ) l
+"""
+_TROUBLED: Final = """
+    select pg_catalog.row_to_json(l)
+    from (
+        select t.state, t.provider, t.kinds, t.error, t.deliveries, t.atoms, t.last_received_at, t.last_id, t.is_partial
+        from router.deliveries_troubled(%(since)s::pg_catalog.timestamptz) t
+    ) l
+"""
+_EXAMPLE: Final = """
+    select pg_catalog.row_to_json(l)
+    from (
+        select e.id, e.received_at, pg_catalog.translate(pg_catalog.encode(e.body, 'base64'), E'\\n', '') as body,
+               e.is_compressed, e.size
+        from router.deliveries_example(%(provider)s::pg_catalog.text, %(kinds)s::pg_catalog.text[],
+                                       %(since)s::pg_catalog.timestamptz) e
     ) l
 """
 _OF: Final = """
@@ -113,6 +131,27 @@ async def show(connection: Connection, ids: Sequence[int]) -> list[tuple[Answer,
                 raise Rejected(f"delivery {number}: {error}") from error
             found.append((answer | {"bytes": None if raw is None else len(raw)}, raw))
     return found
+
+
+async def troubled(connection: Connection, *, since: datetime) -> list[Troubled]:
+    """Deliveries that are not quite in order, in groups; the first ones have an example without what people wrote."""
+    found = await answers(connection, "deliveries_troubled", _TROUBLED, {"since": since})
+    groups = [Troubled(**answer | {"kinds": answer["kinds"] or ()}) for answer in found]
+    unknown = [group for group in groups if group.state == State.UNKNOWN]
+    examples = {id(group): await _example(connection, group, since) for group in unknown[:EXAMPLES]}
+    return [replace(group, example=examples.get(id(group))) for group in groups]
+
+
+async def _example(connection: Connection, group: Troubled, since: datetime) -> Example | None:
+    parameters = {"provider": group.provider, "kinds": list(group.kinds), "since": since}
+    for answer in await answers(connection, "deliveries_example", _EXAMPLE, parameters):
+        shape = f"too large to be shown: {answer['size']:,} bytes as it is stored"
+        if answer["body"] is not None:
+            # In a thread: what a stranger has sent may take long to read.
+            body = base64.b64decode(answer["body"])
+            shape = await asyncio.to_thread(shape_of, body, is_compressed=answer["is_compressed"])
+        return Example(id=answer["id"], received_at=answer["received_at"], size=answer["size"], shape=shape)
+    return None
 
 
 async def of_message(
