@@ -5,6 +5,7 @@ from datetime import timedelta
 from typing import Protocol
 
 from consumer.domain.deliveries import Deferred, Swept, Taken, Troubled
+from consumer.domain.explaining import Explanation, Findings
 from consumer.domain.facts import Fact
 from consumer.domain.intake_facts import IntakeSampled
 from consumer.domain.lag import Partition
@@ -284,7 +285,20 @@ class ParkedDesk(Protocol):
 
 
 class EventDesk(Protocol):
-    """Single events and what belongs to them, for a page."""
+    """Single events and what belongs to them, for a page. Each may raise any of our errors."""
+
+    @property
+    def place(self) -> tuple[str, str]:
+        """Host and database."""
+        ...
+
+    async def find_event(self, channel: str | None, text: str) -> Findings:
+        """Events by any id that somebody has of them, or of whom or what they belong to; None: in any channel."""
+        ...
+
+    async def explain_event(self, channel: str, event_id: str) -> Explanation:
+        """What became of one of them."""
+        ...
 
 
 class DeliveryDesk(Protocol):

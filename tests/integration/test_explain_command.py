@@ -81,6 +81,30 @@ def test_a_routed_event(database: str, connection: Connection) -> None:
     assert "its message is in the conversation above" in said
 
 
+def test_what_became_of_its_message(database: str, connection: Connection) -> None:
+    """Statuses, reactions and edits that came later are told with their times, and without what they say."""
+    connection.execute(EVENT, ["instagram", "e1"])
+    connection.execute(ROUTE)
+    connection.execute(
+        "insert into public.message_delivery (message_id, status, sent_at, read_at) "
+        "select id, 'read', '2026-01-01 12:00:00+00', '2026-01-01 12:00:05+00' from public.messages"
+    )
+    connection.execute(
+        "insert into public.message_reactions (message_id, actor, emoji, reacted_at, ord) "
+        "select id, 'secret actor', '{secret}', '2026-01-01 12:00:06+00', '1' from public.messages"
+    )
+    effects = json_of(database, "instagram", "e1")["effects"]
+    assert isinstance(effects, list)
+    assert [(effect["kind"], effect["number"]) for effect in effects] == [
+        ("sent", None),
+        ("read", None),
+        ("reactions", 1),
+    ]
+    said = explained(database, "instagram", "e1").out
+    assert re.search(r"^read +2026-01-01T12:00:05", said, re.MULTILINE)
+    assert re.search(r"^reactions +2026-01-01T12:00:06.*, 1, ", said, re.MULTILINE)
+
+
 def test_a_routed_event_that_no_inbox_shows(database: str, connection: Connection) -> None:
     """The conversation is closed, or there is no message, or no author: that is said, and which triggers may be why."""
     connection.execute(EVENT, ["instagram", "e1"])

@@ -46,7 +46,7 @@ SERVICE = {
     "recent_backlog",
     "status",
 }
-SERVICE |= {"parked", "retry_parked", "discard_parked", "explain"}
+SERVICE |= {"parked", "retry_parked", "discard_parked", "explain", "find_events", "effects_told"}
 SERVICE |= {"take_deliveries", "claim_deliveries", "keep_deliveries", "sweep_waiting", "refused_channels"}
 SERVICE |= {"deliveries_kinds", "deliveries_list", "deliveries_of", "intake_backlog", "correct_events"}
 SERVICE |= {"deliveries_troubled", "deliveries_example"}

@@ -6,10 +6,12 @@ from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
 from typing import Final
 
-from consumer.adapters.postgres.operating import deliveries
+from consumer.adapters.postgres.database_url import place_of
+from consumer.adapters.postgres.operating import deliveries, explain
 from consumer.adapters.postgres.operating.session import Connection, session
 from consumer.domain.deliveries import Troubled
 from consumer.domain.errors import TooSlow
+from consumer.domain.explaining import Explanation, Findings
 
 AT_ONCE: Final = 2
 """Questions under way: pages must not take the connections of those who route."""
@@ -22,6 +24,21 @@ class Desk:
         self._conninfo = conninfo
         self._call_timeout = call_timeout
         self._places = asyncio.Semaphore(AT_ONCE)
+
+    @property
+    def place(self) -> tuple[str, str]:
+        """Host and database."""
+        return place_of(self._conninfo)
+
+    async def find_event(self, channel: str | None, text: str) -> Findings:
+        """See `EventDesk`."""
+        async with self._asking() as connection:
+            return await explain.search(connection, channel, text)
+
+    async def explain_event(self, channel: str, event_id: str) -> Explanation:
+        """See `EventDesk`."""
+        async with self._asking() as connection:
+            return await explain.explain(connection, channel, event_id)
 
     @asynccontextmanager
     async def _asking(self) -> AsyncIterator[Connection]:

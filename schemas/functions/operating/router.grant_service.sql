@@ -43,6 +43,8 @@ begin
         'router.retry_parked(uuid[],text,text,interval,interval,text,integer)',
         'router.discard_parked(uuid[],text,text,interval,interval,text,integer)',
         'router.explain(text,text)',
+        'router.find_events(text,text[],integer)',
+        'router.effects_told(uuid)',
         'router.status()',
         'router.doorbell()'
     ]::regprocedure[] loop

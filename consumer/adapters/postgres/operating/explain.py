@@ -1,17 +1,15 @@
-"""Where one event is: in webhook_events, set aside, in the inbox, or not here at all."""
+"""Where one event is: in webhook_events, set aside, in the inbox, or not here at all; and events by other ids."""
 
-from dataclasses import dataclass, field, replace
-from typing import Final
+from dataclasses import replace
+from typing import Any, Final
 
-from consumer.adapters.postgres.operating.answers import Answer, answers, refuse_superusers
+from consumer.adapters.postgres.operating.answers import answers, refuse_superusers
 from consumer.adapters.postgres.operating.deliveries import of_message
 from consumer.adapters.postgres.operating.session import Connection
+from consumer.domain.explaining import HELD, READY, Explanation, Findings, Hit, spellings
 from consumer.domain.providers.lines import subject_of, token_of
+from consumer.domain.webhook import CHANNELS
 
-UNKNOWN: Final = "unknown"
-READY: Final = "ready"
-HELD: Final = "held"
-"""Ready, and an attempt has shown what keeps it so."""
 # A time that is not finite has no age; the strings of JSON hold such a time all the same.
 _EXPLAIN: Final = """
     select pg_catalog.row_to_json(l)
@@ -39,68 +37,65 @@ _EXPLAIN: Final = """
     ) l
 """
 _ROUTE: Final = "select claimed, held, held_reason from router.route_one(%s::pg_catalog.uuid, false)"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Explanation:
-    """The row of router.explain, which says what is null when. Times are texts: Postgres has some that Python lacks."""
-
-    state: str
-    id: str | None
-    channel: str | None
-    type: str | None
-    event_id: str
-    event_date: str | None
-    created_at: str | None
-    age_seconds: float | None
-    """Since `created_at`; negative if that is in the future, None if it is not finite."""
-    has_author: bool | None
-    ready_before: int | None
-    error_code: str | None
-    error_message: str | None
-    attempts: int | None
-    first_parked_at: str | None
-    last_parked_at: str | None
-    next_attempt_at: str | None
-    """None if there is none."""
-    due_in_seconds: float | None
-    discarded_at: str | None
-    routed_at: str | None
-    routed_seconds_ago: float | None
-    routed_after_seconds: float | None
-    """From `created_at` to `routed_at`."""
-    conversation_id: str | None
-    conversation_status: str | None
-    message_id: str | None
-    contact_id: str | None
-    channel_id: str | None
-    triggers: list[str] | None
-    found_in: list[str] | None
-    channels: list[str] | None
-    last_event_date: str | None
-    deliveries: list[Answer] = field(default_factory=list)
-    """Stored deliveries that hold its text, the latest first."""
-    waiting: list[Answer] = field(default_factory=list)
-    """Effects that wait for its message."""
-    deleted_at: str | None = None
-    """When a delivery has told that its author has deleted it."""
-    held_reason: str | None = None
-    """Of an attempt to route it, see `route`."""
-    is_busy: bool | None = None
-    """Whether another session had its row locked during that attempt."""
+_EFFECTS: Final = """
+    select pg_catalog.row_to_json(l)
+    from (
+        select e.kind, e.at, e.number, e.codes from router.effects_told(%(message_id)s::pg_catalog.uuid) e
+    ) l
+"""
+_FIND: Final = """
+    select pg_catalog.row_to_json(l)
+    from (
+        select f.hits, f.channels, f.is_partial
+        from router.find_events(%(channel)s::pg_catalog.text, %(texts)s::pg_catalog.text[],
+                                %(limit)s::pg_catalog.int4) f
+    ) l
+"""
+HITS: Final = 20
+"""Of a search, at most."""
 
 
 async def explain(connection: Connection, channel: str, event_id: str) -> Explanation:
     """Looks once; changes nothing."""
     (row,) = await answers(connection, "explain", _EXPLAIN, {"channel": channel, "event_id": event_id})
-    stored = await of_message(
+    stored = await _stored(connection, channel, event_id)
+    message = row["message_id"]
+    told = await answers(connection, "effects_told", _EFFECTS, {"message_id": message}) if message is not None else []
+    return Explanation(**row, **stored, effects=told)
+
+
+async def search(connection: Connection, channel: str | None, text: str) -> Findings:
+    """Looks for events by any of the ids that router.find_events takes, in one channel, or in all of them."""
+    asked = {"channel": channel, "texts": spellings(text), "limit": HITS}
+    (row,) = await answers(connection, "find_events", _FIND, asked)
+    hits = [Hit(**hit) for hit in row["hits"]]
+    story = None
+    if not hits:
+        story = await _nothing(connection, channel, text, known=row["channels"])
+    elif len(hits) == 1 and hits[0].event_id is not None:
+        story = await explain(connection, hits[0].channel, hits[0].event_id)
+    return Findings(hits=hits, is_partial=row["is_partial"], story=story)
+
+
+async def _nothing(connection: Connection, channel: str | None, text: str, *, known: list[str]) -> Explanation:
+    """What is known of an event that has neither a row nor a message."""
+    if channel is not None:
+        return await explain(connection, channel, text)
+    for each in dict.fromkeys([*known[:HITS], *CHANNELS]):
+        stored = await _stored(connection, each, text)
+        if any(stored.values()):  # deliveries hold it, effects wait for it, or it is deleted
+            return await explain(connection, each, text)
+    return replace(await explain(connection, "", text), channel=None)
+
+
+async def _stored(connection: Connection, channel: str, event_id: str) -> dict[str, Any]:
+    return await of_message(
         connection,
         subject=subject_of(channel.strip().lower(), event_id),
         channel=channel,
         message_id=event_id,
         token=token_of(event_id),
     )
-    return Explanation(**row, **stored)
 
 
 async def route(connection: Connection, channel: str, event_id: str) -> Explanation:
