@@ -34,6 +34,8 @@ DATABASE = {"database_url", "database_url_file"}
 BOT_SECRET = re.compile(r"[A-Za-z0-9_-]{1,256}")
 LONG_POLL = 1.0
 """Seconds. A longer poll interval says that the database is to be left alone: some are paid for while awake."""
+SHORTEST_TOKEN = 16
+"""Characters of the token of the pages."""
 Seconds = Annotated[float, Field(gt=0, le=86_400)]
 
 
@@ -249,6 +251,26 @@ class Settings(KafkaSettings, ServiceSettings):
         if bots := self._bots():
             found["telegram"] = Access(bots=bots)
         return found
+
+    def token(self) -> str | None:
+        """What the pages ask for; None: nothing, and they are for this machine.
+
+        Raises:
+            Misconfigured: it is set twice, is empty, is too short to be safe, has more than a line, or cannot be read.
+        """
+        token = self._text_of("ops_token")
+        name = f"{PREFIX}OPS_TOKEN{'' if self.ops_token_file is None else '_FILE'}"
+        if token is None:
+            if self.ops_token is not None:
+                raise Misconfigured(f"{name} is empty; unset it, or set it to what `openssl rand -hex 24` says")
+            return None
+        if len(token) < SHORTEST_TOKEN:
+            raise Misconfigured(
+                f"{name} has less than {SHORTEST_TOKEN} characters; set it to what `openssl rand -hex 24` says"
+            )
+        if not token.isprintable():
+            raise Misconfigured(f"{name} is more than a line of text")
+        return token
 
     def own_app_ids(self) -> frozenset[str]:
         """Meta apps whose echoes are only recorded.

@@ -213,7 +213,7 @@ def build(
     if settings.ops:
         live = _live(settings, service.health)
         facts.add(live)
-        pages += ops(settings, live)
+        pages += ops(settings, live, observer=facts)
     systemd = Systemd.from_environment(environment, parts=parts, stalled=service.health.stalled, clock=clock)
     if systemd is not None:
         facts.add(systemd)
@@ -235,10 +235,19 @@ def _live(settings: Settings, health: Health) -> Live:
     )
 
 
-def ops(settings: Settings, live: Live) -> Sequence[Route]:
-    """The pages for whoever is on call."""
+def ops(settings: Settings, live: Live, *, observer: Observer) -> Sequence[Route]:
+    """The pages for whoever is on call.
+
+    Raises:
+        Misconfigured: see `Settings.token`.
+    """
     now = live.overview()
-    site = Site(title=f"{now.database} on {now.host}, seen by {now.replica}", actions=settings.ops_actions)
+    site = Site(
+        title=f"{now.database} on {now.host}, seen by {now.replica}",
+        actions=settings.ops_actions,
+        token=settings.token(),
+        observer=observer,
+    )
     desk = Desk(with_defaults(settings.database()), call_timeout=settings.call_timeout)
     return [
         *site.routes(),
@@ -246,6 +255,7 @@ def ops(settings: Settings, live: Live) -> Sequence[Route]:
         *parked(site, desk=desk),
         *event(site, desk=desk),
         *stored(site, desk=desk),
+        *site.otherwise(),
     ]
 
 

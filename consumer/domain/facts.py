@@ -149,6 +149,23 @@ class Started:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class PageFailed:
+    """A page, or something that it does, has failed in a way that nobody has foreseen."""
+
+    page: str
+    reason: str
+    """The type of the error."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TokensRefused:
+    """Somebody has given wrong tokens for the pages."""
+
+    count: int
+    """Of them, since this was told the last time."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Stopping:
     """The service was told to stop; batches under way are finished."""
 
@@ -176,6 +193,8 @@ Fact = (
     | BacklogSampled
     | ByChannelSampled
     | Started
+    | PageFailed
+    | TokensRefused
     | Stopping
     | Stopped
     | KafkaFact

@@ -1,0 +1,1 @@
+"""The pages for whoever is on call, over real HTTP."""

@@ -20,6 +20,7 @@ SECRETS = {
     *(f"{provider}_app_secrets" for provider in ("whatsapp", "instagram", "messenger", "tiktok")),
     *(f"{provider}_verify_token" for provider in ("whatsapp", "instagram", "messenger")),
     "telegram_bots",
+    "ops_token",
 }
 """Settings that a command line would show to every user of the machine."""
 

@@ -35,11 +35,13 @@ from consumer.domain.facts import (
     LoopFailed,
     LoopRecovered,
     Notified,
+    PageFailed,
     Progress,
     Started,
     Stopped,
     Stopping,
     SweepFinished,
+    TokensRefused,
 )
 from consumer.domain.held import Holding
 from consumer.domain.intake_facts import IntakeFact
@@ -278,6 +280,10 @@ class Log:
                         provider=provider,
                         missing=f"WEBHOOK_ROUTER_{provider.upper()}_APP_SECRETS_FILE",
                     )
+            case PageFailed(page=page, reason=reason):
+                log.error("a page has failed", page=page, reason=reason)
+            case TokensRefused(count=count):
+                log.warning("wrong tokens were given for the pages", times=count)
             case Stopping(reason=reason):
                 log.info("stopping", reason=reason)
             case Stopped():

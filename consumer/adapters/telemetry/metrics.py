@@ -29,11 +29,13 @@ from consumer.domain.facts import (
     LoopFailed,
     LoopRecovered,
     Notified,
+    PageFailed,
     Progress,
     Started,
     Stopped,
     Stopping,
     SweepFinished,
+    TokensRefused,
 )
 from consumer.domain.intake_facts import IntakeFact
 from consumer.domain.kafka_facts import KafkaFact
@@ -187,7 +189,7 @@ class Metrics:
                 self._queue.set(backlog.notification_queue)
             case Started(source=source, version=version):
                 self._info.labels(source, version).set(1)
-            case LoopRecovered() | ByChannelSampled() | Stopping() | Stopped():
+            case LoopRecovered() | ByChannelSampled() | PageFailed() | TokensRefused() | Stopping() | Stopped():
                 pass
             case _:
                 assert_never(fact)
