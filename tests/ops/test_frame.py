@@ -6,6 +6,7 @@ from tests.processes import Router
 
 async def test_the_first_page(visit: Visitor, service: Router) -> None:
     """It says whether the service is ready."""
+    visit.forgive("/stream")
     page = await visit(service.address + "/")
     assert await page.title() == "Overview · webhook-router"
     await axe(page)
