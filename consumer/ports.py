@@ -275,8 +275,8 @@ class Watched(Protocol):
 class OverviewStore(Protocol):
     """What the sampler needs in addition while somebody watches. As `Store`."""
 
-    async def by_channel(self) -> BacklogByChannel:
-        """Counts what is ready by its channel, at a bounded cost, and names the replicas."""
+    async def by_channel(self, *, within: float) -> BacklogByChannel:
+        """Counts what is ready by its channel, at a bounded cost, and names the replicas; `within` as for `backlog`."""
         ...
 
 

@@ -6,7 +6,7 @@ import itertools
 import os
 import socket
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from importlib.metadata import version
 from types import MappingProxyType
 from typing import NoReturn
@@ -19,7 +19,7 @@ from consumer.adapters.postgres.delivery_store import PostgresDeliveryStore
 from consumer.adapters.postgres.desk import Desk
 from consumer.adapters.postgres.listener import Listener
 from consumer.adapters.postgres.record_store import PostgresRecordStore
-from consumer.adapters.postgres.store import PostgresStore
+from consumer.adapters.postgres.store import PostgresStore, replica_of, session_of
 from consumer.adapters.telemetry.log import Log, line_of
 from consumer.adapters.telemetry.metrics import Metrics
 from consumer.adapters.telemetry.systemd import Systemd
@@ -206,7 +206,12 @@ def build(
         Misconfigured: the database URL is none, or Kafka's settings do not go together.
     """
     clock, facts = SystemClock(), Observers()
-    parts = Assembly(settings, observer=facts, clock=clock).parts()
+    live: Live | None = None
+
+    def watched() -> bool:
+        return live is not None and live.is_watched()
+
+    parts = Assembly(settings, observer=facts, clock=clock, watched=watched).parts()
     pages: list[Route] = []
     service = Service(settings, parts, observers=facts, clock=clock, pages=pages)
     facts.add(*observers)
@@ -223,7 +228,7 @@ def build(
 def _live(settings: Settings, health: Health) -> Live:
     host, database = place_of(settings.database())
     return Live(
-        replica=f"{socket.gethostname()}:{os.getpid()}",
+        replica=replica_of(socket.gethostname(), os.getpid()),
         version=version("webhook-router"),
         source=settings.source,
         database=database,
@@ -262,8 +267,12 @@ def ops(settings: Settings, live: Live, *, observer: Observer) -> Sequence[Route
 class Assembly:
     """Makes the parts that the settings ask for."""
 
-    def __init__(self, settings: Settings, *, observer: Observer, clock: Clock) -> None:
+    def __init__(
+        self, settings: Settings, *, observer: Observer, clock: Clock, watched: Callable[[], bool] = lambda: False
+    ) -> None:
+        """`watched`: whether somebody looks at the overview."""
         self._settings = settings
+        self._watched = watched
         self._observer = observer
         self._clock = clock
         self._conninfo = with_defaults(settings.database())  # checks it as well, before anything is started
@@ -481,7 +490,7 @@ class Assembly:
 
         Its session bears the name of this process, for `webhook-router status`, which counts replicas by it.
         """
-        known_as = f"webhook-router replica {socket.gethostname()[:30]}:{os.getpid()}"
+        known_as = session_of(replica_of(socket.gethostname(), os.getpid()), version("webhook-router"))
         store = PostgresStore(named(self._conninfo, known_as), call_timeout=self._settings.call_timeout)
         interval = max(self._settings.sample_interval, self._settings.apart)
         sampling = Sampler(
@@ -490,6 +499,8 @@ class Assembly:
             clock=self._clock,
             interval=interval,
             waiting=self._sweeping.hint,
+            looking=store,
+            watched=self._watched,
         )
         return Part(loop=sampler.LOOP, run=lambda stop: sampling.run(stop, self._backoff), closing=[store])
 

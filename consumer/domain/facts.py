@@ -124,7 +124,10 @@ class BacklogSampled:
 class ByChannelSampled:
     """What is ready was counted by its channel, since somebody watches."""
 
-    found: BacklogByChannel
+    found: BacklogByChannel | None
+    """None: that does not work."""
+    reason: str = ""
+    """Why it does not."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

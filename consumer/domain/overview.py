@@ -46,8 +46,8 @@ class Replica:
     """host:pid"""
     version: str
     """Empty: an earlier version that does not tell it."""
-    seconds: float
-    """For how long its session has been there."""
+    seconds: float | None
+    """For how long its session has been there; None: the role may not know that of the session's."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -74,15 +74,21 @@ class ProviderDeliveries:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Trouble:
-    """A warning or an error, as the log has it."""
+    """A warning or an error, as the log has it; lines that are the same but for their numbers are one."""
 
     at: float
-    """Unix time."""
+    """Unix time of the last line."""
+    first_at: float
+    """Unix time of the first one."""
+    count: int
+    """How many lines there were."""
     level: str
     event: str
     """What has happened, in the words of the log."""
     details: Mapping[str, str]
-    """The other fields of the line, as text."""
+    """The other fields of the last line, as text."""
+    runbook: str
+    """The address that says what to do about it; empty: there is nothing to be said."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

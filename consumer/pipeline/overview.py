@@ -20,7 +20,7 @@ from consumer.domain.facts import (
     SweepFinished,
 )
 from consumer.domain.held import Holding
-from consumer.domain.intake_facts import UNKNOWN, DeliveriesTaken, DeliveryTurnedDown, IntakeSampled
+from consumer.domain.intake_facts import UNKNOWN, DeliveriesTaken, DeliveryTurnedDown, IntakeSampled, Outcome
 from consumer.domain.kafka_facts import BrokersAnswer, LagSampled
 from consumer.domain.lag import PartitionLag
 from consumer.domain.overview import BacklogByChannel, Overview, ProviderDeliveries, Second, Trouble
@@ -81,10 +81,12 @@ class Live:
         self._backlog_at: float | None = None
         self._by_channel: BacklogByChannel | None = None
         self._by_channel_at: float | None = None
+        self._uncounted = ""
+        """Why what is ready cannot be counted by channel."""
         self._listener = "polling" if source == "postgres" else "none"
         self._doorbell = ""
         self._lags: tuple[PartitionLag, ...] = ()
-        self._outcomes: defaultdict[str, Counter[str]] = defaultdict(Counter)
+        self._outcomes: defaultdict[str, Counter[Outcome]] = defaultdict(Counter)
         self._unknown: Counter[str] = Counter()
         self._intake: IntakeSampled | None = None
         self._failing: dict[str, str] = {}
@@ -101,8 +103,9 @@ class Live:
                 self._holding.swept(held=held)
             case BacklogSampled(backlog=backlog):
                 self._backlog, self._backlog_at = backlog, self._now()
-            case ByChannelSampled(found=found):
+            case ByChannelSampled(found=found, reason=reason):
                 self._by_channel, self._by_channel_at = found, self._now()
+                self._uncounted = reason
             case DeliveriesTaken(answered=answered, atoms=atoms):
                 if answered:
                     self._filling().taken += sum(answered.values())
@@ -192,13 +195,15 @@ class Live:
             faults.append(f"events are held, the schema is at fault: {self._holding.reason}")
         if not self._brokers_answer:
             faults.append("the Kafka brokers do not answer")
+        if self._uncounted:
+            faults.append(f"what is ready cannot be counted by its channel: {self._uncounted}")
         return faults
 
     def _deliveries(self) -> Sequence[ProviderDeliveries]:
         return [
             ProviderDeliveries(
                 provider=provider,
-                outcomes=dict(self._outcomes.get(provider, {})),
+                outcomes={outcome.value: count for outcome, count in self._outcomes[provider].items()},
                 unknown=self._unknown[provider],
             )
             for provider in sorted({*self._outcomes, *self._unknown})
@@ -230,7 +235,7 @@ class _Filling:
         self.at = at
         self.taken = 0
         self.turned_down = 0
-        self._routed: dict[str, int] = {}
+        self._routed: dict[Path, int] = {}
         self._parked = 0
         self._ages: defaultdict[int, float] = defaultdict(float)
         """How many events there are, by the number of steps that they are not below."""
@@ -259,7 +264,7 @@ class _Filling:
         ages = sorted(self._ages.items())
         return Second(
             at=self.at,
-            routed=self._routed,
+            routed={path.value: count for path, count in self._routed.items()},
             parked=self._parked,
             p50=_quantile(ages, 0.5),
             p99=_quantile(ages, 0.99),

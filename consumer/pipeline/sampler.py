@@ -5,10 +5,11 @@ from collections.abc import Callable
 from typing import Final
 
 from consumer.domain.backoff import Backoff
-from consumer.domain.facts import BacklogSampled
+from consumer.domain.errors import Fatal, Rejected, TooSlow
+from consumer.domain.facts import BacklogSampled, ByChannelSampled
 from consumer.domain.routing import Backlog
 from consumer.pipeline.pacing import keep_going, pause
-from consumer.ports import Clock, Observer, Store
+from consumer.ports import Clock, Observer, OverviewStore, Store
 
 LOOP: Final = "sampler"
 REST: Final = 100
@@ -24,6 +25,9 @@ class Sampler:
 
     A count begins at the oldest event that the last one has found. Now and then all is counted: events arrive with
     times long past, and routed ones are opened again. If that is cheap, it is done each time.
+
+    While somebody watches, each sample has a look that is for people only; it makes the rest longer and no sample
+    earlier, however often pages come and go.
     """
 
     def __init__(
@@ -34,13 +38,27 @@ class Sampler:
         clock: Clock,
         interval: float,
         waiting: Callable[[], None] = lambda: None,
+        looking: OverviewStore | None = None,
+        watched: Callable[[], bool] = lambda: False,
     ) -> None:
-        """`waiting` is called when there is a backlog: it may lie where only a sweep looks."""
+        """A sampler of one store.
+
+        Args:
+            store: what is counted.
+            observer: told of each sample.
+            clock: measures how long that takes.
+            interval: seconds between samples, at least.
+            waiting: called when there is a backlog: it may lie where only a sweep looks.
+            looking: what takes the look for people, if there ever is one.
+            watched: whether somebody watches.
+        """
         self._store = store
         self._observer = observer
         self._clock = clock
         self._interval = interval
         self._waiting = waiting
+        self._looking = looking
+        self._watched = watched
         self._oldest = 0.0
         """When the oldest event of the last count arrived, by our clock; now, if it found none."""
         self._all_again = float("-inf")
@@ -55,12 +73,23 @@ class Sampler:
             self._observer(BacklogSampled(backlog=backlog))
             if backlog.ready:
                 self._waiting()
+            if self._looking is not None and self._watched():
+                await self._look(self._looking, within=backlog.oldest_seconds + LATE)
             return self._clock.monotonic() - started
 
         async def rest(taken: float) -> None:
             await pause(stop, max(self._interval, REST * taken))
 
         await keep_going(LOOP, step, rest, stop=stop, observer=self._observer, clock=self._clock, backoff=backoff)
+
+    async def _look(self, store: OverviewStore, *, within: float) -> None:
+        """Nothing depends on it: what would fail again and again, or end the service, is told instead."""
+        try:
+            found = await store.by_channel(within=within)
+        except (Fatal, Rejected, TooSlow) as error:
+            self._observer(ByChannelSampled(found=None, reason=str(error)))
+        else:
+            self._observer(ByChannelSampled(found=found))
 
     async def count(self) -> Backlog:
         """Counts once: all, or from the oldest event of the last count."""

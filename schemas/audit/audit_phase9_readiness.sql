@@ -56,9 +56,11 @@ with wanted_tables (name) as (
            ('intake_backlog', true), ('deliveries_of', true),
            ('route_batch', true), ('route_due', true), ('route_oldest', true), ('next_event', true), ('route_one', true),
            ('ingest_and_route', true), ('take_records', true), ('note_positions', true), ('noted_positions', true),
-           ('skip_record', true), ('backlog', true), ('recent_backlog', true), ('ingest_lines', true), ('parked', true),
-           ('retry_parked', true), ('discard_parked', true), ('status', true), ('doorbell', true),
-           ('explain', true), ('find_events', true), ('effects_told', true), ('sweep_waiting', true), ('take_deliveries', true),
+           ('skip_record', true), ('backlog', true), ('recent_backlog', true),
+           ('ingest_lines', true), ('parked', true), ('retry_parked', true),
+           ('discard_parked', true), ('status', true), ('doorbell', true),
+           ('explain', true), ('find_events', true), ('effects_told', true),
+           ('sweep_waiting', true), ('take_deliveries', true), ('backlog_by_channel', true)
            ('claim_deliveries', true), ('keep_deliveries', true), ('refused_channels', true),
            ('deliveries_kinds', true), ('deliveries_list', true),
            ('deliveries_troubled', true), ('deliveries_example', true)

@@ -1,15 +1,21 @@
 """`webhook-router status`, `migrate` and `audit`: what an operator looks at first."""
 
+import asyncio
 import os
 from collections.abc import Iterator
+from importlib.metadata import version
 from pathlib import Path
+from socket import gethostname
+from unittest.mock import ANY
 
 import psycopg
 import pytest
 from psycopg.conninfo import conninfo_to_dict
 from psycopg.rows import TupleRow
 
+from consumer.adapters.postgres.store import LONGEST_NAME, PostgresStore, replica_of, session_of
 from consumer.domain.errors import Fatal, Misconfigured
+from consumer.domain.overview import BacklogByChannel, ChannelBacklog
 from tests.cli import run
 from tests.conftest import StartPostgres
 from tests.processes import clean_environment, command, running
@@ -116,13 +122,45 @@ def scans(connection: Connection) -> object:
 
 
 def test_replicas_are_counted(database: str) -> None:
-    """Two processes of the service are two replicas, however many sessions each has; commands are none."""
-    with running(database, "--lanes", "3") as one, running(database):
+    """Each process of the service is a replica, however many sessions it has; commands are none.
+
+    Their sessions tell the version, but for those of replicas that are older than that.
+    """
+    older = psycopg.connect(database, application_name="webhook-router replica old-host:7")
+    with older, running(database, "--lanes", "3") as one, running(database) as other:
         one.until_listening()
-        wait_for(lambda: run(database, "status", "--json").json["replicas"] == 2, what="two replicas")
-        assert "services            2 replicas, " in run(database, "status").out
+        wait_for(lambda: run(database, "status", "--json").json["replicas"] == 3, what="three replicas")
+        assert "services            3 replicas, " in run(database, "status").out
+        found = {replica.name: replica for replica in looked(database).replicas}
+        here = [replica_of(gethostname(), service.process.pid) for service in (one, other)]
+        assert set(found) == {"old-host:7", *here}
+        assert found["old-host:7"].version == ""
+        assert {found[name].version for name in here} == {version("webhook-router")}
+        assert all(0 <= (replica.seconds or 0) < 600 for replica in found.values())
     wait_for(lambda: run(database, "status", "--json").json["replicas"] == 0, what="none")
     assert "services            none is connected\n" in run(database, "status").out
+
+
+def looked(dsn: str) -> BacklogByChannel:
+    """What the sampler of a service finds while somebody watches."""
+
+    async def look() -> BacklogByChannel:
+        store = PostgresStore(dsn, call_timeout=10)
+        try:
+            return await store.by_channel(within=3600)
+        finally:
+            await store.close()
+
+    return asyncio.run(look())
+
+
+def test_the_name_of_a_replica_fits() -> None:
+    """Hosts that are too long are told apart by their beginnings and ends; what cannot be a name is replaced."""
+    pod = "webhook-router-of-a-long-name-7d9f8b6c5-{}"
+    names = {replica_of(pod.format(end), 4194304) for end in ("abcde", "fghij")}
+    assert names == {"webhook-rout..9f8b6c5-abcde:4194304", "webhook-rout..9f8b6c5-fghij:4194304"}
+    assert all(len(session_of(name, "10.11.12")) <= LONGEST_NAME for name in names)
+    assert replica_of("h\u00f6st name", 1) == "h?st_name:1"
 
 
 def test_services_show(database: str, connection: Connection) -> None:
@@ -245,6 +283,7 @@ def test_the_role_of_the_service_is_enough(private_postgres: StartPostgres, tmp_
     events = tmp_path / "events.ndjson"
     events.write_text('{"channel":"instagram","event_id":"1","content":"private"}\n')
     assert run(operator, "ingest", str(events)).code == 0
+    assert looked(operator).channels == [ChannelBacklog(channel="instagram", ready=1, oldest_seconds=ANY)]
     with psycopg.connect(owner, autocommit=True) as connection:
         connection.execute("update webhook_events set event_date = 'infinity'")
         connection.execute("select router.route_batch(10)")

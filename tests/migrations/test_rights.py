@@ -44,6 +44,7 @@ SERVICE = {
     "backlog",
     "doorbell",
     "recent_backlog",
+    "backlog_by_channel",
     "status",
 }
 SERVICE |= {"parked", "retry_parked", "discard_parked", "explain", "find_events", "effects_told"}

@@ -4,6 +4,7 @@ import math
 from collections.abc import Iterator
 from functools import partial
 from typing import Any
+from unittest.mock import ANY
 
 import pytest
 
@@ -74,6 +75,61 @@ def test_recent_events_alone(table: Inbox) -> None:
     assert counted(table, "router.recent_backlog(-5)")[0] == 0
     assert counted(table, "router.recent_backlog('nan')")[0] == 7
     assert table.row(f"select dead from {RECENT}") == {"dead": 4}
+
+
+def by_channel(inbox: Inbox, arguments: str = "") -> dict[str, tuple[int, float, bool]]:
+    """Channel → how many are ready, the age of the oldest, whether there may be more; in their order."""
+    rows = inbox.rows(f"select * from router.backlog_by_channel({arguments})")
+    return {row["channel"]: (row["ready"], row["oldest_seconds"], row["is_partial"]) for row in rows}
+
+
+def test_what_is_ready_by_channel(table: Inbox) -> None:
+    """The oldest first; times of arrival that are none, or none yet, are counted and have no age."""
+    table.run("alter table webhook_events drop constraint webhook_events_channel_check")
+    assert by_channel(table) == {}
+    insert(table, "old", "now() - interval '1 hour'", 2)
+    insert(table, "odd", "null")
+    insert(table, "older", "'-infinity'")
+    insert(table, "later", "now() + interval '1 year'")
+    table.run("update webhook_events set channel = 'odd' where event_id !~ '^old '")
+    insert(table, "ours", "now() - interval '10 seconds'", 3)
+    insert(table, "parked", "now() - interval '1 day'", 4)
+    insert(table, "routed", "now() - interval '1 day'", 4)
+    table.run("update webhook_events set channel = 'telegram' where event_id like 'ours %'")
+    table.run("update webhook_events set parked_until = 'infinity' where event_id like 'parked %'")
+    table.run("update webhook_events set routed_at = now() where event_id like 'routed %'")
+    found = by_channel(table)
+    assert [(channel, ready, partial) for channel, (ready, _, partial) in found.items()] == [
+        ("instagram", 2, False),
+        ("telegram", 3, False),
+        ("odd", 3, False),
+    ]
+    ages = [age for _, age, _ in found.values()]
+    assert ages[0] == pytest.approx(3600, abs=60)
+    assert ages[1] == pytest.approx(10, abs=60)
+    assert ages[2] == 0
+    recent = by_channel(table, "60")
+    assert {channel: ready for channel, (ready, _, _) in recent.items()} == {"telegram": 3, "odd": 3}
+    assert by_channel(table, "60, -1") == {}
+
+
+def test_a_count_by_channel_ends_at_a_bound(table: Inbox) -> None:
+    """It reads so many entries of the index, and says that there is more; strangers make up channels as they like."""
+    table.run("alter table webhook_events drop constraint webhook_events_channel_check")
+    insert(table, "waiting", "now() - interval '1 hour' + i * interval '1 ms'", 3000)
+    table.run("update webhook_events set channel = 'late' where split_part(event_id, ' ', 2)::int > 40")
+    assert by_channel(table, "null, 50") == {"instagram": (40, ANY, True), "late": (10, ANY, True)}
+    meter = Meter(table)
+    session = table.another()
+    usage = meter.during(session, lambda: by_channel(session, "null, 50"))
+    assert set(usage.entries) == {"router_ready_by_arrival"}
+    assert usage.entries["router_ready_by_arrival"] <= 100  # dead entries among them
+    assert not usage.scans_of_tables
+    table.run("update webhook_events set channel = repeat('x', 1000) || event_id")
+    assert len(by_channel(table)) == 1
+    rows = table.rows("select * from router.backlog_by_channel()")
+    assert len(rows) == 100
+    assert all(row["is_partial"] and len(row["channel"]) == 200 for row in rows)
 
 
 def over_the_dead(meter: Meter, session: Inbox, call: str) -> Usage | None:

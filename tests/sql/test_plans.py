@@ -141,6 +141,7 @@ def calls(session: Inbox, prefix: str, size: int, message_id: UUID) -> dict[str,
         "auto_reply_stub": (1, lambda: session.value("select public.auto_reply_stub(%s)", message_id)),
         "backlog": (6 * size, lambda: session.row("select * from router.backlog()")),
         "recent_backlog": (6 * size, lambda: session.row("select * from router.recent_backlog(60)")),
+        "backlog_by_channel": (6 * size, lambda: session.rows("select * from router.backlog_by_channel()")),
         "status": (6 * size, lambda: session.row("select * from router.status()")),
     }
 

@@ -71,6 +71,7 @@ def test_a_second_has_what_it_brought() -> None:
     first, *empty = scene.told()
     assert first.at == 0
     assert first.routed == {"hot": 3, "gateway": 3}
+    assert {type(path) for path in first.routed} == {str}, "a stream writes them as JSON"
     assert (first.parked, first.taken, first.turned_down) == (2, 4, 1)
     assert first.p50 == pytest.approx(0.1, rel=0.026)
     assert empty == [Second(at=1), Second(at=2)]

@@ -5,9 +5,12 @@ import asyncio
 import pytest
 
 from consumer.domain.backoff import Backoff
-from consumer.domain.errors import Transient
+from consumer.domain.errors import ConsumerError, Fatal, Misconfigured, Rejected, TooSlow, Transient
+from consumer.domain.facts import BacklogSampled, ByChannelSampled, LoopFailed
+from consumer.domain.overview import BacklogByChannel
 from consumer.domain.routing import Backlog
-from consumer.pipeline.sampler import LATE, REST_FROM_ALL, Sampler
+from consumer.pipeline import sampler as module
+from consumer.pipeline.sampler import LATE, REST, REST_FROM_ALL, Sampler
 from tests.fakes import Facts, FakeStore, HandClock
 from tests.waiting import PATIENCE
 
@@ -85,3 +88,73 @@ async def test_a_backlog_is_passed_on() -> None:
     async with asyncio.timeout(PATIENCE):
         await sampler.run(stop, Backoff())
     assert table.counts == [None]
+
+
+FOUND = BacklogByChannel(channels=(), is_partial=False, replicas=())
+
+
+class Watched(Table):
+    """A table whose looks for people take two seconds; a run ends at its third rest."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, *, error: ConsumerError | None = None) -> None:
+        super().__init__(cost=0.0)
+        self.watched = True
+        self.looks: list[float] = []
+        self.rests: list[float] = []
+        self.facts = Facts()
+        self._error = error
+        self._stop = asyncio.Event()
+        self._monkeypatch = monkeypatch
+
+    async def by_channel(self, *, within: float) -> BacklogByChannel:
+        self.looks.append(within)
+        self.clock.now += 2.0
+        if self._error is not None:
+            raise self._error
+        return FOUND
+
+    async def _pause(self, stop: asyncio.Event, seconds: float) -> None:
+        self.rests.append(seconds)
+        if len(self.rests) == 3:
+            stop.set()
+
+    async def run(self, *, looking: bool = True) -> None:
+        """Three samples."""
+        self._monkeypatch.setattr(module, "pause", self._pause)
+        sampler = Sampler(
+            store=self,
+            observer=self.facts,
+            clock=self.clock,
+            interval=10.0,
+            looking=self if looking else None,
+            watched=lambda: self.watched,
+        )
+        async with asyncio.timeout(PATIENCE):
+            await sampler.run(self._stop, Backoff())
+
+
+async def test_a_look_for_people_counts_into_the_rest(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is taken once a sample, over what the count has found, and only while somebody watches."""
+    table = Watched(monkeypatch)
+    table.oldest = table.clock.now - 100.0
+    await table.run()
+    assert table.looks == [100 + LATE, 102 + LATE, 104 + LATE]
+    assert table.rests == [2 * REST] * 3
+    assert table.facts.of(ByChannelSampled) == [ByChannelSampled(found=FOUND)] * 3
+    nobody = Watched(monkeypatch)
+    nobody.watched = False
+    await nobody.run()
+    assert (nobody.looks, nobody.rests) == ([], [10.0] * 3)
+    without = Watched(monkeypatch)
+    await without.run(looking=False)
+    assert (without.looks, without.rests) == ([], [10.0] * 3)
+
+
+@pytest.mark.parametrize("error", [Fatal("no right"), Misconfigured("no function"), TooSlow("slow"), Rejected("no")])
+async def test_a_look_for_people_ends_nothing(monkeypatch: pytest.MonkeyPatch, error: ConsumerError) -> None:
+    """A schema that is older than the program, or rights that are, must not end the service when a page is opened."""
+    table = Watched(monkeypatch, error=error)
+    await table.run()
+    assert table.facts.of(ByChannelSampled) == [ByChannelSampled(found=None, reason=str(error))] * 3
+    assert len(table.facts.of(BacklogSampled)) == 3
+    assert table.facts.of(LoopFailed) == []

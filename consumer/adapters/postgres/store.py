@@ -9,6 +9,7 @@ from psycopg.pq import Format
 from psycopg.rows import TupleRow
 
 from consumer.adapters.postgres.connection import Session
+from consumer.domain.overview import BacklogByChannel, ChannelBacklog, Replica
 from consumer.domain.routing import BEGINNING, END, Backlog, Batch, Bell, Cursor, Window
 
 # Names are qualified, in all statements of the service: the search_path of its role may begin with anything.
@@ -35,6 +36,37 @@ BACKLOG = """
     select ready, oldest_seconds, parked, dead, notification_queue
     from router.recent_backlog(%s::pg_catalog.float8)
 """
+BY_CHANNEL = """
+    select channel, ready, oldest_seconds, is_partial
+    from router.backlog_by_channel(%s::pg_catalog.float8)
+"""
+# Not a function of the schema: since when sessions are there their own role may see, and the schema's owner need not.
+REPLICAS = """
+    select a.application_name,
+           extract(epoch from pg_catalog.now() operator(pg_catalog.-) pg_catalog.min(a.backend_start))
+           ::pg_catalog.float8
+    from pg_catalog.pg_stat_activity a
+    where a.datname operator(pg_catalog.=) pg_catalog.current_database()
+      and pg_catalog.starts_with(a.application_name, %s::pg_catalog.text)
+    group by a.application_name
+    order by a.application_name
+    limit 200
+"""
+REPLICA = "webhook-router replica "
+"""How the names of sessions begin that stand for a process of the service; router.status knows it as well."""
+LONGEST_NAME = 63
+"""Bytes of the name of a session: the server cuts off what is longer."""
+
+
+def replica_of(host: str, pid: int) -> str:
+    """host:pid, as short as the name of a session needs it; beginnings and ends of hosts tell them apart."""
+    host = host.encode("ascii", "replace").decode().replace(" ", "_")
+    return f"{host if len(host) <= 27 else f'{host[:12]}..{host[-13:]}'}:{pid}"
+
+
+def session_of(replica: str, version: str) -> str:
+    """The name of the session that stands for a process of the service."""
+    return f"{REPLICA}{replica} {version}"[:LONGEST_NAME]
 
 
 class Moment(int):
@@ -99,6 +131,20 @@ class PostgresStore:
         ready, oldest, parked, dead, queue = row
         return Backlog(ready=ready, oldest_seconds=oldest, parked=parked, dead=dead, notification_queue=queue)
 
+    async def by_channel(self, *, within: float) -> BacklogByChannel:
+        """See `OverviewStore.by_channel`."""
+        async with self._session.call() as connection:
+            channels = await (await connection.execute(BY_CHANNEL, (within,), binary=True)).fetchall()
+            sessions = await (await connection.execute(REPLICAS, (REPLICA,), binary=True)).fetchall()
+        return BacklogByChannel(
+            channels=[
+                ChannelBacklog(channel=channel, ready=ready, oldest_seconds=oldest)
+                for channel, ready, oldest, _ in channels
+            ],
+            is_partial=any(row[-1] for row in channels),
+            replicas=[_replica(name, seconds) for name, seconds in sessions],
+        )
+
     async def close(self) -> None:
         """See `Store.close`."""
         await self._session.close()
@@ -109,6 +155,11 @@ class PostgresStore:
             row = await (await connection.execute(statement, parameters, binary=True)).fetchone()
         assert row is not None
         return batch_of(row, time.perf_counter() - started)
+
+
+def _replica(session: str, seconds: float | None) -> Replica:
+    name, _, version = session.removeprefix(REPLICA).partition(" ")
+    return Replica(name=name, version=version, seconds=seconds)
 
 
 def _bounds(window: Window) -> dict[str, object]:

@@ -29,6 +29,7 @@ begin
         'router.deliveries_of(bigint,text,text,text)',
         'router.backlog()',
         'router.recent_backlog(double precision)',
+        'router.backlog_by_channel(double precision,integer)',
         'router.ingest_lines(text)',
         'router.sweep_waiting(integer,jsonb)',
         'router.take_deliveries(jsonb,bytea[],text,text,boolean)',
