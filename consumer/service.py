@@ -193,12 +193,17 @@ class Service:
 
 
 def build(
-    settings: Settings, *, observers: Sequence[Observer] = (), environment: Mapping[str, str] = NO_ENVIRONMENT
+    settings: Settings,
+    *,
+    log: Log | None = None,
+    observers: Sequence[Observer] = (),
+    environment: Mapping[str, str] = NO_ENVIRONMENT,
 ) -> Service:
     """The service that the settings describe.
 
     Args:
         settings: see `Settings`.
+        log: what writes its lines; None: nothing is written.
         observers: sinks besides metrics and health.
         environment: where systemd, if it has started this process, says how to reach it.
 
@@ -214,18 +219,19 @@ def build(
     parts = Assembly(settings, observer=facts, clock=clock, watched=watched).parts()
     pages: list[Route] = []
     service = Service(settings, parts, observers=facts, clock=clock, pages=pages)
-    facts.add(*observers)
     if settings.ops:
-        live = _live(settings, service.health)
+        log = log or Log(summary_every=settings.summary_interval, writes=False)
+        live = _live(settings, service.health, log)
         facts.add(live)
         pages += ops(settings, live, observer=facts)
+    facts.add(*([log] if log else []), *observers)
     systemd = Systemd.from_environment(environment, parts=parts, stalled=service.health.stalled, clock=clock)
     if systemd is not None:
         facts.add(systemd)
     return service
 
 
-def _live(settings: Settings, health: Health) -> Live:
+def _live(settings: Settings, health: Health, log: Log) -> Live:
     host, database = place_of(settings.database())
     return Live(
         replica=replica_of(socket.gethostname(), os.getpid()),
@@ -235,7 +241,7 @@ def _live(settings: Settings, health: Health) -> Live:
         host=host,
         ready=health.ready,
         stalled=health.stalled,
-        troubles=tuple,
+        troubles=log.troubles,
         now=time.time,
     )
 

@@ -25,7 +25,7 @@ def serve(settings: Settings) -> None:
     logs.configure(format=settings.log_format, level=settings.log_level, everything=True)
 
     async def serving() -> None:
-        service = build(settings, observers=[logged(settings)], environment=os.environ)
+        service = build(settings, log=logged(settings), environment=os.environ)
         with on_signals(service.stop):
             await service.run()
 

@@ -12,13 +12,16 @@ import pytest
 from pydantic import SecretStr
 
 from consumer.adapters.clock import SystemClock
+from consumer.adapters.telemetry.log import Log
 from consumer.adapters.telemetry.systemd import Systemd
 from consumer.config import Settings
 from consumer.domain.errors import Fatal, Misconfigured
 from consumer.domain.facts import BatchRouted, BatchTooSlow, Fact, LoopFailed, Progress, Started, Stopped, Stopping
 from consumer.domain.routing import BEGINNING, Batch, Path
+from consumer.pipeline.overview import Live
 from consumer.pipeline.parts import Part, until_stopped
-from consumer.service import Assembly, Observers, Service, raise_file_limit
+from consumer.ports import Observer
+from consumer.service import Assembly, Observers, Service, build, logged, raise_file_limit
 from tests.waiting import await_for
 
 TIDE = cast("Path", "tide")
@@ -337,6 +340,22 @@ class TestOrder:
         assert [part.loop for part in parts] == loops
         bring = {"gateway", "hot", "kafka"}
         assert [part.loop for part in parts if part.brings_events] == [loop for loop in loops if loop in bring]
+
+
+def sinks(service: Service) -> list[Observer]:
+    """What hears of its facts."""
+    assert isinstance(service.observe, Observers)
+    return service.observe._sinks
+
+
+@pytest.mark.parametrize("ops", [True, False])
+def test_only_pages_need_an_observer_that_remembers(ops: bool) -> None:
+    """Without them there is neither one nor a log that is kept for them; a log that is written is kept for both."""
+    settings = Settings(database_url=SecretStr("dbname=app"), ops=ops)
+    kinds = [type(sink) for sink in sinks(build(settings))]
+    assert (kinds.count(Live), kinds.count(Log)) == (ops, ops)
+    kinds = [type(sink) for sink in sinks(build(settings, log=logged(settings)))]
+    assert (kinds.count(Live), kinds.count(Log)) == (ops, 1)
 
 
 def test_as_many_files_as_may_be() -> None:

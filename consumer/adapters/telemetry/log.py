@@ -10,7 +10,7 @@ import sys
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from types import TracebackType
 from typing import Any, Literal, assert_never
@@ -19,6 +19,7 @@ import structlog
 
 from consumer.adapters.telemetry.intake_log import IntakeLog
 from consumer.adapters.telemetry.kafka_log import KafkaLog
+from consumer.adapters.telemetry.recent import Recent
 from consumer.domain.doorbell import OFF, RINGS, meaning
 from consumer.domain.facts import (
     LISTENER,
@@ -46,6 +47,7 @@ from consumer.domain.facts import (
 from consumer.domain.held import Holding
 from consumer.domain.intake_facts import IntakeFact
 from consumer.domain.kafka_facts import KafkaFact
+from consumer.domain.overview import Trouble
 from consumer.domain.routing import Batch
 from consumer.domain.text import one_line, printable_json
 
@@ -186,8 +188,9 @@ class Log:
     do: with a large backlog a count takes long, and is made rarely.
     """
 
-    def __init__(self, *, summary_every: float, now: Callable[[], float] = time.monotonic) -> None:
-        self._log = structlog.get_logger()
+    def __init__(self, *, summary_every: float, writes: bool = True, now: Callable[[], float] = time.monotonic) -> None:
+        """Without `writes` it writes nothing, and only remembers what it would have warned of."""
+        self._log = Recent(structlog.get_logger() if writes else None)
         self._now = now
         self._kafka = KafkaLog(self._log, now=now)
         self._intake = IntakeLog(self._log, summary_every=summary_every, now=now)
@@ -202,6 +205,10 @@ class Log:
         self._outages = _Outages()
         self._holding = Holding()
         self._doorbell = RINGS
+
+    def troubles(self) -> Sequence[Trouble]:
+        """The last warnings and errors, whether they were written or not, the latest first."""
+        return self._log.troubles()
 
     def __call__(self, fact: Fact) -> None:  # noqa: C901, PLR0912, PLR0915 - one arm per fact is the point
         if isinstance(fact, KafkaFact):
