@@ -29,6 +29,7 @@ from consumer.adapters.web.ops.event import event
 from consumer.adapters.web.ops.overview import overview
 from consumer.adapters.web.ops.parked import parked
 from consumer.adapters.web.ops.site import Site
+from consumer.adapters.web.ops.stream import stream
 from consumer.adapters.web.probes import probes
 from consumer.adapters.web.server import HttpListener, Limits, Route
 from consumer.config import Settings
@@ -263,6 +264,7 @@ def ops(settings: Settings, live: Live, *, observer: Observer) -> Sequence[Route
     return [
         *site.routes(),
         *overview(site, watched=live),
+        *stream(site, watched=live),
         *parked(site, desk=desk),
         *event(site, desk=desk),
         *stored(site, desk=desk),

@@ -1,10 +1,12 @@
 """Answering HTTP: one listener a port, each with its own routes, and with bounds on what its clients may hold."""
 
 import asyncio
+import functools
 import logging
 import os
 import socket
 from collections.abc import Awaitable, Callable, Iterable
+from contextvars import ContextVar
 from dataclasses import dataclass
 from operator import itemgetter
 from typing import Final, cast
@@ -21,6 +23,15 @@ _NOWHERE: Final = logging.getLogger("consumer.adapters.web.nowhere")
 """For what aiohttp says of requests that are no HTTP: anybody may send them, and it quotes them."""
 _NOWHERE.addHandler(logging.NullHandler())
 _NOWHERE.propagate = False
+
+
+_lift: ContextVar[Callable[[], None]] = ContextVar("lift the limit of the answer under way")
+
+
+def endless() -> None:
+    """For the handler that calls this, `Limits.answer_within` no longer holds: its answer ends when the client goes, or
+    at once when the listener stops."""
+    _lift.get()()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,7 +61,8 @@ class HttpListener:
     connected, or since its last answer, or it does not read what it is sent. At the most connections, or bytes, that
     there may be, the one that has kept the listener waiting longest makes room for the next, so that clients which
     never complete a request cannot keep others from being answered. A handler is called when the request has arrived
-    with all of its body, as it came: 413 if that is too large. It has a limited time, after which the answer is 504.
+    with all of its body, as it came: 413 if that is too large. It has a limited time, after which the answer is 504,
+    unless it calls `endless`.
     """
 
     def __init__(
@@ -78,6 +90,7 @@ class HttpListener:
         self._server: asyncio.Server | None = None
         self._checking: asyncio.Task[None] | None = None
         self._stopping = False
+        self._endless: set[asyncio.Timeout] = set()
 
     async def start(self) -> str:
         """Begins to answer and returns the address, with the port that port 0 was given.
@@ -115,6 +128,8 @@ class HttpListener:
     async def stop(self) -> None:
         """Takes no more connections, and closes those there are; requests under way get their answers."""
         self._stopping = True
+        for limit in self._endless:
+            limit.reschedule(0)
         if self._server is not None:
             self._server.close()
         if self._runner is not None:
@@ -135,13 +150,21 @@ class HttpListener:
             raise web.HTTPBadRequest(text="the body has ended too early\n") from None
         self._connections.answers(connection)
         try:
-            async with asyncio.timeout(self._limits.answer_within):
-                answer = await handler(request)
+            async with asyncio.timeout(self._limits.answer_within) as limit:
+                _lift.set(functools.partial(self._lift, limit))
+                try:
+                    answer = await handler(request)
+                finally:
+                    self._endless.discard(limit)
         finally:
             self._connections.answered(connection)
         if self._stopping:
             answer.force_close()
         return answer
+
+    def _lift(self, limit: asyncio.Timeout) -> None:
+        limit.reschedule(0 if self._stopping else None)
+        self._endless.add(limit)
 
     async def _read(self, request: web.Request) -> None:
         if (request.content_length or 0) > self._limits.body:

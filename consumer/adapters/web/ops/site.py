@@ -23,6 +23,9 @@ Action = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 WITHIN: Final = 25.0
 """Seconds after which a page gives up; less than the listener allows, which says it in fewer words."""
+AT_ONCE: Final = 50
+"""Pages that may wait for their answers: a slow database must not take all connections of the listener, by which the
+service is found to be alive."""
 _TYPES: Final = {"css": "text/css", "js": "text/javascript", "svg": "image/svg+xml"}
 _PASSES: Final = "It may pass by itself: try again."
 
@@ -52,6 +55,7 @@ class Site:
         self.actions = actions
         self.door = Door(token, render=self.render, observer=observer, now=now)
         self._observer = observer
+        self._waiting = 0
         self._templates = jinja2.Environment(
             loader=jinja2.PackageLoader("consumer.adapters.web.ops"),
             autoescape=True,
@@ -140,6 +144,10 @@ class Site:
         self, request: web.Request, handler: Handler, *, within: float | None, as_page: bool
     ) -> web.StreamResponse:
         """The handler's answer, or what its error is for whoever asks."""
+        waits = within is not None
+        if waits and self._waiting >= AT_ONCE:
+            return self._failed(503, "too much is asked for at once", _PASSES, as_page=as_page)
+        self._waiting += waits
         try:
             async with asyncio.timeout(within):
                 return await handler(request)
@@ -154,12 +162,18 @@ class Site:
             self.tell(resource.canonical if resource else "", error)
             words = "The log of the service has a line about it."
             return self._failed(500, "this has failed in a way that nobody has foreseen", words, as_page=as_page)
+        finally:
+            self._waiting -= waits
 
     def _failed(self, status: int, reason: str, advice: str = "", *, as_page: bool) -> web.Response:
         if not as_page:
-            return web.Response(status=status, text=f"{printable(reason.strip())}\n")
-        heading = "Not found" if status == web.HTTPNotFound.status_code else "It has failed"
-        return self.render("failed.html", status=status, heading=heading, problem=reason, advice=advice)
+            answer = web.Response(status=status, text=f"{printable(reason.strip())}\n")
+        else:
+            heading = "Not found" if status == web.HTTPNotFound.status_code else "It has failed"
+            answer = self.render("failed.html", status=status, heading=heading, problem=reason, advice=advice)
+        if status == web.HTTPServiceUnavailable.status_code:
+            answer.headers["Retry-After"] = "5"
+        return answer
 
 
 def _told(error: ConsumerError | TimeoutError) -> tuple[int, str, str]:
