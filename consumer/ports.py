@@ -259,7 +259,8 @@ class Watched(Protocol):
     def seconds(self, *, after: int = 0) -> Sequence[Second]:
         """What each second has brought, the oldest first, of those that are over and began after a Unix time.
 
-        Seconds without anything are among them; as far back as the charts go.
+        Seconds without anything are among them; as far back as the charts go. If `after` is still to come, since the
+        clock was set back, it is all of them.
         """
         ...
 

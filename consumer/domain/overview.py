@@ -112,7 +112,7 @@ class Overview:
     """The last sample; None before the first one."""
     backlog_at: float | None
     by_channel: BacklogByChannel | None
-    """None: nobody has watched for long enough."""
+    """None: nobody has watched for long enough, until the next sample; or it does not work, see `faults`."""
     by_channel_at: float | None
     listener: str
     """'up', 'polling' (lost, or not there), or 'none' (the service is not woken by notifications)."""

@@ -140,7 +140,7 @@ class Live:
     def enter(self) -> None:
         """See `Watched.enter`."""
         if not self._watchers and self._by_channel_at is not None and self._now() - self._by_channel_at > OUTDATED:
-            self._by_channel = self._by_channel_at = None
+            self._by_channel, self._by_channel_at, self._uncounted = None, None, ""
         self._watchers += 1
 
     def leave(self) -> None:

@@ -214,3 +214,22 @@ def test_a_look_for_people_is_forgotten_once_nobody_watches() -> None:
     scene.clock.now += 1
     scene.live.enter()
     assert (scene.live.overview().by_channel, scene.live.overview().by_channel_at) == (None, None)
+
+
+def test_a_look_for_people_that_fails_is_told() -> None:
+    """What was counted before is not shown any more; once it works, or nobody watches, nothing is said."""
+    scene = Scene()
+    found = BacklogByChannel(channels=(), is_partial=False, replicas=())
+    failed = ByChannelSampled(found=None, reason="no right")
+    scene.live.enter()
+    scene.live(ByChannelSampled(found=found))
+    scene.live(failed)
+    assert scene.live.overview().by_channel is None
+    assert scene.live.overview().faults == ["what is ready cannot be counted by its channel: no right"]
+    scene.live(ByChannelSampled(found=found))
+    assert scene.live.overview().faults == []
+    scene.live(failed)
+    scene.live.leave()
+    scene.clock.now += OUTDATED + 1
+    scene.live.enter()
+    assert scene.live.overview().faults == []
