@@ -17,6 +17,7 @@ from consumer.domain.facts import (
     ListenerUp,
     LoopFailed,
     LoopRecovered,
+    Progress,
     SweepFinished,
 )
 from consumer.domain.held import Holding
@@ -126,13 +127,16 @@ class Live:
             case ListenerUp():
                 self._listener = "up"
                 self._failing.pop(LISTENER, None)
-            case ListenerLost() | ListenerUnavailable():
+            case ListenerLost():
                 self._listener = "polling"
+            case ListenerUnavailable():
+                self._listener = "polling"
+                self._failing.pop(LISTENER, None)  # it has reached the database
             case DoorbellChecked(state=state):
                 self._doorbell = state
             case LoopFailed(loop=loop, reason=reason):
                 self._failing[loop] = reason
-            case LoopRecovered(loop=loop):
+            case LoopRecovered(loop=loop) | Progress(loop=loop, ok=True):
                 self._failing.pop(loop, None)
             case _:
                 pass

@@ -189,8 +189,14 @@ def test_what_does_not_work_is_told_until_it_does() -> None:
         live(SweepFinished(found=0, due=0, held=0, seconds=0.1))
     live(BrokersAnswer(answer=True))
     assert live.overview().faults == []
+    live(LoopFailed(loop=LISTENER, reason="database: gone", attempt=1, delay=1.0))
+    live(LoopFailed(loop="gateway", reason="a delivery could not be taken: KeyError", attempt=1, delay=0.0))
+    live(Progress(loop="gateway", ok=False))
     live(ListenerUnavailable())
     assert live.overview().listener == "polling"
+    assert live.overview().faults == ["the loop gateway cannot go on: a delivery could not be taken: KeyError"]
+    live(Progress(loop="gateway", ok=True))
+    assert live.overview().faults == []
 
 
 def test_a_look_for_people_is_forgotten_once_nobody_watches() -> None:
