@@ -1,7 +1,6 @@
 """parked: which events could not be routed, why, and what becomes of them."""
 
 import dataclasses
-import re
 import shlex
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from datetime import timedelta
@@ -11,16 +10,14 @@ from uuid import UUID
 import typer
 
 from consumer.adapters.postgres.operating import parked as operating
-from consumer.adapters.postgres.operating.parked import Group, Outcome, ParkedEvent, Selection, State
 from consumer.adapters.postgres.operating.session import Connection, session
 from consumer.cli.options import AsJson, DatabaseUrl, add_command, database
 from consumer.cli.runtime import run_async
 from consumer.cli.tables import json_text, pairs, table
+from consumer.domain import parked
 from consumer.domain.errors import ConsumerError
+from consumer.domain.parked import Group, Outcome, ParkedEvent, Selection, State
 from consumer.domain.text import duration, printable
-
-_UNITS: Final = {"s": 1, "m": 60, "h": 3600, "d": 86_400, "w": 604_800}
-_LONGEST: Final = 1000 * 365 * 86_400
 
 SUMMARY: Final = "List, show, retry and discard events that could not be routed"
 Result = TypeVar("Result")
@@ -31,23 +28,21 @@ commands = typer.Typer(
 
 
 def parse_duration(text: str) -> timedelta:
-    """A duration such as 45s, 15m, 2h, 3d, 1w or 1h30m.
-
-    Raises:
-        typer.BadParameter: it is something else.
     """
-    if not re.fullmatch(r"(?:[0-9]{1,9}[smhdw])+", text):
-        raise typer.BadParameter(f"{text!r} is no duration such as 45s, 15m, 2h, 3d, 1w or 1h30m")
-    seconds = sum(int(number) * _UNITS[unit] for number, unit in re.findall(r"([0-9]+)([smhdw])", text))
-    if seconds > _LONGEST:
-        raise typer.BadParameter(f"{text!r} is longer than a thousand years")
-    return timedelta(seconds=seconds)
+    Raises:
+        typer.BadParameter: it is no duration.
+    """
+    try:
+        return parked.age(text)
+    except ValueError as error:
+        raise typer.BadParameter(str(error)) from None
 
 
 def _error_class(text: str | None) -> str | None:
-    if text is not None and not re.fullmatch(r"[0-9A-Za-z]{2}(?:[0-9A-Za-z]{3})?", text):
-        raise typer.BadParameter(f"{text!r} is neither an SQLSTATE such as 23514 nor the two characters it begins with")
-    return text
+    try:
+        return text if text is None else parked.error_class(text)
+    except ValueError as error:
+        raise typer.BadParameter(str(error)) from None
 
 
 Ids = Annotated[list[UUID] | None, typer.Argument(metavar="ID", help="Ids, as list shows them.", show_default=False)]
@@ -64,6 +59,10 @@ Channel = Annotated[str | None, typer.Option("--channel", help="Only of this cha
 ErrorClass = Annotated[
     str | None,
     typer.Option("--error-class", callback=_error_class, help="Only with this SQLSTATE, or its first two characters."),
+]
+ErrorMessage = Annotated[
+    str | None,
+    typer.Option("--error-message", help="Only with this message, as list shows it, all of it.", show_default=False),
 ]
 OlderThan = Annotated[
     timedelta | None,
@@ -84,6 +83,7 @@ def show_list(
     event_ids: EventIds = None,
     channel: Channel = None,
     error_class: ErrorClass = None,
+    error_message: ErrorMessage = None,
     older_than: OlderThan = None,
     newer_than: NewerThan = None,
     state: OfState = None,
@@ -102,6 +102,7 @@ def show_list(
         event_ids=event_ids or None,
         channel=channel,
         error_class=error_class,
+        error_message=error_message,
         older_than=older_than,
         newer_than=newer_than,
         state=state,
@@ -189,6 +190,7 @@ def _decision(name: str, decide: Decide, *, text: str, said: str, already: str) 
         event_ids: EventIds = None,
         channel: Channel = None,
         error_class: ErrorClass = None,
+        error_message: ErrorMessage = None,
         older_than: OlderThan = None,
         newer_than: NewerThan = None,
         state: OfState = None,
@@ -200,6 +202,7 @@ def _decision(name: str, decide: Decide, *, text: str, said: str, already: str) 
             event_ids=event_ids or None,
             channel=channel,
             error_class=error_class,
+            error_message=error_message,
             older_than=older_than,
             newer_than=newer_than,
             state=state,

@@ -38,6 +38,7 @@ with wanted_tables (name) as (
            ('kafka_positions', array['group_id', 'topic', 'partition', 'next_offset', 'skipped', 'noted_at'])
 ), wanted_private_indexes (table_name, name) as (
     values ('parked_events', 'parked_events_by_time'), ('parked_events', 'parked_events_discarded'),
+           ('parked_events', 'parked_events_in_order'),
            ('deliveries', 'deliveries_by_time'), ('deliveries', 'deliveries_unprocessed'),
            ('deliveries', 'deliveries_unknown'), ('deliveries', 'deliveries_subjects'), ('waiting', 'waiting_by_target'),
            ('waiting', 'waiting_by_token'), ('waiting', 'waiting_by_person'), ('waiting', 'waiting_by_expiry'),
@@ -60,7 +61,8 @@ with wanted_tables (name) as (
            ('ingest_lines', true), ('parked', true), ('retry_parked', true),
            ('discard_parked', true), ('status', true), ('doorbell', true),
            ('explain', true), ('find_events', true), ('effects_told', true),
-           ('sweep_waiting', true), ('take_deliveries', true), ('backlog_by_channel', true)
+           ('sweep_waiting', true), ('take_deliveries', true), ('backlog_by_channel', true),
+           ('parked_groups', true)
            ('claim_deliveries', true), ('keep_deliveries', true), ('refused_channels', true),
            ('deliveries_kinds', true), ('deliveries_list', true),
            ('deliveries_troubled', true), ('deliveries_example', true)

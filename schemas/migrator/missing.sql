@@ -36,6 +36,7 @@ with tables (version, relation) as (
 ), indexes (version, relation, name) as (
     values ('20260901000100', 'router.parked_events', 'parked_events_by_time'),
            ('20260901000400', 'router.parked_events', 'parked_events_discarded'),
+           ('20260901001200', 'router.parked_events', 'parked_events_in_order'),
            ('20260901000800', 'router.deliveries', 'deliveries_by_time'),
            ('20260901000800', 'router.deliveries', 'deliveries_unprocessed'),
            ('20260901000800', 'router.deliveries', 'deliveries_unknown'),

@@ -45,6 +45,7 @@ with router as (
            ('deleted_messages', 'r', array['deleted_at', 'subject']),
            ('kafka_positions', 'r', array['group_id', 'next_offset', 'noted_at', 'partition', 'skipped', 'topic']),
            ('parked_events_by_time', 'i', array['last_parked_at']),
+           ('parked_events_in_order', 'i', array['event_id', 'last_parked_at']),
            ('parked_events_discarded', 'i', array['discarded_at']),
            ('deliveries_by_time', 'I', array['id', 'received_at']),
            ('deliveries_unprocessed', 'I', array['id', 'next_attempt_at']),

@@ -45,10 +45,10 @@ COLUMNS = """
     attempts integer, error_code text, error_message text, first_parked_at timestamptz, last_parked_at timestamptz,
     next_attempt_at timestamptz, discarded_at timestamptz
 """
-PARKED = "router.parked(uuid[],text,text,interval,interval,text,integer,text[])"
+PARKED = "router.parked(uuid[],text,text,interval,interval,text,integer,text[],text,timestamptz,uuid)"
 NAMED = """
     p_ids uuid[], p_channel text, p_error_class text, p_older_than interval, p_newer_than interval, p_state text,
-    p_limit integer, p_event_ids text[]
+    p_limit integer, p_event_ids text[], p_error_message text, p_before timestamptz, p_before_id uuid
 """
 VALUES = """
     gen_random_uuid(), 'waiting', 'instagram', 'message', 'e1', now(), now(), 1, '22008', 'x', now(), now(), now(),
@@ -157,7 +157,7 @@ def test_the_trap_works(owned: tuple[str, psycopg.Connection[TupleRow]], plant: 
     dsn, session = owned
     session.execute(PLANTS[plant].encode())
     with psycopg.connect(dsn) as superuser:
-        superuser.execute("select row_to_json(p) from router.parked(null, null, null, null, null, null, null, null) p")
+        superuser.execute(f"select row_to_json(p) from router.parked({', '.join(['null'] * 11)}) p".encode())
         runs_deferred_triggers_as_the_owner = superuser.info.server_version >= 180000
     assert trapped(session) or (plant == "left for the commit" and runs_deferred_triggers_as_the_owner)
 

@@ -47,7 +47,7 @@ SERVICE = {
     "backlog_by_channel",
     "status",
 }
-SERVICE |= {"parked", "retry_parked", "discard_parked", "explain", "find_events", "effects_told"}
+SERVICE |= {"parked", "parked_groups", "retry_parked", "discard_parked", "explain", "find_events", "effects_told"}
 SERVICE |= {"take_deliveries", "claim_deliveries", "keep_deliveries", "sweep_waiting", "refused_channels"}
 SERVICE |= {"deliveries_kinds", "deliveries_list", "deliveries_of", "intake_backlog", "correct_events"}
 SERVICE |= {"deliveries_troubled", "deliveries_example"}

@@ -7,7 +7,8 @@
 create or replace function router.retry_parked(
     p_ids uuid[] default null, p_channel text default null, p_error_class text default null,
     p_older_than interval default null, p_newer_than interval default null, p_state text default null,
-    p_limit integer default null, out matched integer, out changed integer, out unknown uuid[]
+    p_limit integer default null, p_error_message text default null,
+    out matched integer, out changed integer, out unknown uuid[]
 )
 language plpgsql
 volatile
@@ -21,9 +22,9 @@ set enable_mergejoin = off
 set jit = off
 as $function$
 declare
-    v_ids uuid[] := array(select d.id
-                          from router.parked(p_ids, p_channel, p_error_class, p_older_than, p_newer_than, p_state,
-                                                   p_limit) d);
+    v_ids uuid[] := array(select f.id
+                          from router.find_parked(p_ids, p_channel, p_error_class, p_older_than, p_newer_than, p_state,
+                                                  p_limit, null, p_error_message, null, null) f);
     v_changed uuid[];
     v_path    text;
 begin
