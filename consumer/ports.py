@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import timedelta
 from typing import Protocol
+from uuid import UUID
 
 from consumer.domain.deliveries import Deferred, Swept, Taken, Troubled
 from consumer.domain.explaining import Explanation, Findings
@@ -10,6 +11,7 @@ from consumer.domain.facts import Fact
 from consumer.domain.intake_facts import IntakeSampled
 from consumer.domain.lag import Partition
 from consumer.domain.overview import BacklogByChannel, Overview, Second
+from consumer.domain.parked import Count, Decision, Found, Outcome, ParkedEvent, Place, Selection
 from consumer.domain.positions import NOTHING, Noted, Noting
 from consumer.domain.providers.lines import Delivery
 from consumer.domain.records import DeadLetter, IntakeOutcome, Record
@@ -282,7 +284,31 @@ class OverviewStore(Protocol):
 
 
 class ParkedDesk(Protocol):
-    """Parked events, for a page."""
+    """Parked events, for a page. Each call may raise any ConsumerError."""
+
+    async def parked(self, selection: Selection, *, before: Place | None, size: int) -> Found:
+        """As many of them as a page has, from a place on, and how many there are by their error."""
+        ...
+
+    async def parked_event(self, event: UUID) -> ParkedEvent | None:
+        """Everything about one but what the person wrote; None: it is not parked (any more)."""
+        ...
+
+    async def may_read(self) -> bool:
+        """Whether `written` may be asked: the service's own login has no such right."""
+        ...
+
+    async def written(self, event: UUID) -> ParkedEvent | None:
+        """Author, content, and the beginning of the raw payload as lines of JSON; `is_cut`: it has more."""
+        ...
+
+    async def count(self, selection: Selection) -> Count:
+        """How many events a decision would be about."""
+        ...
+
+    async def decide(self, decision: Decision, selection: Selection) -> Outcome:
+        """Has them tried again, or gives them up."""
+        ...
 
 
 class EventDesk(Protocol):

@@ -217,14 +217,15 @@ def build(
     def watched() -> bool:
         return live is not None and live.is_watched()
 
-    parts = Assembly(settings, observer=facts, clock=clock, watched=watched).parts()
+    assembly = Assembly(settings, observer=facts, clock=clock, watched=watched)
+    parts = assembly.parts()
     pages: list[Route] = []
     service = Service(settings, parts, observers=facts, clock=clock, pages=pages)
     if settings.ops:
         log = log or Log(summary_every=settings.summary_interval, writes=False)
         live = _live(settings, service.health, log)
         facts.add(live)
-        pages += ops(settings, live, observer=facts)
+        pages += ops(settings, live, retried=assembly.sweep_soon, observer=facts)
     facts.add(*([log] if log else []), *observers)
     systemd = Systemd.from_environment(environment, parts=parts, stalled=service.health.stalled, clock=clock)
     if systemd is not None:
@@ -247,8 +248,8 @@ def _live(settings: Settings, health: Health, log: Log) -> Live:
     )
 
 
-def ops(settings: Settings, live: Live, *, observer: Observer) -> Sequence[Route]:
-    """The pages for whoever is on call.
+def ops(settings: Settings, live: Live, *, retried: Callable[[], None], observer: Observer) -> Sequence[Route]:
+    """The pages for whoever is on call; `retried` is called when parked events have become due.
 
     Raises:
         Misconfigured: see `Settings.token`.
@@ -265,7 +266,7 @@ def ops(settings: Settings, live: Live, *, observer: Observer) -> Sequence[Route
         *site.routes(),
         *overview(site, watched=live),
         *stream(site, watched=live),
-        *parked(site, desk=desk),
+        *parked(site, desk=desk, retried=retried),
         *event(site, desk=desk),
         *stored(site, desk=desk),
         *site.otherwise(),
@@ -310,6 +311,10 @@ class Assembly:
         entrance = [self._gateway()] if self._settings.gateway else []
         triggers = self._kafka() if self._settings.source == "kafka" else self._postgres()
         return [*entrance, *triggers, self._sweep(), self._intake(), self._sample()]
+
+    def sweep_soon(self) -> None:
+        """Parked events have become due."""
+        self._sweeping.hint()
 
     def _gateway(self) -> Part:
         """Fed by providers."""

@@ -5,16 +5,23 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
 from typing import Final
+from uuid import UUID
 
 from consumer.adapters.postgres.database_url import place_of
 from consumer.adapters.postgres.operating import deliveries, explain
+from consumer.adapters.postgres.operating import parked as operating
 from consumer.adapters.postgres.operating.session import Connection, session
 from consumer.domain.deliveries import Troubled
 from consumer.domain.errors import TooSlow
 from consumer.domain.explaining import Explanation, Findings
+from consumer.domain.parked import Count, Decision, Found, Outcome, ParkedEvent, Place, Selection
 
 AT_ONCE: Final = 2
 """Questions under way: pages must not take the connections of those who route."""
+MOST: Final = 100_000
+"""Parked events that are counted by their error."""
+LONGEST: Final = 200_000
+"""Characters of a payload on a page."""
 
 
 class Desk:
@@ -39,6 +46,37 @@ class Desk:
         """See `EventDesk`."""
         async with self._asking() as connection:
             return await explain.explain(connection, channel, event_id)
+
+    async def parked(self, selection: Selection, *, before: Place | None, size: int) -> Found:
+        """See `ParkedDesk`; no more than `MOST` events are counted."""
+        async with self._asking() as connection:
+            return await operating.page(connection, selection, before=before, size=size, most=MOST)
+
+    async def parked_event(self, event: UUID) -> ParkedEvent | None:
+        """See `ParkedDesk`."""
+        async with self._asking() as connection:
+            found = await operating.find(connection, Selection(ids=[event]))
+        return found[0] if found else None
+
+    async def may_read(self) -> bool:
+        """See `ParkedDesk`."""
+        async with self._asking() as connection:
+            return await operating.readable(connection)
+
+    async def written(self, event: UUID) -> ParkedEvent | None:
+        """See `ParkedDesk`."""
+        async with self._asking() as connection:
+            return await operating.written(connection, event, most=LONGEST)
+
+    async def count(self, selection: Selection) -> Count:
+        """See `ParkedDesk`."""
+        async with self._asking() as connection:
+            return await operating.count(connection, selection)
+
+    async def decide(self, decision: Decision, selection: Selection) -> Outcome:
+        """See `ParkedDesk`."""
+        async with self._asking() as connection:
+            return await operating.decide(connection, decision, selection)
 
     @asynccontextmanager
     async def _asking(self) -> AsyncIterator[Connection]:
