@@ -21,7 +21,7 @@ PAGE: Final = 50
 """Events."""
 GROUPS: Final = 50
 """Errors, the most frequent ones."""
-AT_ONCE: Final = 1000
+AT_ONCE: Final = 500
 """Ids in one action."""
 LONGEST_LINK: Final = 2000
 """Characters of a message in an address: servers and proxies refuse longer lines."""
