@@ -1,22 +1,43 @@
 """status: how the router is doing."""
 
+import asyncio
+import contextlib
+from typing import Annotated
+
 import typer
 
+from consumer.adapters.postgres.database_url import place_of
 from consumer.adapters.postgres.operating import status as operating
 from consumer.adapters.postgres.operating.session import session
 from consumer.adapters.postgres.operating.status import Status
 from consumer.cli.options import AsJson, DatabaseUrl, database
-from consumer.cli.runtime import run_async
+from consumer.cli.runtime import console, on_signals, run_async
 from consumer.cli.tables import json_text, pairs
+from consumer.cli.watching import Screen, Watch, json_of, line_of, screen, write
 from consumer.domain.doorbell import RINGS, meaning
-from consumer.domain.text import duration
+from consumer.domain.text import duration, printable
 
 HOUR = 3600
 
 
-def status(*, database_url: DatabaseUrl = None, as_json: AsJson = False) -> None:
-    """Show the backlog, the speed of routing, and connected services."""
+def status(
+    *,
+    watch: Annotated[bool, typer.Option("--watch", help="Look again and again, until Ctrl-C.")] = False,
+    every: Annotated[
+        float, typer.Option(min=0.2, max=3600, metavar="SECONDS", help="With --watch: rest so long, or longer.")
+    ] = 2.0,
+    database_url: DatabaseUrl = None,
+    as_json: AsJson = False,
+) -> None:
+    """Show the backlog, the speed of routing, and connected services.
+
+    With --watch it looks again and again: on a terminal as a screen, elsewhere a line a look, of JSON with --json.
+    A look that costs the database much is followed by a longer rest. While the database is away, it goes on trying.
+    """
     conninfo = database(database_url)
+    if watch:
+        run_async(_watch(conninfo, every=every, as_json=as_json))
+        return
 
     async def look() -> Status:
         async with session(conninfo, name="status") as connection:
@@ -30,6 +51,31 @@ def status(*, database_url: DatabaseUrl = None, as_json: AsJson = False) -> None
         typer.echo(line)
 
 
+async def _watch(conninfo: str, *, every: float, as_json: bool) -> None:
+    """Until a signal ends it."""
+    stop = asyncio.Event()
+    terminal = console()
+    with contextlib.ExitStack() as stack:
+        stack.enter_context(on_signals(lambda _: stop.set()))
+        if as_json or not terminal.is_terminal:
+            describe = json_of if as_json else line_of
+            watch = Watch(conninfo, every=every, show=lambda look: write(describe(look)), tick=lambda: None)
+        else:
+            host, name = place_of(conninfo)
+            shown = Screen(stack.enter_context(screen(terminal)), place=printable(f"{name} on {host}"))
+            shown.draw()
+            watch = Watch(conninfo, every=every, show=shown.show, tick=shown.draw)
+        watching, stopped = asyncio.create_task(watch.run()), asyncio.create_task(stop.wait())
+        try:
+            await asyncio.wait({watching, stopped}, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for task in (watching, stopped):
+                task.cancel()
+            ended, _ = await asyncio.gather(watching, stopped, return_exceptions=True)
+    if isinstance(ended, Exception) and not stop.is_set():
+        raise ended
+
+
 def _in_words(now: Status) -> list[tuple[str, str]]:
     return [
         ("backlog", f"{now.ready:,}" + (f", the oldest for {duration(now.oldest_seconds)}" if now.ready else "")),
@@ -37,7 +83,8 @@ def _in_words(now: Status) -> list[tuple[str, str]]:
         ("dead", f"{now.dead:,}" + (" (webhook-router parked list --state dead)" if now.dead else "")),
         ("discarded", f"{now.discarded:,}"),
         *_speed(now),
-        ("services", _services(now) + (", draining just now" if now.awake else "")),
+        *_channels(now),
+        ("services", _services(now)),
         ("doorbell", "rings" if now.doorbell == RINGS else f"does not ring: {meaning(now.doorbell)}"),
         ("notification queue", f"{now.notification_queue:.1%} full"),
     ]
@@ -59,8 +106,16 @@ def _speed(now: Status) -> list[tuple[str, str]]:
     ]
 
 
+def _channels(now: Status) -> list[tuple[str, str]]:
+    lines = [f"{one.channel}: {one.ready:,}, the oldest for {duration(one.oldest_seconds)}" for one in now.by_channel]
+    if now.by_channel_is_partial:
+        lines.append("of the oldest events alone: there are too many to count them by channel")
+    return [("by channel", "\n".join(lines))] if lines else []
+
+
 def _services(now: Status) -> str:
-    sessions = f"{now.sessions} session{'s' * (now.sessions != 1)}"
+    sessions = f"{now.sessions} session{'s' * (now.sessions != 1)}" + ", draining just now" * now.awake
     if now.replicas:
-        return f"{now.replicas} replica{'s' * (now.replicas != 1)}, {sessions}"
+        lines = [f"{now.replicas} replica{'s' * (now.replicas != 1)}, {sessions}"]
+        return "\n".join([*lines, *(f"{one.name}, {one.version or 'an earlier version'}" for one in now.services)])
     return sessions if now.sessions else "none is connected"

@@ -40,7 +40,8 @@ def test_an_idle_router(database: str) -> None:
     assert found == {
         "ready": 0, "oldest_seconds": 0.0, "parked": 0, "dead": 0, "discarded": 0, "per_second_in_minute": 0.0,
         "per_second_in_hour": 0.0, "counted_seconds": 3600.0, "last_routed_seconds_ago": None, "replicas": 0,
-        "sessions": 0, "awake": False, "doorbell": "rings",
+        "sessions": 0, "awake": False, "doorbell": "rings", "by_channel": [], "by_channel_is_partial": False,
+        "services": [],
     }  # fmt: skip
     done = run(database, "status")
     assert done.code == 0
@@ -63,6 +64,7 @@ def test_what_waits_and_how_old_it_is(database: str, connection: Connection) -> 
     said = run(database, "status").out
     assert "backlog             2, the oldest for 2 h 0 min\n" in said
     assert "dead                1 (webhook-router parked list --state dead)\n" in said
+    assert "by channel          instagram: 2, the oldest for 2 h 0 min\n" in said
 
 
 def test_how_fast_it_goes(database: str, connection: Connection) -> None:
@@ -105,6 +107,7 @@ def test_without_an_index_the_table_is_not_read(database: str, connection: Conne
         "case when i > 5 then now() end from generate_series(1, 50000) i"
     )
     before = scans(connection)
+    assert connection.execute("select router.routed_within(60)").fetchone() == (None,)
     now = run(database, "status", "--json").json
     assert (now["ready"], now["per_second_in_hour"], now["last_routed_seconds_ago"]) == (5, None, None)
     said = run(database, "status")
@@ -136,6 +139,7 @@ def test_replicas_are_counted(database: str) -> None:
         assert set(found) == {"old-host:7", *here}
         assert found["old-host:7"].version == ""
         assert {found[name].version for name in here} == {version("webhook-router")}
+        assert f"                    {here[0]}, {version('webhook-router')}\n" in run(database, "status").out
         assert all(0 <= (replica.seconds or 0) < 600 for replica in found.values())
     wait_for(lambda: run(database, "status", "--json").json["replicas"] == 0, what="none")
     assert "services            none is connected\n" in run(database, "status").out

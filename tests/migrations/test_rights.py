@@ -50,7 +50,7 @@ SERVICE = {
 SERVICE |= {"parked", "parked_groups", "retry_parked", "discard_parked", "explain", "find_events", "effects_told"}
 SERVICE |= {"take_deliveries", "claim_deliveries", "keep_deliveries", "sweep_waiting", "refused_channels"}
 SERVICE |= {"deliveries_kinds", "deliveries_list", "deliveries_of", "intake_backlog", "correct_events"}
-SERVICE |= {"deliveries_troubled", "deliveries_example"}
+SERVICE |= {"deliveries_troubled", "deliveries_example", "routed_within"}
 OPERATORS = {"parked_contents", "deliveries_show", "deliveries_since", "grant_service"}
 """What people wrote, and rights: for the owner alone."""
 

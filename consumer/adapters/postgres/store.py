@@ -142,7 +142,7 @@ class PostgresStore:
                 for channel, ready, oldest, _ in channels
             ],
             is_partial=any(row[-1] for row in channels),
-            replicas=[_replica(name, seconds) for name, seconds in sessions],
+            replicas=[replica_named(name, seconds) for name, seconds in sessions],
         )
 
     async def close(self) -> None:
@@ -157,7 +157,7 @@ class PostgresStore:
         return batch_of(row, time.perf_counter() - started)
 
 
-def _replica(session: str, seconds: float | None) -> Replica:
+def replica_named(session: str, seconds: float | None) -> Replica:
     name, _, version = session.removeprefix(REPLICA).partition(" ")
     return Replica(name=name, version=version, seconds=seconds)
 

@@ -51,6 +51,7 @@ begin
         'router.find_events(text,text[],integer)',
         'router.effects_told(uuid)',
         'router.status()',
+        'router.routed_within(double precision,integer)',
         'router.doorbell()'
     ]::regprocedure[] loop
         execute format('grant execute on function %s to webhook_router_service', v_function);
