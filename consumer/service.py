@@ -292,7 +292,7 @@ class Assembly:
         self._deferred = Signal()
         self._direct: list[PostgresDeliveryStore | PostgresStore] = []
         """Stores whose statements may be kept while a connection is a session of the server."""
-        self._sweep_store = self._store()
+        self._sweep_store = self._store(Path.SWEEP)
         # The sweep is up to a tenth early.
         self._sweep_every = max(settings.reconcile_interval, settings.apart / 0.9)
         self._sweeping = Reconciler(
@@ -371,6 +371,7 @@ class Assembly:
         store = PostgresDeliveryStore(
             self._conninfo,
             call_timeout=max(limit, min(6 * limit, settings.stall_after / 2)),
+            path=Path.INTAKE,
         )
         interval = max(INTAKE_EVERY, settings.apart)
         loop = IntakeLoop(
@@ -397,7 +398,7 @@ class Assembly:
     def _postgres(self) -> list[Part]:
         """Woken by notifications of the database; follows the order of arrival."""
         settings, wake = self._settings, Signal()
-        stores = [self._store() for _ in range(settings.lanes)]
+        stores = [self._store(Path.HOT) for _ in range(settings.lanes)]
         self._direct += stores
         hot = HotPath(
             stores=stores,
@@ -466,7 +467,7 @@ class Assembly:
             observer=self._observer,
             clock=self._clock,
         )
-        inbox = PostgresDeliveryStore(self._conninfo, call_timeout=settings.call_timeout)
+        inbox = PostgresDeliveryStore(self._conninfo, call_timeout=settings.call_timeout, path=Path.KAFKA)
         loop = KafkaLoop(
             source=source,
             stores=stores,
@@ -517,8 +518,8 @@ class Assembly:
         )
         return Part(loop=sampler.LOOP, run=lambda stop: sampling.run(stop, self._backoff), closing=[store])
 
-    def _store(self) -> PostgresStore:
-        return PostgresStore(self._conninfo, call_timeout=self._settings.call_timeout)
+    def _store(self, path: Path) -> PostgresStore:
+        return PostgresStore(self._conninfo, call_timeout=self._settings.call_timeout, path=path)
 
 
 def raise_file_limit() -> None:

@@ -15,6 +15,7 @@ from consumer.cli.runtime import run_async
 from consumer.cli.tables import json_text
 from consumer.config import Settings
 from consumer.domain.errors import ConsumerError
+from consumer.domain.routing import Path
 from consumer.pipeline.single_sweep import SingleSweep
 
 FIRST_AFTER = 10.0
@@ -48,7 +49,7 @@ def reconcile(
 
     async def sweep() -> SingleSweep:
         conninfo = named(settings.database(), "webhook-router reconcile")
-        store = PostgresStore(conninfo, call_timeout=settings.call_timeout)
+        store = PostgresStore(conninfo, call_timeout=settings.call_timeout, path=Path.SWEEP)
         sweeping = SingleSweep(store=store, channel=channel, limit=limit, batch_size=settings.batch_size, waits=waits)
         progress = asyncio.create_task(_progress(sweeping, conninfo, call_timeout=settings.call_timeout))
         try:
@@ -79,7 +80,7 @@ def reconcile(
 
 async def _apply_waiting(conninfo: str, *, call_timeout: float) -> None:
     """One round over the effects that wait for their targets."""
-    store = PostgresDeliveryStore(conninfo, call_timeout=call_timeout)
+    store = PostgresDeliveryStore(conninfo, call_timeout=call_timeout, path=Path.SWEEP)
     try:
         swept = await store.sweep(limit=WAITING, place=None)
         while swept.place is not None:

@@ -257,7 +257,8 @@ with wanted_tables (name) as (
            coalesce(c.atttypid = w.type::regtype, false),
            case when c.atttypid is null then 'missing' else format_type(c.atttypid, null) end
     from (values ('webhook_events', 'parked_until', 'timestamptz'), ('contact_channels', 'display_name_at', 'timestamptz'),
-                 ('webhook_events', 'normalized', 'jsonb'), ('conversations', 'account_id', 'text')
+                 ('webhook_events', 'normalized', 'jsonb'), ('conversations', 'account_id', 'text'),
+                 ('webhook_events', 'routed_by', 'text')
          ) as w (table_name, name, type)
     left join pg_attribute c on c.attrelid = to_regclass('public.' || w.table_name) and c.attname = w.name
                             and not c.attisdropped

@@ -28,6 +28,7 @@ with tables (version, relation) as (
            ('20260901000600', 'router.installation', array['public_api', 'service', 'callers', 'made']),
            ('20260901000800', 'public.webhook_events', array['normalized']),
            ('20260901000800', 'public.conversations', array['account_id']),
+           ('20260901001100', 'public.webhook_events', array['routed_by']),
            (null, 'router.schema_migrations', array['version', 'name', 'applied_at']),
            (null, 'router.schema_functions', array['file', 'checksum', 'signature', 'fingerprint'])
 ), keys (version, relation, name) as (

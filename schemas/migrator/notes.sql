@@ -164,6 +164,16 @@ join pg_attribute a on a.attrelid = t.oid and a.attname = n.column_name and not 
 join pg_type y on y.oid = a.atttypid and (a.attnotnull or y.typnotnull)
 
 union all
+select 'column public.webhook_events.routed_by is there already: routing writes there by which path it routes an event, and what '
+       'it held of that event is lost. To keep it: alter table public.webhook_events rename column routed_by to routed_by_before;'
+from tables t
+join pg_attribute a on a.attrelid = t.oid and a.attname = 'routed_by' and not a.attisdropped
+where t.is_events and coalesce(col_description(t.oid, a.attnum), '') not like 'By which path webhook-router %'
+  -- Until that is so.
+  and not exists (select from pg_proc p
+                  where p.pronamespace = to_regnamespace('router') and p.proname = 'mark_routed' and p.prosrc like '%routed_by%')
+
+union all
 select 'column public.messages.id has no default, and auto_reply_stub does not fill it, unless a trigger does'
 from tables t
 join pg_attribute a on a.attrelid = t.oid and a.attname = 'id' and not a.attisdropped and not a.atthasdef

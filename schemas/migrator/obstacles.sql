@@ -40,6 +40,7 @@ with wanted_columns (table_name, column_name, kind, written, lacks) as (
            ('webhook_events', 'routed_at', 'timestamptz', true, 'every event until it is routed'),
            ('webhook_events', 'parked_until', 'timestamptz', true, 'every event that is not parked'),
            ('webhook_events', 'normalized', 'jsonb', true, 'every event that an application has stored'),
+           ('webhook_events', 'routed_by', 'text', true, 'every event until it is routed'),
            ('conversations', 'account_id', 'text', true, 'every conversation that is not with one of our accounts alone'),
            ('message_delivery', 'message_id', 'uuid', true, null), ('message_delivery', 'status', 'text', true, null),
            ('message_delivery', 'sent_at', 'timestamptz', true, 'messages that are not sent'),
@@ -57,7 +58,7 @@ with wanted_columns (table_name, column_name, kind, written, lacks) as (
 ), own_columns (table_name, column_name) as (
     -- Made by the migrations where they are missing; null is a state of theirs, which no default may replace.
     values ('contact_channels', 'display_name_at'), ('webhook_events', 'routed_at'), ('webhook_events', 'parked_until'),
-           ('webhook_events', 'normalized'), ('conversations', 'account_id')
+           ('webhook_events', 'normalized'), ('conversations', 'account_id'), ('webhook_events', 'routed_by')
 ), wanted_keys (table_name, columns, may_be_null) as (
     -- may_be_null: a column whose nulls the key may leave out; it may do without.
     values ('contacts', array['id'], null),
@@ -113,7 +114,8 @@ with wanted_columns (table_name, column_name, kind, written, lacks) as (
            a.attgenerated, a.attidentity, y.typcategory, a.attname is not null as found, o.column_name is not null as is_own,
            case when a.attname is not null then format_type(a.atttypid, a.atttypmod) end as type_name,
            case w.kind when 'text' then y.typcategory = 'S' when 'numeric' then y.typcategory = 'N'
-                       else a.atttypid = w.kind::regtype end as has_kind
+                       else a.atttypid = w.kind::regtype end
+           and not (w.column_name = 'routed_by' and a.atttypmod between 5 and 10) as has_kind  -- of fewer than 7 characters
     from tables t
     join wanted_columns w using (table_name)
     left join own_columns o using (table_name, column_name)
@@ -360,17 +362,21 @@ where not c.found and not c.is_own
 
 union all
 select format('column public.%s.%s is of type %s instead of %s', c.table_name, c.column_name, c.type_name, c.kind),
-       format('alter table public.%I %salter column %I type %s using %s%s; -- this rewrites the table: plan it',
-              c.table_name,
-              case when c.atthasdef and (c.is_own or c.kind = 'uuid')
-                   then format('alter column %I drop default, ', c.column_name) else '' end,
-              c.column_name, c.kind,
-              case when not c.is_own or c.typcategory in ('D', 'S') then format('%I::%s', c.column_name, c.kind)
-                   when c.typcategory = 'N' then format('to_timestamp(%I)', c.column_name)
-                   when c.typcategory = 'B' then format('case when %I then now() end', c.column_name)
-                   else format('null::%s', c.kind) end,
-              case when c.atthasdef and c.kind = 'uuid' and c.column_name = 'id'
-                   then ', alter column id set default gen_random_uuid()' else '' end)
+       -- What an application keeps in a column of that name in another form is its own, and none of our words.
+       case when c.column_name = 'routed_by'
+            then format('alter table public.%I rename column %I to %I; alter table public.%I add column %I text;', c.table_name,
+                        c.column_name, c.column_name || '_before', c.table_name, c.column_name)
+            else format('alter table public.%I %salter column %I type %s using %s%s; -- this rewrites the table: plan it',
+                        c.table_name,
+                        case when c.atthasdef and (c.is_own or c.kind = 'uuid')
+                             then format('alter column %I drop default, ', c.column_name) else '' end,
+                        c.column_name, c.kind,
+                        case when not c.is_own or c.typcategory in ('D', 'S') then format('%I::%s', c.column_name, c.kind)
+                             when c.typcategory = 'N' then format('to_timestamp(%I)', c.column_name)
+                             when c.typcategory = 'B' then format('case when %I then now() end', c.column_name)
+                             else format('null::%s', c.kind) end,
+                        case when c.atthasdef and c.kind = 'uuid' and c.column_name = 'id'
+                             then ', alter column id set default gen_random_uuid()' else '' end) end
 from columns c
 where not c.has_kind and c.attgenerated = ''  -- a generated one is reported below: its values cannot be kept as they are
 
@@ -401,6 +407,16 @@ select format('column public.%s.%s has a default, but null means: %s', c.table_n
        format('alter table public.%I alter column %I drop default;', c.table_name, c.column_name)
 from columns c
 where c.is_own and c.atthasdef and c.attgenerated = '' and c.has_kind
+
+union all
+select format('constraint %I of public.%s does not allow what routing writes to the column %s', k.conname, c.table_name,
+              c.column_name),
+       format('alter table public.%I rename column %I to %I; alter table public.%I add column %I text;', c.table_name,
+              c.column_name, c.column_name || '_before', c.table_name, c.column_name)
+from columns c
+join pg_constraint k on k.conrelid = c.oid and c.attnum = any (k.conkey)
+where c.column_name = 'routed_by' and c.has_kind
+  and (k.contype = 'f' or k.contype = 'c' and strpos(pg_get_constraintdef(k.oid), '''intake''') = 0)
 
 union all
 select format('column public.%s.%s is not null and has no default: webhook-router does not fill it, and no trigger does',

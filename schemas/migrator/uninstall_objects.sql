@@ -18,7 +18,7 @@ with ours (file) as (
            ('router_channels_by_contact', 'contact_channels')
 ), columns (table_name, name) as (
     values ('webhook_events', 'parked_until'), ('webhook_events', 'routed_at'), ('contact_channels', 'display_name_at'),
-           ('webhook_events', 'normalized'), ('conversations', 'account_id')
+           ('webhook_events', 'normalized'), ('conversations', 'account_id'), ('webhook_events', 'routed_by')
 ), router as (
     select n.oid from pg_namespace n where n.nspname = 'router'
 )

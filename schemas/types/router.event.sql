@@ -13,5 +13,6 @@ create type router.event as (
     ranked_at             timestamptz,  -- decides which of several is the latest: sent_at, but never later than the arrival
     created_at            timestamptz,
     given_conversation_id uuid,         -- the conversation that the row names already
-    normalized            jsonb         -- what a normaliser knows of it; null: nothing, as for events of applications
+    normalized            jsonb,        -- what a normaliser knows of it; null: nothing, as for events of applications
+    path                  text          -- by which it is being routed, see router.mark_routed; null where it is not
 );

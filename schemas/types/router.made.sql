@@ -9,5 +9,6 @@ create type router.made as (
     conversation_id uuid,
     direction       text,
     sent_at         timestamptz,
-    status          text          -- how far it had come already, for one of a history
+    status          text,         -- how far it had come already, for one of a history
+    path            text          -- by which its event was routed
 );

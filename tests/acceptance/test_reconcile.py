@@ -9,7 +9,7 @@ import psycopg
 import pytest
 
 from consumer.cli import reconcile
-from tests.acceptance.test_service import INSERT, assert_nothing_half_done, assert_one_message_each, unrouted
+from tests.acceptance.test_service import INSERT, assert_nothing_half_done, assert_one_message_each, paths, unrouted
 from tests.cli import run
 from tests.intake import feeding
 from tests.processes import clean_environment, command
@@ -24,6 +24,7 @@ def test_everything_is_routed_once(database: str) -> None:
         assert command("reconcile", "--json", dsn=database).stdout == '{"routed":0,"parked":0}\n'
         db.execute("update public.webhook_events set routed_at = null, conversation_id = null where event_id = 'e7'")
         assert command("reconcile", dsn=database).stdout == "1\n"
+        assert paths(db) == {("sweep",)}
         assert_one_message_each(db)
 
 

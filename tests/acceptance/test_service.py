@@ -38,6 +38,11 @@ def value(db: psycopg.Connection, query: str) -> int:
     return int(row[0])
 
 
+def paths(db: psycopg.Connection) -> set[tuple[str]]:
+    """By which the events were routed."""
+    return set(db.execute("select distinct routed_by from public.webhook_events").fetchall())
+
+
 def unrouted(db: psycopg.Connection) -> int:
     """Events that no human sees."""
     return value(db, "select count(*) from public.webhook_events where routed_at is null")
@@ -120,6 +125,7 @@ def test_routes_an_event_that_is_inserted(database: str, db: psycopg.Connection)
                join public.contact_channels k on k.contact_id = c.id"""
         ).fetchall() == [("Name 1", "author-1", "open", "inbound", "text 1", True, True)]
         wait_for(lambda: router.metric("webhook_router_events_routed_total", channel="instagram", path="hot") == 1)
+        assert paths(db) == {("hot",)}
         more = itertools.count()
 
         def notified() -> bool:
@@ -198,6 +204,7 @@ def test_the_sweep_finds_what_was_reopened(database: str, db: psycopg.Connection
         until_routed(db)
         wait_for(lambda: router.metric("webhook_router_sweep_found_events_total") == 1, what="the metric")
         assert router.metric("webhook_router_events_already_routed_total", path="sweep") == 1
+    assert paths(db) == {("hot",), ("sweep",)}
     assert_one_message_each(db)
 
 

@@ -78,6 +78,7 @@ def test_bodies_become_rows(database: str, file_of: Callable[..., str]) -> None:
     assert report["unknown"] >= 1
     assert rows(database, "select count(*) from messages where direction = 'inbound'") == [(5,)]
     assert rows(database, "select account_id from conversations") == [("106540352242922",)]
+    assert rows(database, "select distinct routed_by from webhook_events") == [("call",)]
     assert rows(database, "select count(*), bool_and(processed_at is not null) from router.deliveries") == [(8, True)]
     before = rows(database, "select * from messages order by id")
     again = run(database, "ingest", "--provider", "whatsapp", path, "--json").json

@@ -42,5 +42,8 @@ class TestTogether:
             db.execute(
                 "insert into webhook_events (channel, type, event_id, author_id) values ('tiktok', 'message', 'x', 'a')"
             )
-            until_messages(db, 1)
+            await scene.topics.send(scene.topic, events(1))
+            until_messages(db, 2)
+            paths: dict[str, str] = dict(db.execute("select channel, routed_by from webhook_events").fetchall())
+            assert paths == {"tiktok": "sweep", "instagram": "kafka"}
             wait_for(lambda: router.metric("webhook_router_events_routed_total", path="sweep") == 1, what="its count")

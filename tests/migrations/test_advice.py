@@ -64,6 +64,9 @@ ADVICE: Final = {
         "%s refers to %s by foreign key %I, and its triggers run code of others when webhook-router writes there",
         "column %s.%I is of type %s, which is not one of Postgres",
     },
+    "test_uninstall": {
+        "column public.webhook_events.routed_by is there already: routing writes there by which path it "
+    },
     "test_missing": {"table router.parked_events is missing, and router."},
     "test_other_schemas": {
         "public.%s is not an ordinary table: it is a %s",
@@ -78,6 +81,7 @@ ADVICE: Final = {
         "column public.%s.%s is generated, and %s writes it",
         "column public.%s.%s is not null, but null means: %s",
         "column public.%s.%s has a default, but null means: %s",
+        "constraint %I of public.%s does not allow what routing writes to the column %s",
         "column public.%s.%s is not null and has no default: webhook-router does not fill it, and no trigger does",
         "the key column public.%s.%s has no default: webhook-router does not fill it, and no trigger does",
         '"%s", with whose rights routing writes, may not use the schema "public"',

@@ -44,8 +44,9 @@ OBJECTS = """
     union all
     select unnest(array['column public.webhook_events.routed_at', 'column public.webhook_events.parked_until',
                         'column public.contact_channels.display_name_at', 'column public.webhook_events.normalized',
-                        'column public.conversations.account_id', 'table public.message_delivery',
-                        'table public.message_reactions', 'table public.message_revisions'])
+                        'column public.conversations.account_id', 'column public.webhook_events.routed_by',
+                        'table public.message_delivery', 'table public.message_reactions',
+                        'table public.message_revisions'])
     order by 1
 """
 

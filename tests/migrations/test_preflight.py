@@ -69,6 +69,23 @@ CASES: Final = {
         " add parked_until timestamptz generated always as (null::timestamptz) stored",
         r"column public\.webhook_events\.parked_until is generated",
     ),
+    "routed_by is a reference": Case(
+        "alter table webhook_events drop routed_by; alter table webhook_events add routed_by uuid references contacts",
+        r"column public\.webhook_events\.routed_by is of type uuid instead of text",
+    ),
+    "routed_by is too short": Case(
+        "alter table webhook_events alter routed_by type varchar(3)",
+        r"column public\.webhook_events\.routed_by is of type character varying\(3\)",
+    ),
+    "routed_by has words of its own": Case(
+        "alter table webhook_events add constraint words check (routed_by in ('ai', 'agent'))",
+        r"constraint words of public\.webhook_events does not allow what routing writes to the column routed_by",
+    ),
+    "routed_by has a default": Case(
+        "alter table webhook_events alter routed_by set default 'agent'",
+        r"column public\.webhook_events\.routed_by has a default",
+        breaks=False,
+    ),
     "display_name_at is a date": Case(
         "alter table contact_channels alter display_name_at type date",
         r"column public\.contact_channels\.display_name_at is of type date",

@@ -193,13 +193,22 @@ def test_columns_of_the_application_stay(newest_server: EmbeddedPostgres) -> Non
     with brownfield_on(newest_server) as database:
         database.run(
             "alter table webhook_events add column parked_until timestamptz;"
-            "alter table contact_channels add column display_name_at timestamptz",
+            "alter table contact_channels add column display_name_at timestamptz;"
+            "alter table webhook_events add column routed_by text",
             role="app_owner",
         )
         before = dump(database)
+        ((note,),) = [[note] for note in migrator.notes(database.owned) if "routed_by" in note]
         migrator.migrate(database.owned)
+        assert not [note for note in migrator.notes(database.owned) if "routed_by" in note]
         uninstaller.uninstall(database.owned)
         assert_same(before, dump(database))
+        database.run(note.rpartition(": ")[2], role="app_owner")
+        assert not [note for note in migrator.notes(database.owned) if "routed_by" in note]
+        migrator.migrate(database.owned)
+        database.run("select route_unrouted_events(null, 50)")
+        uninstaller.uninstall(database.owned)
+        assert database.value("select count(routed_by_before) from webhook_events") == 0
 
 
 DEPENDENTS = [

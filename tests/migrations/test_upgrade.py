@@ -83,7 +83,8 @@ def fingerprint(database: Database) -> list[tuple[object, ...]]:
             "select count(*), sum(hashtextextended((to_jsonb(v) - 'account_id')::text, 0)) from conversations v"
         ),
         *database.rows(
-            "select count(*), sum(hashtextextended((to_jsonb(w) - '{parked_until,normalized}'::text[])::text, 0))"
+            "select count(*),"
+            " sum(hashtextextended((to_jsonb(w) - '{parked_until,normalized,routed_by}'::text[])::text, 0))"
             " from webhook_events w"
         ),
     ]

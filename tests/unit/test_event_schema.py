@@ -101,6 +101,7 @@ def test_an_exported_row_is_an_event() -> None:
         "created_at": "2026-01-31T09:30:01+00:00",
         "routed_at": None,
         "parked_until": "infinity",
+        "routed_by": "hot",
     }
     assert SCHEMA.refusal(orjson.dumps(row)) is None
 

@@ -15,6 +15,7 @@ from consumer.domain.deliveries import Deferred, Swept, Taken, size_of
 from consumer.domain.intake_facts import IntakeSampled
 from consumer.domain.providers.lines import Call, Delivery
 from consumer.domain.records import Refusal
+from consumer.domain.routing import Path
 
 MUCH: Final = 64 * 1024
 """Bytes of bodies from which on packing them takes so long that others would notice."""
@@ -22,7 +23,8 @@ MUCH: Final = 64 * 1024
 TAKE: Final = """
     select claimed, inserted, parked, dead, channels, ages, pg_catalog.timestamptz_send(reached_at),
            reached_id::pg_catalog.text, seconds, held, held_reason, r.effects::pg_catalog.text, refused, codes, reasons
-    from router.take_deliveries(%(deliveries)s::pg_catalog.jsonb, %(bodies)b, %(lines)s, %(effects)s, %(store_only)s)
+    from router.take_deliveries(%(deliveries)s::pg_catalog.jsonb, %(bodies)b, %(lines)s, %(effects)s, %(store_only)s,
+                                %(path)s)
              as r (batch, effects, refused, codes, reasons)
     cross join lateral (select (r.batch).*) b
 """
@@ -41,7 +43,7 @@ REFUSED: Final = """
 """
 SWEEP: Final = """
     select place::pg_catalog.text, applied, expired
-    from router.sweep_waiting(%(limit)s::pg_catalog.int4, %(place)s::pg_catalog.jsonb)
+    from router.sweep_waiting(%(limit)s::pg_catalog.int4, %(place)s::pg_catalog.jsonb, %(path)s)
 """
 SAMPLE: Final = """
     select waiting::pg_catalog.text, waiting_seconds, deferred, deferred_seconds from router.intake_backlog()
@@ -57,10 +59,17 @@ def _unwritten(delivery: Delivery) -> int:
 
 
 class PostgresDeliveryStore:
-    """The `DeliveryStore` over one connection of its own."""
+    """The `DeliveryStore` over one connection of its own.
 
-    def __init__(self, conninfo: str, *, call_timeout: float, connect_timeout: float = 5.0) -> None:
+    Args:
+        path: by which the events of its deliveries are routed, see router.mark_routed.
+    """
+
+    def __init__(
+        self, conninfo: str, *, call_timeout: float, connect_timeout: float = 5.0, path: Path = Path.GATEWAY
+    ) -> None:
         self._session = Session(conninfo, call_timeout=call_timeout, connect_timeout=connect_timeout)
+        self._path = path
 
     def keep_statements(self, *, keep: bool) -> None:
         """From the next call on; see `Session.keeps_statements`."""
@@ -107,7 +116,8 @@ class PostgresDeliveryStore:
     async def sweep(self, *, limit: int, place: str | None) -> Swept:
         """See `IntakeStore.sweep`."""
         async with self._session.call() as connection:
-            row = await (await connection.execute(SWEEP, {"limit": limit, "place": place}, binary=True)).fetchone()
+            parameters = {"limit": limit, "place": place, "path": self._path}
+            row = await (await connection.execute(SWEEP, parameters, binary=True)).fetchone()
         assert row is not None
         reached, applied, expired = row
         return Swept(applied=applied, expired=expired, place=reached)
@@ -144,6 +154,7 @@ class PostgresDeliveryStore:
                 "lines": fitting(asked.lines, encoding),
                 "effects": fitting(asked.effects, encoding),
                 "store_only": store_only,
+                "path": self._path,
             }
             row = await (await connection.execute(TAKE, parameters, binary=True)).fetchone()
         assert row is not None

@@ -10,7 +10,7 @@ from psycopg.rows import TupleRow
 
 from consumer.adapters.postgres.connection import Session
 from consumer.domain.overview import BacklogByChannel, ChannelBacklog, Replica
-from consumer.domain.routing import BEGINNING, END, Backlog, Batch, Bell, Cursor, Window
+from consumer.domain.routing import BEGINNING, END, Backlog, Batch, Bell, Cursor, Path, Window
 
 # Names are qualified, in all statements of the service: the search_path of its role may begin with anything.
 BOUNDS = """
@@ -25,12 +25,12 @@ COLUMNS = (
     "claimed, inserted, parked, dead, channels, ages, pg_catalog.timestamptz_send(reached_at), "
     "reached_id::pg_catalog.text, seconds, held, held_reason"
 )
-ROUTE = f"select {COLUMNS} from router.route_batch(%(limit)s, {BOUNDS}, %(bell)s, %(lane)s, %(lanes)s)"  # noqa: S608 - constants only
+ROUTE = f"select {COLUMNS} from router.route_batch(%(limit)s, {BOUNDS}, %(bell)s, %(lane)s, %(lanes)s, %(path)s)"  # noqa: S608 - constants only
 ROUTE_DUE = f"select {COLUMNS} from router.route_due(null, %(limit)s)"  # noqa: S608
 ROUTE_OLDEST = (
     f"select {COLUMNS} from router.route_oldest(%(channel)s, %(limit)s, %(after_at)s, %(after_id)s::pg_catalog.uuid)"  # noqa: S608
 )
-ROUTE_ONE = f"select {COLUMNS} from router.route_one(%(event)s::pg_catalog.uuid, %(untried)s)"  # noqa: S608
+ROUTE_ONE = f"select {COLUMNS} from router.route_one(%(event)s::pg_catalog.uuid, %(untried)s, %(path)s)"  # noqa: S608
 NEXT_EVENT = f"select router.next_event(%(due)s, {BOUNDS}, %(lane)s, %(lanes)s)::pg_catalog.text"
 BACKLOG = """
     select ready, oldest_seconds, parked, dead, notification_queue
@@ -85,10 +85,16 @@ psycopg.adapters.register_dumper(Moment, _MomentDumper)
 
 
 class PostgresStore:
-    """The `Store` over one connection of its own."""
+    """The `Store` over one connection of its own.
 
-    def __init__(self, conninfo: str, *, call_timeout: float) -> None:
+    Args:
+        path: by which its events are routed, see router.mark_routed; those of `route_due` and `route_oldest` are the
+            sweep's in any case.
+    """
+
+    def __init__(self, conninfo: str, *, call_timeout: float, path: Path = Path.HOT) -> None:
         self._session = Session(conninfo, call_timeout=call_timeout)
+        self._path = path
 
     def keep_statements(self, *, keep: bool) -> None:
         """From the next call on; see `Session.keeps_statements`."""
@@ -96,7 +102,7 @@ class PostgresStore:
 
     async def route(self, *, limit: int, window: Window, bell: Bell | None = None) -> Batch:
         """See `Store.route`."""
-        return await self._batch(ROUTE, {"limit": limit, "bell": bell, **_bounds(window)})
+        return await self._batch(ROUTE, {"limit": limit, "bell": bell, "path": self._path, **_bounds(window)})
 
     async def route_due(self, *, limit: int) -> Batch:
         """See `Store.route_due`."""
@@ -117,11 +123,11 @@ class PostgresStore:
 
     async def route_one(self, event: str) -> Batch:
         """See `Store.route_one`."""
-        return await self._batch(ROUTE_ONE, {"event": event, "untried": False})
+        return await self._batch(ROUTE_ONE, {"event": event, "untried": False, "path": self._path})
 
     async def park_one(self, event: str) -> Batch:
         """See `Store.park_one`."""
-        return await self._batch(ROUTE_ONE, {"event": event, "untried": True})
+        return await self._batch(ROUTE_ONE, {"event": event, "untried": True, "path": self._path})
 
     async def backlog(self, *, within: float | None = None) -> Backlog:
         """See `Store.backlog`."""

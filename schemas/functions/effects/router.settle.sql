@@ -22,7 +22,7 @@ declare
     v_effects router.effect[];
 begin
     select array_agg(row(e.channel, e.event_id, e.normalized ->> 'token', e.normalized ->> 'account', p.persons, m.id,
-                         m.conversation_id, m.direction, m.sent_at, e.normalized ->> 'status')::router.made)
+                         m.conversation_id, m.direction, m.sent_at, e.normalized ->> 'status', e.path)::router.made)
     into v_made
     from unnest(p_events) e
     cross join lateral (

@@ -1,7 +1,7 @@
--- router.ingest_and_route: one poll of a Kafka consumer: stores the events of its records and routes them, in one
--- transaction. Once it has committed, every record is dealt with: its event is routed (by this call, or by another one that
--- this call has waited for), parked, or held, that is, stored for the sweep to route it as soon as the schema allows it; or the
--- record is among the refused ones. It can be called again with the same records.
+-- router.ingest_and_route: one poll of a Kafka consumer: stores the events of its records and routes them, by the path
+-- 'kafka', in one transaction. Once it has committed, every record is dealt with: its event is routed (by this call, or by
+-- another one that this call has waited for), parked, or held, that is, stored for the sweep to route it as soon as the schema
+-- allows it; or the record is among the refused ones. It can be called again with the same records.
 -- takes: one entry per record in each of:
 --     p_lines      the event as a JSON object, see router.ingest_lines; null for a record that only names an event. They come
 --                  as one text, separated by line feeds, in which an empty line is null
@@ -86,8 +86,9 @@ begin
         end if;
     end if;
 
-    select array_agg(router.as_event(c.event)) filter (where (c.event).id is not null and (c.event).routed_at is null
-                                                         and (c.named or (c.event).parked_until is null)),
+    select array_agg(router.as_event(c.event, 'kafka'))
+               filter (where (c.event).id is not null and (c.event).routed_at is null
+                         and (c.named or (c.event).parked_until is null)),
            array_agg(c.channel) filter (where c.named and (c.event).id is null),
            array_agg(c.event_id) filter (where c.named and (c.event).id is null),
            bool_or(not c.named and (c.event).id is null)
@@ -111,7 +112,7 @@ begin
         ) w on true
     ) c;
     if v_elsewhere then
-        v_events := v_events || router.claim_rewritten(v_lines, refused, v_events);
+        v_events := v_events || router.claim_rewritten(v_lines, refused, v_events, 'kafka');
     end if;
 
     if v_event_ids is not null then

@@ -1,5 +1,5 @@
 -- router.ingest_event: stores one event, see router.ingest_events.
--- returns: the row as it was stored, without the router's own column; null if a trigger of the application keeps it out. Of an
+-- returns: the row as it was stored, without the router's own columns; null if a trigger of the application keeps it out. Of an
 --   event that was known already: its id, key, arrival and routed_at, and for the rest what this caller has given: callers may
 --   know an event_id without having a right to what others have said of the event
 -- raises: see router.ingest_events and router.raise_without_values
@@ -52,7 +52,7 @@ begin
         from public.webhook_events w
         where w.id = v_id;
     end if;
-    v_answer := to_jsonb(v_row) - array['parked_until', 'normalized'];
+    v_answer := to_jsonb(v_row) - array['parked_until', 'normalized', 'routed_by'];
     if v_is_new then
         return v_answer;
     end if;

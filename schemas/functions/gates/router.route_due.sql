@@ -1,4 +1,4 @@
--- router.route_due: tries parked events again whose next attempt is due.
+-- router.route_due: tries parked events again whose next attempt is due, by the path 'sweep'.
 -- takes: p_channel null for every channel
 -- returns: as router.route_batch
 create or replace function router.route_due(p_channel text, p_limit integer)
@@ -9,6 +9,6 @@ security definer
 set search_path = pg_catalog, pg_temp
 as $function$
 begin
-    return router.route_claimed(router.claim_due(p_channel, p_limit), p_limit);
+    return router.route_claimed(router.claim_due(p_channel, p_limit, 'sweep'), p_limit);
 end
 $function$;

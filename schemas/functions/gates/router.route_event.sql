@@ -1,4 +1,4 @@
--- router.route_event: routes one event now. Called again it returns the same ids and adds nothing.
+-- router.route_event: routes one event now, by the path 'call'. Called again it returns the same ids and adds nothing.
 -- returns: {conversation_id, message_id}
 -- raises: "event not found"; any error of routing, without parking the event, see also router.raise_without_values
 -- reads: events and messages by key
@@ -38,7 +38,7 @@ begin
     end if;
     if v_row.routed_at is null then
         begin
-            v_message := (router.route(array[router.as_event(v_row)])).message_id;
+            v_message := (router.route(array[router.as_event(v_row, 'call')])).message_id;
         exception
             when data_exception or integrity_constraint_violation then
                 get stacked diagnostics

@@ -25,6 +25,7 @@ set jit = off
 as $function$
 declare
     v_channel     constant text := router.channel_of(p_channel);
+    v_path        constant text := case when p_shared then 'call' else 'sweep' end;  -- by which they are routed
     v_limit       constant integer := least(greatest(coalesce(p_limit, 100), 1), 10000);
     v_until       constant timestamptz := router.half_time();
     v_constraints text;
@@ -56,7 +57,7 @@ begin
     end if;
     loop
         v_began := clock_timestamp();
-        v_events := router.claim_by_event_date(v_channel, v_size, p_after_at, p_after_id);
+        v_events := router.claim_by_event_date(v_channel, v_size, p_after_at, p_after_id, v_path);
         v_ready := coalesce(cardinality(v_events), 0);
         -- Where the next step begins. It is asked now: triggers of the application may change or delete what is routed.
         v_next_at := 'infinity';
@@ -67,7 +68,7 @@ begin
             where w.id = (v_events[v_ready]).id;
         end if;
         if v_ready < v_size then
-            v_events := v_events || router.claim_due(v_channel, v_size - v_ready);
+            v_events := v_events || router.claim_due(v_channel, v_size - v_ready, v_path);
         end if;
         if v_batch.claimed is null then
             for v_attempt in 1..3 loop

@@ -1,9 +1,10 @@
 -- router.route_one: routes one event, by its id, unless another session has claimed or routed it. The service calls it when a
 -- batch of one was too slow, since no handler inside the database catches that, and the next batch may begin elsewhere.
--- takes: p_untried: park the event instead of routing it, see router.park_untried
+-- takes: p_untried: park the event instead of routing it, see router.park_untried; p_path: by which path it is routed, see
+--   router.mark_routed
 -- returns: as router.route_batch; claimed is 0 if there was nothing to do
 -- locks: the event; if another batch holds it, it is left to that batch
-create or replace function router.route_one(p_id uuid, p_untried boolean default false)
+create or replace function router.route_one(p_id uuid, p_untried boolean default false, p_path text default 'call')
 returns router.batch
 language plpgsql
 volatile
@@ -16,7 +17,7 @@ set jit = off
 as $function$
 declare
     v_events router.event[] := (
-        select array_agg(router.as_event(c.w))
+        select array_agg(router.as_event(c.w, p_path))
         from (
             select w
             from public.webhook_events w

@@ -1,6 +1,7 @@
 -- router.sweep_waiting: one step of going through what waits for messages: those that the application has inserted itself
 -- release nothing by themselves. What is newest is looked at in each step, all of it in a round of several.
--- takes: how many rows of each table; the place that the last step has returned, null to begin a round
+-- takes: how many rows of each table; the place that the last step has returned, null to begin a round; p_path: by which
+--   path the comments of our own are routed that have waited long enough, see router.mark_routed
 -- returns: place: where the next step goes on; null: the round is complete; applied: how many effects have come to something;
 --   expired: how many have waited for too long, and are gone
 -- raises: what will pass. What the application refuses goes on waiting
@@ -8,7 +9,8 @@
 -- writes: see router.apply_found, router.release_due_comments, router.sweep_late and router.retry_replies; nothing for what
 --   still waits
 create or replace function router.sweep_waiting(
-    p_limit integer default 200, p_place jsonb default null, out place jsonb, out applied integer, out expired integer
+    p_limit integer default 200, p_place jsonb default null, p_path text default 'intake',
+    out place jsonb, out applied integer, out expired integer
 )
 language plpgsql
 volatile
@@ -42,7 +44,7 @@ begin
         limit p_limit
     ));
     get diagnostics expired = row_count;
-    perform router.release_due_comments(p_limit);
+    perform router.release_due_comments(p_limit, p_path);
     perform router.sweep_late(p_limit);
 
     if p_place is not null then

@@ -13,6 +13,8 @@
 --                  webhook_events, and normalized; null for none
 --   p_effects      of effects, likewise, with the fields of router.effect, and id, the atom's; null for none
 --   p_store_only   store the deliveries, and leave their processing to router.claim_deliveries
+--   p_path         by which path the messages are routed, see router.mark_routed; null: 'intake' if a delivery has an id, or
+--                  else 'gateway'
 -- returns: batch: as router.route_claimed, for the messages that were not routed yet; effects: {kind: {what became of them:
 --   number}}; refused: the places (from 1) of deliveries of which a line was refused, one entry a line, or all of it was, with
 --   SQLSTATE and message in codes and reasons: these are tried again later
@@ -22,6 +24,7 @@
 -- locks: deliveries that are stored already, by id; see also router.take_atoms
 create or replace function router.take_deliveries(
     p_deliveries jsonb, p_bodies bytea[], p_lines text, p_effects text, p_store_only boolean default false,
+    p_path text default null,
     out batch router.batch, out effects jsonb, out refused integer[], out codes text[], out reasons text[]
 )
 language plpgsql
@@ -65,7 +68,9 @@ begin
     else
         v_lines := router.parsed_lines(p_lines);
         v_effects := router.parsed_lines(p_effects);
-        v_taken := router.take_in_turns(v_lines.lines, v_effects.lines, v_received);
+        v_taken := router.take_in_turns(
+            v_lines.lines, v_effects.lines, v_received,
+            coalesce(p_path, case when v_ids is null then 'gateway' else 'intake' end));
         batch := v_taken.batch;
         effects := v_taken.effects;
         refused := v_taken.refused || v_lines.refused || v_effects.refused;

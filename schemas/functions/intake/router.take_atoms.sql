@@ -1,6 +1,6 @@
 -- router.take_atoms: what deliveries were taken apart into takes effect: messages first, then what changes them.
 -- takes: lines of messages and of effects, see router.take_deliveries, null for none; when their deliveries came, by number,
---   null for now
+--   null for now; p_path: by which path the messages are routed, see router.mark_routed
 -- returns: batch: as router.route_claimed, for the messages that were not routed yet; effects: how many of each kind came to
 --   what, see router.apply_effects; refused: the numbers of the deliveries (from 0) whose line was refused, one entry a line, with
 --   SQLSTATE and message in codes and reasons
@@ -8,7 +8,7 @@
 -- writes: see router.ingest_events, router.route, router.open_histories, router.note_histories, router.apply_effects
 -- locks: the events, by channel and event_id; waits for a batch that has claimed one
 create or replace function router.take_atoms(
-    p_lines jsonb[], p_effects jsonb[], p_received timestamptz[],
+    p_lines jsonb[], p_effects jsonb[], p_received timestamptz[], p_path text,
     out batch router.batch, out effects jsonb, out refused integer[], out codes text[], out reasons text[]
 )
 language plpgsql
@@ -43,8 +43,8 @@ begin
             codes := v_stored.codes;
             reasons := v_stored.reasons;
         end if;
-        select array_agg(router.as_event(c.event)) filter (where (c.event).routed_at is null and (c.event).parked_until is null
-                                                             and (c.event).id is not null),
+        select array_agg(router.as_event(c.event, p_path))
+                   filter (where (c.event).routed_at is null and (c.event).parked_until is null and (c.event).id is not null),
                array_agg(router.as_event(c.event)) filter (where c.is_live and (c.event).normalized ? 'history'),
                array_agg(router.as_event(c.event)) filter (where c.has_status and (c.event).routed_at is not null
                                                              and (c.event).normalized ? 'status'),
@@ -72,7 +72,7 @@ begin
             ) w on true
         ) c;
         if v_elsewhere then
-            v_events := v_events || router.claim_rewritten(p_lines::text[], v_stored.refused, v_events);
+            v_events := v_events || router.claim_rewritten(p_lines::text[], v_stored.refused, v_events, p_path);
         end if;
     end if;
     batch := case when v_events is null then router.route_claimed(null, 1) else router.route_taken(v_events) end;

@@ -3,7 +3,7 @@
 -- Nearly always there is no such delivery, and one turn.
 -- takes, returns, raises: as router.take_or_leave
 create or replace function router.take_in_turns(
-    p_lines jsonb[], p_effects jsonb[], p_received timestamptz[],
+    p_lines jsonb[], p_effects jsonb[], p_received timestamptz[], p_path text,
     out batch router.batch, out effects jsonb, out refused integer[], out codes text[], out reasons text[]
 )
 language plpgsql
@@ -24,7 +24,7 @@ begin
                         order by 1);
     end if;
     if v_ends is null or v_ends = '{}' then
-        v_part := router.take_or_leave(p_lines, p_effects, p_received);
+        v_part := router.take_or_leave(p_lines, p_effects, p_received, p_path);
         batch := v_part.batch;
         effects := v_part.effects;
         refused := v_part.refused;
@@ -44,7 +44,7 @@ begin
              where (l.line ->> 'delivery')::integer > v_after and (l.line ->> 'delivery')::integer <= v_ends[v_turn]),
             (select array_agg(l.line order by l.place) from unnest(p_effects) with ordinality as l (line, place)
              where (l.line ->> 'delivery')::integer > v_after and (l.line ->> 'delivery')::integer <= v_ends[v_turn]),
-            p_received);
+            p_received, p_path);
         batch := router.sum_of_batches(batch, v_part.batch);
         effects := router.sum_of_effects(effects, v_part.effects);
         refused := refused || v_part.refused;

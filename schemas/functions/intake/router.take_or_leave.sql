@@ -4,7 +4,7 @@
 -- returns: as router.take_atoms; a delivery that fails is refused once
 -- raises: what will pass (deadlock, lock timeout, full disk, shutdown, read-only)
 create or replace function router.take_or_leave(
-    p_lines jsonb[], p_effects jsonb[], p_received timestamptz[],
+    p_lines jsonb[], p_effects jsonb[], p_received timestamptz[], p_path text,
     out batch router.batch, out effects jsonb, out refused integer[], out codes text[], out reasons text[]
 )
 language plpgsql
@@ -19,7 +19,7 @@ declare
     v_error   router.fault;
 begin
     begin
-        v_part := router.take_atoms(p_lines, p_effects, p_received);
+        v_part := router.take_atoms(p_lines, p_effects, p_received, p_path);
         batch := v_part.batch;
         effects := v_part.effects;
         refused := v_part.refused;
@@ -56,7 +56,7 @@ begin
              where (l.line ->> 'delivery')::integer = v_numbers[v_place]),
             (select array_agg(l.line order by l.place) from unnest(p_effects) with ordinality as l (line, place)
              where (l.line ->> 'delivery')::integer = v_numbers[v_place]),
-            p_received);
+            p_received, p_path);
         batch := router.sum_of_batches(batch, v_part.batch);
         effects := router.sum_of_effects(effects, v_part.effects);
         refused := refused || v_part.refused;

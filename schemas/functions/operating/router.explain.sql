@@ -9,7 +9,7 @@
 --   contact_channels; triggers: those that may have kept out or rewritten what is missing: of messages, if a routed event has
 --   no message, and of webhook_events, if the event is unknown; for unknown events also found_in, the channels that have an
 --   event with this event_id; channels, those that have any event; last_event_date, the latest one of this channel that is
---   not in the future
+--   not in the future; routed_by, by which path it was routed, see router.mark_routed
 -- reads: webhook_events, messages, contact_channels by key; conversations by primary key; see router.parked; the channels
 --   by steps from one to the next in the key of webhook_events
 -- raises: see router.refuse_hidden_rows
@@ -20,7 +20,8 @@ create or replace function router.explain(
     out error_message text, out attempts integer, out first_parked_at timestamptz, out last_parked_at timestamptz,
     out next_attempt_at timestamptz, out discarded_at timestamptz, out routed_at timestamptz, out conversation_id uuid,
     out conversation_status text, out message_id uuid, out contact_id uuid, out channel_id uuid, out triggers text[],
-    out found_in text[], out channels text[], out last_event_date timestamptz
+    out found_in text[], out channels text[], out last_event_date timestamptz,
+    out routed_by text
 )
 language plpgsql
 stable
@@ -78,6 +79,11 @@ begin
         next_attempt_at := v_row.parked_until;
         discarded_at := v_parked.discarded_at;
         routed_at := v_row.routed_at;
+        if v_row.routed_at is not null then
+            -- An application may have had such a column before, with whatever it wrote there.
+            routed_by := case when v_row.routed_by in ('hot', 'sweep', 'kafka', 'gateway', 'intake', 'call')
+                              then v_row.routed_by end;
+        end if;
         v_author := nullif(btrim(v_row.author_id), '');
         has_author := v_author is not null;
         select k.id, k.contact_id into v_person

@@ -14,11 +14,11 @@ declare
 begin
     grant usage on schema router to webhook_router_service;
     foreach v_function in array array[
-        'router.route_batch(integer,timestamptz,uuid,timestamptz,text,integer,integer)',
+        'router.route_batch(integer,timestamptz,uuid,timestamptz,text,integer,integer,text)',
         'router.route_due(text,integer)',
         'router.route_oldest(text,integer,timestamptz,uuid,boolean)',
         'router.next_event(boolean,timestamptz,uuid,timestamptz,integer,integer)',
-        'router.route_one(uuid,boolean)',
+        'router.route_one(uuid,boolean,text)',
         'router.ingest_and_route(text,text[],text[],boolean[],boolean)',
         'router.take_records(text,text[],text[],boolean[],boolean,text,text[],integer[],bigint[],bigint[])',
         'router.note_positions(text,text[],integer[],bigint[],bigint[])',
@@ -31,8 +31,8 @@ begin
         'router.recent_backlog(double precision)',
         'router.backlog_by_channel(double precision,integer)',
         'router.ingest_lines(text)',
-        'router.sweep_waiting(integer,jsonb)',
-        'router.take_deliveries(jsonb,bytea[],text,text,boolean)',
+        'router.sweep_waiting(integer,jsonb,text)',
+        'router.take_deliveries(jsonb,bytea[],text,text,boolean,text)',
         'router.claim_deliveries(integer,bigint)',
         'router.keep_deliveries(interval)',
         'router.refused_channels()',

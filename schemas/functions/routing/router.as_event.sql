@@ -1,7 +1,7 @@
 -- router.as_event: a row of webhook_events as the routing functions pass it on.
--- takes: the row
+-- takes: the row; p_path: by which path it is about to be routed, see router.mark_routed; null: it is not
 -- returns: the event; blank ids and names become null. The only place that lists the columns of router.event in order
-create or replace function router.as_event(p_row public.webhook_events)
+create or replace function router.as_event(p_row public.webhook_events, p_path text default null)
 returns router.event
 language sql
 stable
@@ -14,5 +14,5 @@ as $function$
                         case when pg_catalog.isfinite(p_row.created_at) then p_row.created_at end, pg_catalog.now()),
                coalesce(least(p_row.event_date, case when pg_catalog.isfinite(p_row.created_at) then p_row.created_at end),
                         pg_catalog.now()),
-               p_row.created_at, p_row.conversation_id, p_row.normalized)::router.event
+               p_row.created_at, p_row.conversation_id, p_row.normalized, p_path)::router.event
 $function$;

@@ -1,13 +1,14 @@
 -- router.claim_by_arrival: locks up to p_limit ready events that arrived after (p_after_at, p_after_id) and before p_before.
 -- takes: bounds on (created_at, id), exclusive; '-infinity' and the zero uuid start at the beginning, as null does, and
 --   'infinity' and null are no bound at the end; p_lane of p_lanes: only the people (or threads) that fall into this lane, so
---   that lanes work side by side without sharing a conversation
+--   that lanes work side by side without sharing a conversation; p_path as router.as_event
 -- returns: the events, oldest arrival first; those without created_at come before all others, and for the bounds they arrived
 --   at '-infinity'; null if there is none
 -- reads: public.webhook_events through router_ready_by_arrival
 -- locks: the claimed rows; rows that another batch holds are skipped, so batches never wait for each other here
 create or replace function router.claim_by_arrival(
-    p_limit integer, p_after_at timestamptz, p_after_id uuid, p_before timestamptz, p_lane integer, p_lanes integer
+    p_limit integer, p_after_at timestamptz, p_after_id uuid, p_before timestamptz, p_lane integer, p_lanes integer,
+    p_path text default null
 ) returns router.event[]
 language plpgsql
 volatile
@@ -32,7 +33,7 @@ begin
        and (v_after_id = v_zero
             or exists (select from public.webhook_events w where w.id = v_after_id and w.created_at is null)) then
         v_events := (
-            select array_agg(router.as_event(c.w))
+            select array_agg(router.as_event(c.w, p_path))
             from (
                 select w
                 from public.webhook_events w
@@ -50,7 +51,7 @@ begin
         v_after_id := v_zero;
     end if;
     return v_events || (
-        select array_agg(router.as_event(c.w))
+        select array_agg(router.as_event(c.w, p_path))
         from (
             select w
             from public.webhook_events w

@@ -1,7 +1,7 @@
 -- router.claim_by_event_date: locks up to p_limit ready events that come after (p_after_at, p_after_id), oldest event_date
 -- first, nulls last.
 -- takes: p_channel null for every channel; bounds on (event_date, id), exclusive, with 'infinity' for no event_date;
---   '-infinity' and the zero uuid start at the beginning
+--   '-infinity' and the zero uuid start at the beginning; p_path as router.as_event
 -- returns: the events; null if there is none
 -- reads: public.webhook_events through router_ready_by_event_date
 -- locks: the claimed rows; rows that another batch holds are skipped
@@ -9,7 +9,8 @@ create or replace function router.claim_by_event_date(
     p_channel  text,
     p_limit    integer,
     p_after_at timestamptz default '-infinity',
-    p_after_id uuid        default '00000000-0000-0000-0000-000000000000'
+    p_after_id uuid        default '00000000-0000-0000-0000-000000000000',
+    p_path     text        default null
 ) returns router.event[]
 language plpgsql
 volatile
@@ -25,7 +26,7 @@ declare
     v_events router.event[];
 begin
     v_events := (
-        select array_agg(router.as_event(c.w))
+        select array_agg(router.as_event(c.w, p_path))
         from (
             select w
             from public.webhook_events w
@@ -43,7 +44,7 @@ begin
         p_after_id := '00000000-0000-0000-0000-000000000000';
     end if;
     return v_events || (
-        select array_agg(router.as_event(c.w))
+        select array_agg(router.as_event(c.w, p_path))
         from (
             select w
             from public.webhook_events w

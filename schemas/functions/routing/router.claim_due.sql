@@ -1,9 +1,9 @@
 -- router.claim_due: locks up to p_limit parked events whose next attempt is due.
--- takes: p_channel null for every channel
+-- takes: p_channel null for every channel; p_path as router.as_event
 -- returns: the events, longest due first; null if there is none
 -- reads: public.webhook_events through router_parked_by_next_attempt
 -- locks: the claimed rows; rows that another batch holds are skipped
-create or replace function router.claim_due(p_channel text, p_limit integer)
+create or replace function router.claim_due(p_channel text, p_limit integer, p_path text default null)
 returns router.event[]
 language plpgsql
 volatile
@@ -17,7 +17,7 @@ set jit = off
 as $function$
 begin
     return (
-        select array_agg(router.as_event(c.w))
+        select array_agg(router.as_event(c.w, p_path))
         from (
             select w
             from public.webhook_events w

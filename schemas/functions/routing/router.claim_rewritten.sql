@@ -1,10 +1,12 @@
 -- router.claim_rewritten: locks the events of JSON lines that a trigger of the application has stored under other keys.
--- takes: lines, null for none; the places of those that were refused; events that are claimed already
+-- takes: lines, null for none; the places of those that were refused; events that are claimed already; p_path as
+--   router.as_event
 -- returns: the other events, unless they are routed or parked; null if there is none
 -- reads: public.webhook_events by key
 -- locks: the claimed rows
-create or replace function router.claim_rewritten(p_lines text[], p_refused integer[], p_events router.event[])
-returns router.event[]
+create or replace function router.claim_rewritten(
+    p_lines text[], p_refused integer[], p_events router.event[], p_path text
+) returns router.event[]
 language plpgsql
 volatile
 set search_path = pg_catalog, pg_temp
@@ -44,7 +46,7 @@ begin
                 select w.* into v_row from public.webhook_events w where w.id = v_id for no key update;
                 if v_row.routed_at is null and v_row.parked_until is null and v_row.id is not null then
                     v_ids := v_ids || v_id;
-                    v_found := v_found || router.as_event(v_row);
+                    v_found := v_found || router.as_event(v_row, p_path);
                 end if;
             end if;
         end if;

@@ -1,5 +1,8 @@
--- router.mark_routed: sets conversation_id and routed_at of the events, which are no longer parked then.
--- takes: events, their rows locked by the caller, and their targets
+-- router.mark_routed: sets conversation_id, routed_at and routed_by of the events, which are no longer parked then.
+-- takes: events, their rows locked by the caller, each with the path by which it is routed; their targets. Paths: 'hot' and
+--   'sweep' (the loops of the service of these names; 'sweep' is also webhook-router reconcile), 'kafka' (it came as a record),
+--   'gateway' and 'intake' (it came in a delivery, and was routed before that was answered, or later), 'call' (a function of
+--   the public API, or a command that somebody has run)
 -- raises: object_not_in_prerequisite_state if a trigger of the application refuses it: the event would be routed for ever
 -- writes: webhook_events, router.parked_events
 create or replace function router.mark_routed(p_events router.event[], p_targets router.target[])
@@ -20,7 +23,8 @@ declare
 begin
     v_path := pg_catalog.set_config('search_path', router.application_path(), true);
     update public.webhook_events w
-    set conversation_id = e.conversation_id, routed_at = pg_catalog.clock_timestamp(), parked_until = null
+    set conversation_id = e.conversation_id, routed_at = pg_catalog.clock_timestamp(), routed_by = e.path,
+        parked_until = null
     from rows from (pg_catalog.unnest(p_events), pg_catalog.unnest(p_targets)) e
     where w.id operator(pg_catalog.=) any (array[e.id]);
     get diagnostics v_count = row_count;

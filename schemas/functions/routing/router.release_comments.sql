@@ -29,7 +29,7 @@ begin
         offset 0
     ) w;
     if v_ids is not null then
-        perform router.route_waiting_comments(v_channels, v_ids, true);
+        perform router.route_waiting_comments(v_channels, v_ids, true, p_made[1].path);
     end if;
 end
 $function$;

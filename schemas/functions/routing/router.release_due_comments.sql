@@ -1,9 +1,9 @@
 -- router.release_due_comments: routes comments of our own that have waited long enough for those that they answer.
--- takes: how many of them to look at
+-- takes: how many of them to look at; p_path as router.as_event
 -- returns: how many it was time for
 -- reads: router.waiting by expires_at, webhook_events by key: whoever ends the wait of an event ends it here
 -- writes: see router.route_own_comments
-create or replace function router.release_due_comments(p_limit integer)
+create or replace function router.release_due_comments(p_limit integer, p_path text default 'intake')
 returns integer
 language plpgsql
 volatile
@@ -39,7 +39,7 @@ begin
     ) w on true
     where (w.routed_at is null and w.parked_until > now()) is not true;
     if v_ids is not null then
-        perform router.route_waiting_comments(v_channels, v_ids, false);
+        perform router.route_waiting_comments(v_channels, v_ids, false, p_path);
     end if;
     return coalesce(cardinality(v_ids), 0);
 end

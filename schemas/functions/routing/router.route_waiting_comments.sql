@@ -1,10 +1,13 @@
 -- router.route_waiting_comments: routes comments of our own that have waited, unless another batch has claimed them; those that
 -- are routed already wait no longer.
--- takes: their channels and event_ids; p_wait: those whose comment is not there either go on waiting
+-- takes: their channels and event_ids; p_wait: those whose comment is not there either go on waiting; p_path as
+--   router.as_event
 -- reads: webhook_events by key
 -- writes: router.waiting, see also router.route_own_comments
 -- locks: their events; one that another batch has claimed is left to that batch
-create or replace function router.route_waiting_comments(p_channels text[], p_event_ids text[], p_wait boolean)
+create or replace function router.route_waiting_comments(
+    p_channels text[], p_event_ids text[], p_wait boolean, p_path text
+)
 returns void
 language plpgsql
 volatile
@@ -21,7 +24,7 @@ as $function$
 declare
     v_events router.event[];
 begin
-    select array_agg(router.as_event(w.event)) into v_events
+    select array_agg(router.as_event(w.event, p_path)) into v_events
     from unnest(p_channels, p_event_ids) as c (channel, event_id)
     cross join lateral (
         select w as event

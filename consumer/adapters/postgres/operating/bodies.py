@@ -20,12 +20,12 @@ _TAKE: Final = """
     select inserted, parked, held, held_reason, effects, refused
     from router.take_deliveries(
              %(deliveries)s::pg_catalog.jsonb, %(bodies)s::pg_catalog.bytea[], %(lines)s::pg_catalog.text,
-             %(effects)s::pg_catalog.text, %(store_only)s::pg_catalog.bool
+             %(effects)s::pg_catalog.text, %(store_only)s::pg_catalog.bool, 'call'
          ) as r (batch, effects, refused, codes, reasons)
     cross join lateral (select (r.batch).*) b
 """
 _SWEEP: Final = """
-    select place::pg_catalog.text, applied from router.sweep_waiting(1000, %s::pg_catalog.jsonb)
+    select place::pg_catalog.text, applied from router.sweep_waiting(1000, %s::pg_catalog.jsonb, 'call')
 """
 _REFUSED: Final = """
     select reason, remedy from router.refused_channels() where provider operator(pg_catalog.=) %s::pg_catalog.text
