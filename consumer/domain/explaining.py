@@ -11,6 +11,7 @@ from datetime import UTC, datetime
 from typing import Any, Final
 
 from consumer.domain.providers import phones
+from consumer.domain.routing import routed_by
 from consumer.domain.text import duration
 
 UNKNOWN: Final = "unknown"
@@ -22,15 +23,6 @@ LONG: Final = 30.0
 """Seconds after which a ready event has missed the doorbell, the poll and a sweep at their usual intervals."""
 AT_MOST: Final = 1000
 """What router.explain and router.effects_told count up to."""
-PATHS: Final[Mapping[str, str]] = {
-    "hot": "the hot path",
-    "sweep": "a sweep",
-    "kafka": "the Kafka loop",
-    "gateway": "the gateway",
-    "intake": "the intake loop",
-    "call": "a call of a function or a command",
-}
-"""What has routed an event, by webhook_events.routed_by."""
 
 _AGAIN: Final = "update public.webhook_events set routed_at = null, conversation_id = null where id = '{}'"
 _EFFECTS: Final[Mapping[str, str]] = {"sent": "accepted", "edits": "edited", "deletion": "deleted"}
@@ -79,7 +71,7 @@ class Explanation:
     channels: list[str] | None
     last_event_date: str | None
     routed_by: str | None = None
-    """One of PATHS; None: not recorded."""
+    """As in webhook_events.routed_by; None: not recorded."""
     deliveries: Sequence[Answer] = field(default_factory=list)
     """Stored deliveries that hold its text, the latest first."""
     waiting: Sequence[Answer] = field(default_factory=list)
@@ -161,8 +153,8 @@ def facts(found: Explanation) -> Iterator[tuple[str, str]]:
     if found.routed_at is not None:
         took = found.routed_after_seconds
         late = "" if took is None or took < 0 else f", {_short(took)} after that"
-        yield "routed", _time(found.routed_at, found.routed_seconds_ago) + late
-        yield "routed by", path(found)
+        by = "" if found.routed_by is None else f", {routed_by(found.routed_by)}"
+        yield "routed", _time(found.routed_at, found.routed_seconds_ago) + late + by
     yield from _failures(found)
     for delivery in found.deliveries:
         yield "delivery", _delivery(delivery, with_time=True)
@@ -204,13 +196,6 @@ def places(found: Explanation) -> Iterator[tuple[str, str]]:
             yield name, value or "none"
 
 
-def path(found: Explanation) -> str:
-    """What has routed it, in words."""
-    if found.routed_by is None:
-        return "not recorded"
-    return PATHS.get(found.routed_by, found.routed_by)
-
-
 def timeline(found: Explanation) -> list[Step]:
     """What has happened to it, the earliest first; what has no time that Python knows stays behind what led to it."""
     steps = list(_steps(found))
@@ -234,7 +219,7 @@ def _steps(found: Explanation) -> Iterator[Step]:
     if found.routed_at is not None:
         took = found.routed_after_seconds
         late = "" if took is None or took < 0 else f"{_short(took)} after it was stored; "
-        by = "by what is not recorded" if found.routed_by is None else f"by {path(found)}"
+        by = "by a path that is not recorded" if found.routed_by is None else routed_by(found.routed_by)
         yield Step(at=found.routed_at, what="routed", details=late + by)
     yield from _later(found)
 

@@ -1,7 +1,9 @@
 """Routing: what a call takes, and what it returns."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import Final
 
 
 class Path(StrEnum):
@@ -17,6 +19,23 @@ class Path(StrEnum):
     """Came in a delivery, and was routed before that was answered."""
     INTAKE = "intake"
     """Came in a delivery that was stored first."""
+
+
+CALL: Final = "call"
+"""In the place of a path: somebody has called a function of the public API, or run a command, which routed it."""
+_WORDS: Final[Mapping[str, str]] = {
+    Path.HOT: "by the hot path",
+    Path.SWEEP: "by the sweep",
+    Path.KAFKA: "by the call that took its Kafka record",
+    Path.GATEWAY: "by the gateway, before the delivery was answered",
+    Path.INTAKE: "by the intake loop, from a stored delivery",
+    CALL: "by a function or a command that was called",
+}
+
+
+def routed_by(path: str) -> str:
+    """In words, for a value of webhook_events.routed_by: a later release may have written one that this one lacks."""
+    return _WORDS.get(path, f"by {path}")
 
 
 class Bell(StrEnum):

@@ -79,6 +79,10 @@ def test_a_routed_event(database: str, connection: Connection) -> None:
     for id_ in (message, conversation, contact, channel):
         assert id_ in said
     assert "its message is in the conversation above" in said
+    assert found["routed_by"] == "hot"
+    assert re.search(r"^routed .* after that, by the hot path$", said, re.MULTILINE)
+    connection.execute("update public.webhook_events set routed_at = null")
+    assert "by a function or a command that was called" in run(database, "explain", "instagram", "e1", "--route").out
 
 
 def test_what_became_of_its_message(database: str, connection: Connection) -> None:

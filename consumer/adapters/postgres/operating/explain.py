@@ -31,12 +31,13 @@ _EXPLAIN: Final = """
                case when pg_catalog.isfinite(e.routed_at) and pg_catalog.isfinite(e.created_at)
                     then extract(epoch from e.routed_at operator(pg_catalog.-) e.created_at)::pg_catalog.float8
                end as routed_after_seconds,
+               e.routed_by,
                e.conversation_id, e.conversation_status, e.message_id, e.contact_id, e.channel_id, e.triggers,
                e.found_in, e.channels, e.last_event_date
         from router.explain(%(channel)s::pg_catalog.text, %(event_id)s::pg_catalog.text) e
     ) l
 """
-_ROUTE: Final = "select claimed, held, held_reason from router.route_one(%s::pg_catalog.uuid, false)"
+_ROUTE: Final = "select claimed, held, held_reason from router.route_one(%s::pg_catalog.uuid, false, 'call')"
 _EFFECTS: Final = """
     select pg_catalog.row_to_json(l)
     from (
