@@ -323,8 +323,8 @@ class Assembly:
         store, storing = (PostgresDeliveryStore(self._conninfo, call_timeout=settings.call_timeout) for _ in range(2))
         self._direct.append(store)
 
-        async def take(provider: str, account: str | None, body: bytes) -> Outcome:
-            return await receiving.take(provider, account, body)
+        async def take(provider: str, account: str | None, body: bytes, trace: str | None) -> Outcome:
+            return await receiving.take(provider, account, body, trace)
 
         listener = HttpListener(
             host=settings.gateway_host,

@@ -16,9 +16,9 @@ from typing import Any, TypeGuard
 from consumer.domain.json_texts import Written
 from consumer.domain.providers import BOT, PROVIDERS
 from consumer.domain.records import UNAVAILABLE, Codec, Flaw, Flawed, Headers, Meaning, Skip
+from consumer.domain.traces import trace_of
 from consumer.domain.webhook import Body, Intake
 
-_TRACE = re.compile(r"[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}")
 _JSON_TYPE = re.compile(r"(application|text)/([\w.+-]+\+)?json\s*(;.*)?", re.IGNORECASE)
 _REFERENCE = {"channel", "event_id"}
 _WRAPPER = {"schema", "payload"}
@@ -55,7 +55,7 @@ def interpret(
     named = {name.lower(): text or b"" for name, text in headers} if headers else {}
     reading = _Reading(codec, unavailable)
     if named:
-        reading.trace = _trace_of(named.get("traceparent") or named.get("ce_traceparent"))
+        reading.trace = trace_of(named.get("traceparent") or named.get("ce_traceparent"))
     try:
         return reading.whole(value, named, largest), reading.trace
     except _Broken as broken:
@@ -158,7 +158,7 @@ class _Reading:
 
     def _data_of_envelope(self, envelope: Mapping[str, Any], written: Written) -> tuple[object, Written]:
         """What a CloudEvents envelope in structured mode carries."""
-        self.trace = self.trace or _trace_of(envelope.get("traceparent"))
+        self.trace = self.trace or trace_of(envelope.get("traceparent"))
         self.op = envelope.get("iodebeziumop")
         _check_attributes({name: envelope.get(name) for name in _ATTRIBUTES})
         content_type = envelope.get("datacontenttype")
@@ -340,12 +340,6 @@ def _check_attributes(attributes: Mapping[str, object]) -> None:
     for name, value in attributes.items():
         if not isinstance(value, str) or not value:
             raise _Broken(Flaw.NOT_A_CLOUD_EVENT, f"{name} must be a string that is not empty")
-
-
-def _trace_of(value: object) -> str | None:
-    """The value if it is a traceparent: what comes from outside is not copied into a log unchecked."""
-    text = value.decode(errors="replace") if isinstance(value, bytes) else value
-    return text if isinstance(text, str) and _TRACE.fullmatch(text) else None
 
 
 def _kind(value: object) -> str:

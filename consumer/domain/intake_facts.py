@@ -11,6 +11,7 @@ from typing import Final
 
 from consumer.domain.providers.atoms import Atoms
 from consumer.domain.providers.lines import Delivery, kinds_of
+from consumer.domain.routing import Path
 
 UNKNOWN: Final = "unknown"
 """The kind of an atom that no normaliser understands."""
@@ -64,9 +65,28 @@ TURNED_AWAY: Final = frozenset({Outcome.BUSY, Outcome.DATABASE, Outcome.REFUSED}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class DeliveriesTaken:
-    """Deliveries were stored, and have taken effect unless they are deferred. Told after the commit."""
+class Post:
+    """A POST of a provider, and its answer."""
 
+    provider: str
+    outcome: Outcome
+    seconds: float
+    """From its beginning to its answer."""
+    trace: str | None
+    """Its traceparent, if it has one and comes from whom it says."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DeliveriesTaken:
+    """Deliveries were stored, and have taken effect unless they are deferred. Told after the commit, and right before
+    the events that the same call has routed."""
+
+    path: Path | None = None
+    """How they came to be taken."""
+    seconds: float = 0.0
+    """Duration of the call."""
+    posts: tuple[Post, ...] = ()
+    """Those of `answered` that are POSTs, one by one."""
     answered: Mapping[tuple[str, Outcome], int] = field(default_factory=dict)
     """By provider: POSTs that have got 200 for it, or records of Kafka. Empty where they were counted before."""
     atoms: Mapping[tuple[str, str], int] = field(default_factory=dict)
@@ -87,6 +107,8 @@ class DeliveryTurnedDown:
 
     provider: str
     outcome: Outcome
+    post: Post | None = None
+    """None: it was no delivery, or has not come as far as to be looked at."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -104,6 +126,7 @@ class WaitingSwept:
 
     applied: int
     expired: int
+    seconds: float = 0.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -88,6 +88,8 @@ class Bodies:
         failed = {refusal.place for refusal in taken.refusals}
         self._observer(
             DeliveriesTaken(
+                path=Path.KAFKA,
+                seconds=taken.batch.seconds,
                 answered=Counter((delivery.provider, outcome) for delivery in deliveries),
                 atoms={} if outcome is Outcome.DEFERRED else counted_of(deliveries),
                 effects={(kind, became): n for kind, numbers in taken.effects.items() for became, n in numbers.items()},

@@ -10,7 +10,7 @@ from consumer.domain.backoff import Backoff
 from consumer.domain.deliveries import Taken, size_of
 from consumer.domain.errors import ConsumerError, Fatal, Rejected, TooSlow
 from consumer.domain.facts import BatchRouted, BatchTooSlow
-from consumer.domain.intake_facts import DeliveriesTaken, InFlight, Outcome, ProviderRefused, counted_of
+from consumer.domain.intake_facts import DeliveriesTaken, InFlight, Outcome, Post, ProviderRefused, counted_of
 from consumer.domain.providers.lines import Delivery
 from consumer.domain.routing import Path
 from consumer.pipeline.pacing import Signal, keep_going
@@ -59,6 +59,7 @@ class _Waiting:
     atoms: int
     size: int
     since: float
+    trace: str | None
     answer: asyncio.Future[Outcome]
 
     def tell(self, outcome: Outcome) -> None:
@@ -125,11 +126,12 @@ class Gateway:
         """
         return await self._entrance.start()
 
-    async def take(self, provider: str, account: str | None, body: bytes) -> Outcome:
+    async def take(self, provider: str, account: str | None, body: bytes, trace: str | None = None) -> Outcome:
         """Returns once the delivery is stored, or turned away.
 
         Args:
             account: that the route tells.
+            trace: its traceparent.
         """
         settings = self._settings
         if provider in self._refused:
@@ -150,7 +152,7 @@ class Gateway:
             atoms = size_of(delivery)
             lane = self._storing if delivery.atoms is None or atoms > settings.atoms else self._routing
             loop = asyncio.get_running_loop()
-            waiting = _Waiting(delivery, atoms, len(body), since, loop.create_future())
+            waiting = _Waiting(delivery, atoms, len(body), since, trace, loop.create_future())
             timer = loop.call_later(self._patience(lane), waiting.tell, Outcome.DATABASE)
             lane.add(waiting)
             try:
@@ -261,14 +263,21 @@ class Gateway:
         now = self._clock.monotonic()
         seconds: dict[str, list[float]] = {}
         failed = {refusal.place for refusal in taken.refusals}
-        answered = Counter((w.delivery.provider, outcome) for w in group if not w.answer.done())
+        posts = tuple(
+            Post(provider=w.delivery.provider, outcome=outcome, seconds=now - w.since, trace=w.trace)
+            for w in group
+            if not w.answer.done()
+        )
         for waiting in group:
             waiting.tell(outcome)
             seconds.setdefault(waiting.delivery.provider, []).append(now - waiting.since)
         times = {provider: tuple(values) for provider, values in seconds.items()}
         self._observer(
             DeliveriesTaken(
-                answered=answered,
+                path=Path.GATEWAY,
+                seconds=taken.batch.seconds,
+                posts=posts,
+                answered=Counter((post.provider, post.outcome) for post in posts),
                 atoms={} if store_only else counted_of(waiting.delivery for waiting in group),
                 effects={
                     (kind, became): count

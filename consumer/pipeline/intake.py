@@ -195,6 +195,8 @@ class IntakeLoop:
                 routed.setdefault(delivery.provider, []).append(deferred.age + seconds)
         self._observer(
             DeliveriesTaken(
+                path=Path.INTAKE,
+                seconds=taken.batch.seconds,
                 atoms=counted_of(delivery for _, delivery in group),
                 effects={(kind, became): n for kind, numbers in taken.effects.items() for became, n in numbers.items()},
                 failed=Counter(group[place][1].provider for place in failed),
@@ -208,6 +210,7 @@ class IntakeLoop:
     async def _sweep(self, stop: asyncio.Event) -> None:
         """Goes on over the effects that wait where the last sweep has ended."""
         applied = expired = 0
+        started = self._clock.monotonic()
         for _ in range(self._settings.steps):
             swept = await self._store.sweep(limit=self._settings.waiting, place=self._place)
             applied += swept.applied
@@ -216,4 +219,5 @@ class IntakeLoop:
             if self._place is None or stop.is_set():
                 break
         if applied or expired:
-            self._observer(WaitingSwept(applied=applied, expired=expired))
+            seconds = self._clock.monotonic() - started
+            self._observer(WaitingSwept(applied=applied, expired=expired, seconds=seconds))

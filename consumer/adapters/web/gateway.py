@@ -3,6 +3,7 @@
 Nothing of a body, a header or a token goes into an answer, a log or a metric.
 """
 
+import asyncio
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Final
 
@@ -11,8 +12,9 @@ from aiohttp import web
 from consumer.adapters.web.signatures import Access, same, verified
 from consumer.domain.errors import ConsumerError
 from consumer.domain.facts import LoopFailed
-from consumer.domain.intake_facts import DeliveryTurnedDown, Outcome
+from consumer.domain.intake_facts import DeliveryTurnedDown, Outcome, Post
 from consumer.domain.providers import PROVIDERS
+from consumer.domain.traces import trace_of
 from consumer.ports import Observer
 
 LOOP: Final = "gateway"
@@ -24,8 +26,9 @@ _WORDS: Final = {
     Outcome.DATABASE: "cannot be stored at the moment, send it again\n",
     Outcome.REFUSED: "this channel is not taken at the moment, send it again\n",
 }
-Take = Callable[[str, str | None, bytes], Awaitable[Outcome]]
-"""Provider, account that the route told, and body; returns what the answer depends on once it is stored, or is not."""
+Take = Callable[[str, str | None, bytes, str | None], Awaitable[Outcome]]
+"""Provider, account that the route told, body and traceparent; returns what the answer depends on once it is stored, or
+is not."""
 
 
 def deliveries(access: Mapping[str, Access], *, take: Take, observer: Observer) -> Sequence[web.AbstractRouteDef]:
@@ -62,12 +65,15 @@ class _Route:
 
     async def taken(self, request: web.Request) -> web.Response:
         """A delivery: 200 once it is stored, 401 if it comes from somebody else, 503 if it is to be sent again."""
+        began = asyncio.get_running_loop().time()
         body = await request.read()
         found = verified(self._provider, self._access, request.headers, body)
-        if found is None:
-            return self._turned_down(Outcome.SIGNATURE, 401, "the signature is wrong or missing\n")
+        if found is None:  # and what it says of a trace may be anybody's
+            post = self._post(Outcome.SIGNATURE, began, None)
+            return self._turned_down(post.outcome, 401, "the signature is wrong or missing\n", post=post)
+        trace = trace_of(request.headers.get("traceparent"))
         try:
-            outcome = await self._take(self._provider, found.account, body)
+            outcome = await self._take(self._provider, found.account, body, trace)
         except ConsumerError:
             outcome = Outcome.DATABASE
         except Exception as error:  # noqa: BLE001 - its words may quote the body
@@ -75,7 +81,8 @@ class _Route:
             self._observer(LoopFailed(loop=LOOP, reason=reason, attempt=1, delay=0.0))
             outcome = Outcome.DATABASE
         if outcome in _WORDS:
-            return self._turned_down(outcome, 503, _WORDS[outcome], {"Retry-After": RETRY_AFTER[outcome]})
+            headers = {"Retry-After": RETRY_AFTER[outcome]}
+            return self._turned_down(outcome, 503, _WORDS[outcome], headers, post=self._post(outcome, began, trace))
         return web.Response()
 
     async def challenged(self, request: web.Request) -> web.Response:
@@ -86,8 +93,18 @@ class _Route:
             return self._turned_down(Outcome.BAD_REQUEST, 403, "the verify token is wrong or missing\n")
         return web.Response(text=query.get("hub.challenge", ""), headers={"X-Content-Type-Options": "nosniff"})
 
+    def _post(self, outcome: Outcome, began: float, trace: str | None) -> Post:
+        seconds = asyncio.get_running_loop().time() - began
+        return Post(provider=self._provider, outcome=outcome, seconds=seconds, trace=trace)
+
     def _turned_down(
-        self, outcome: Outcome, status: int, text: str, headers: Mapping[str, str] | None = None
+        self,
+        outcome: Outcome,
+        status: int,
+        text: str,
+        headers: Mapping[str, str] | None = None,
+        *,
+        post: Post | None = None,
     ) -> web.Response:
-        self._observer(DeliveryTurnedDown(provider=self._provider, outcome=outcome))
+        self._observer(DeliveryTurnedDown(provider=self._provider, outcome=outcome, post=post))
         return web.Response(status=status, text=text, headers=headers)
