@@ -23,6 +23,7 @@ from consumer.adapters.postgres.store import PostgresStore, replica_of, session_
 from consumer.adapters.telemetry.log import Log, line_of
 from consumer.adapters.telemetry.metrics import Metrics
 from consumer.adapters.telemetry.systemd import Systemd
+from consumer.adapters.telemetry.tracing import from_environment as traces
 from consumer.adapters.web.gateway import deliveries, turned_down
 from consumer.adapters.web.ops.deliveries import deliveries as stored
 from consumer.adapters.web.ops.event import event
@@ -48,7 +49,7 @@ from consumer.pipeline.intake import IntakeLoop, IntakeSettings
 from consumer.pipeline.kafka_loop import KafkaLoop, KafkaLoopSettings
 from consumer.pipeline.overview import Live
 from consumer.pipeline.pacing import Signal, Watermark
-from consumer.pipeline.parts import Part, until_stopped
+from consumer.pipeline.parts import Closing, Part, until_stopped
 from consumer.pipeline.reconciler import Reconciler, ReconcilerSettings
 from consumer.pipeline.sampler import Sampler
 from consumer.pipeline.watchdog import Watchdog
@@ -119,6 +120,8 @@ class Service:
         """Where the probes are answered, once the service runs."""
         self.gateway = ""
         """Where deliveries are taken, once it runs; empty: nowhere."""
+        self.closing: list[Closing] = []
+        """Sinks that are closed once the last fact has been told."""
 
     def stop(self, reason: str) -> None:
         """Ends the service: nothing new is taken, what is under way is finished."""
@@ -177,6 +180,8 @@ class Service:
             await self._probes.stop()
             watchdog.stop()
             self.observe(Stopped())
+            for closing in self.closing:
+                await closing.close()
 
     def _start(self, part: Part, group: asyncio.TaskGroup) -> tuple[Part, asyncio.Event, asyncio.Task[None]]:
         stop = asyncio.Event()
@@ -206,7 +211,8 @@ def build(
         settings: see `Settings`.
         log: what writes its lines; None: nothing is written.
         observers: sinks besides metrics and health.
-        environment: where systemd, if it has started this process, says how to reach it.
+        environment: where systemd, if it has started this process, says how to reach it, and where OpenTelemetry's
+            variables are.
 
     Raises:
         Misconfigured: the database URL is none, or Kafka's settings do not go together.
@@ -230,6 +236,10 @@ def build(
     systemd = Systemd.from_environment(environment, parts=parts, stalled=service.health.stalled, clock=clock)
     if systemd is not None:
         facts.add(systemd)
+    spans = traces(environment, parts=parts, version=version("webhook-router"), grace=settings.shutdown_grace)
+    if spans is not None:
+        facts.add(spans)
+        service.closing.append(spans)
     return service
 
 

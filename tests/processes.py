@@ -98,8 +98,9 @@ def running(dsn: str, *flags: str, env: Mapping[str, str] | None = None) -> Iter
 
 
 def clean_environment() -> dict[str, str]:
-    """This environment without settings of webhook-router and libpq, which a developer may have."""
-    return {name: value for name, value in os.environ.items() if not name.startswith(("WEBHOOK_ROUTER_", "PG"))}
+    """This environment without settings of webhook-router, libpq and OpenTelemetry, which a developer may have."""
+    others = ("WEBHOOK_ROUTER_", "PG", "OTEL_")
+    return {name: value for name, value in os.environ.items() if not name.startswith(others)}
 
 
 def command(

@@ -1,1 +1,1 @@
-"""Sinks of facts: the log, metrics, systemd."""
+"""Sinks of facts: the log, metrics, traces, systemd."""
