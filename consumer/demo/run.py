@@ -51,6 +51,10 @@ OWN = {
     "sample_interval": 0.5,
     "gateway": True,
     "whatsapp_app_secrets_file": None,
+    "ops": True,
+    "ops_token": None,
+    "ops_token_file": None,
+    "ops_actions": True,
 }
 """Settings of the demo, whatever the environment says."""
 LATEST = "select sent_at, channel, content_text from messages order by sent_at desc limit 5"
@@ -219,6 +223,8 @@ class Demo:
         url, passwords = credentials(server)
         self._say(f"routing on Postgres {server.major}; metrics and probes are at")
         self._say(f"  {address}/metrics  {address}/livez  {address}/readyz")
+        self._say("what it does can be seen, and what it has parked tried again, in a browser at")
+        self._say(f"  {address}/")
         self._say("while this runs, its database can be looked at from another terminal:")
         self._say(f"  export {PREFIX}DATABASE_URL_FILE={shlex.quote(str(url))}")
         self._say(f"  echo '{LATEST}' | {program()} sql -")
