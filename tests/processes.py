@@ -26,6 +26,7 @@ class Router:
             stderr=subprocess.PIPE,
             stdout=subprocess.DEVNULL,
         )
+        self.database = dsn
         self.lines: list[dict[str, Any]] = []
         threading.Thread(target=self._read, daemon=True).start()
 

@@ -31,7 +31,10 @@ async def chromium() -> AsyncIterator[Browser]:
 
 @pytest_asyncio.fixture(loop_scope="session")
 async def visit(chromium: Browser) -> AsyncIterator[Visitor]:
-    """Opens pages: `page = await visit(service.address + "/parked")`; see `Visitor` for what it lets no page do."""
+    """Opens pages: `page = await visit(service.address + "/parked")`; see `Visitor` for what it lets no page do.
+
+    Name it after `service`, so that it leaves before that ends.
+    """
     visitor = Visitor(chromium)
     yield visitor
     await visitor.leave()

@@ -4,9 +4,8 @@ from tests.browser import Visitor, axe, fits
 from tests.processes import Router
 
 
-async def test_the_first_page(visit: Visitor, service: Router) -> None:
+async def test_the_first_page(service: Router, visit: Visitor) -> None:
     """It says whether the service is ready."""
-    visit.forgive("/stream")
     page = await visit(service.address + "/")
     assert await page.title() == "Overview · webhook-router"
     await axe(page)

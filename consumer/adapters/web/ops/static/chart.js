@@ -6,6 +6,8 @@ const SPACE = "http://www.w3.org/2000/svg";
 const HEIGHT = 190;
 const ABOVE = 8;
 const BELOW = 22;
+const SHORTEST = 60; // seconds that a chart has at least
+const APART = [15, 30, 60, 180, 300]; // seconds between times that are written below
 const CLOCK = new Intl.DateTimeFormat(undefined, { hour: "2-digit", minute: "2-digit" });
 const EXACT = new Intl.DateTimeFormat(undefined, { hour: "2-digit", minute: "2-digit", second: "2-digit" });
 
@@ -84,7 +86,8 @@ export class Chart {
       return;
     }
     const to = this.seconds.at(-1).at + 1;
-    const from = to - this.minutes * 60;
+    const span = Math.min(this.minutes * 60, Math.max(SHORTEST, to - this.seconds[0].at));
+    const from = to - span;
     const places = this.#places(from, to, width);
     const total = (values) => this.series.reduce((sum, { name }) => sum + (values[name] ?? 0), 0);
     const highest = (values) => this.series.reduce((most, { name }) => Math.max(most, values[name] ?? 0), 0);
@@ -96,7 +99,7 @@ export class Chart {
     const y = (value) => ABOVE + (1 - value / top) * (HEIGHT - ABOVE - BELOW);
     const svg = drawn("svg", { role: "img", viewBox: `0 0 ${width} ${HEIGHT}`, "aria-labelledby": `${this.figure.id}-title ${this.figure.id}-desc` });
     svg.append(
-      drawn("title", { id: `${this.figure.id}-title` }, `${this.title}, the last ${this.minutes} minutes`),
+      drawn("title", { id: `${this.figure.id}-title` }, `${this.title}, the last ${Math.round(span / 60)} min`),
       drawn("desc", { id: `${this.figure.id}-desc` }, this.#description(places)),
     );
     for (const mark of marks) {
@@ -105,10 +108,12 @@ export class Chart {
         drawn("text", { class: "axis", x: left - 8, y: y(mark) + 4, "text-anchor": "end" }, this.written(mark)),
       );
     }
-    const apart = (this.minutes > 5 ? 3 : 1) * 60;
+    const apart = APART.find((step) => span / step <= Math.max(3, Math.min(6, width / 90))) ?? APART.at(-1);
+    const clock = apart < 60 ? EXACT : CLOCK;
+    const half = apart < 60 ? 26 : 16;
     for (let at = Math.ceil(from / apart) * apart; at <= to; at += apart) {
-      if (x(at) - 16 > left && x(at) + 16 < width) {
-        svg.append(drawn("text", { class: "axis", x: x(at), y: HEIGHT - 5, "text-anchor": "middle" }, CLOCK.format(at * 1000)));
+      if (x(at) - half > left && x(at) + half < width) {
+        svg.append(drawn("text", { class: "axis", x: x(at), y: HEIGHT - 5, "text-anchor": "middle" }, clock.format(at * 1000)));
       }
     }
     svg.append(...(this.stacked ? this.#areas(places, x, y) : this.#lines(places, x, y)));

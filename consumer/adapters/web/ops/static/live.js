@@ -57,6 +57,14 @@ function time(at) {
   return made("time", { datetime: iso }, iso);
 }
 
+function sayWhen(id, at) {
+  const place = document.getElementById(id);
+  const shown = time(at);
+  if (place.querySelector("time")?.getAttribute("datetime") !== shown.getAttribute("datetime")) {
+    place.replaceChildren(shown);
+  }
+}
+
 // The rows of a table, each a list of cells; a cell is text or an element, the first one is the row's head.
 function rows(id, all, numeric) {
   const table = document.getElementById(id);
@@ -182,17 +190,18 @@ function show(now) {
   first = now.source === "kafka" ? "kafka" : "hot";
   badge("ready", now.is_ready ? "ready" : "not ready", now.is_ready ? "good" : "bad");
   say("because", because(now));
+  // Another process may answer at the same address: after a restart, or behind a balancer.
+  say("seen-by", printable(`${now.database} on ${now.host}, seen by ${now.replica}`));
+  say("replica", printable(now.replica));
+  say("version", now.version);
+  sayWhen("since", now.started_at);
   const { backlog } = now;
   if (backlog) {
     tile("waiting", whole(backlog.ready), backlog.ready ? `oldest ${duration(backlog.oldest_seconds)}` : "nothing waits", "");
     tile("parked", whole(backlog.parked), "to be tried again", backlog.parked ? "warning" : "");
     tile("dead", whole(backlog.dead), "wait for a person", backlog.dead ? "bad" : "");
     say("queue", `${Math.round(backlog.notification_queue * 100)}% full`);
-    const counted = document.getElementById("counted");
-    const at = new Date(now.backlog_at * 1000).toISOString();
-    if (counted.querySelector("time")?.getAttribute("datetime") !== at) {
-      counted.replaceChildren(time(now.backlog_at));
-    }
+    sayWhen("counted", now.backlog_at);
   }
   badge("listener", now.listener, { up: "good", polling: "waiting" }[now.listener] ?? "");
   say("listener-words", known.listener[now.listener] ?? "");
@@ -325,7 +334,7 @@ function open() {
     return;
   }
   source = new EventSource("stream");
-  timer = setTimeout(lost, SILENCE);
+  timer = setTimeout(silent, SILENCE);
   source.addEventListener("error", lost);
   source.addEventListener("history", (event) => {
     seconds.length = 0;
@@ -343,10 +352,16 @@ function open() {
 function heard(take) {
   attempts = 0;
   clearTimeout(timer);
-  timer = setTimeout(lost, SILENCE);
+  timer = setTimeout(silent, SILENCE);
   take();
   draw();
   told("live", "live");
+}
+
+// A laptop that wakes up, or a network that takes everything and delivers nothing, tells of no error.
+function silent() {
+  attempts += 1;
+  lost();
 }
 
 function lost() {
@@ -354,9 +369,12 @@ function lost() {
   if (document.visibilityState === "hidden") {
     return;
   }
+  // The service ends each stream after a while: nothing is wrong if the next one begins.
+  if (attempts > 0) {
+    told("lost", "not connected, trying again");
+  }
+  timer = setTimeout(again, Math.min(LONGEST, 400 * 1.6 ** attempts) * (0.8 + 0.4 * Math.random()));
   attempts += 1;
-  told("lost", "not connected, trying again");
-  timer = setTimeout(again, Math.min(LONGEST, 500 * 1.6 ** attempts) * (0.8 + 0.4 * Math.random()));
 }
 
 // Where the service answers and lets nobody in without a log-in, the page itself leads there.
