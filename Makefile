@@ -87,6 +87,9 @@ format: $(READY)  ## let ruff write the code's format
 docs: $(READY)  ## write the generated pages: settings, metrics, commands, figures
 	$(BIN)/python docs/tables.py
 
+screenshots: $(READY)  ## take the pictures of the pages anew, from a service that works: docs/images
+	PICTURES=docs/images $(BIN)/python -m pytest -q tests/ops/test_pictures.py
+
 docs-serve: $(READY)  ## show the documentation at http://127.0.0.1:8000, built again at each change
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs serve
 
@@ -102,4 +105,4 @@ lock: $(READY)  ## pin the dependencies of pyproject.toml anew, with hashes
 clean:  ## remove the virtual environment and caches
 	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache .hypothesis .tools build dist site
 
-.PHONY: help setup run test test-unit test-chaos chaos chaos-ci chaos-ci-named chaos-ci-random kafka bench bench-quick tools lint format docs docs-serve docs-build lock clean
+.PHONY: help setup run test test-unit test-chaos chaos chaos-ci chaos-ci-named chaos-ci-random kafka bench bench-quick tools lint format docs screenshots docs-serve docs-build lock clean

@@ -1,0 +1,59 @@
+"""The pictures of the documentation: `make screenshots` takes them anew, and each run shows that it can."""
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from playwright.async_api import Page
+
+from tests.browser import PHONE, Visitor, picture
+from tests.gateway.bodies import ENVIRONMENT
+from tests.ops.feeding import fed
+from tests.ops.test_overview_page import SOON, drawing, live, until
+from tests.processes import Router, running
+from tests.waiting import await_for
+
+LARGEST = 150_000
+"""Bytes of a picture."""
+FOLDER = os.environ.get("PICTURES", "")
+"""Where they are kept; empty: nowhere, and they show less of a life."""
+SINCE = 40 if FOLDER else 3
+"""Seconds that the charts show."""
+
+
+@pytest.fixture
+def busy(database: str) -> Iterator[Router]:
+    """A service that has enough to do."""
+    flags = ("--gateway", "--gateway-port", "0", "--sample-interval", "0.5", "--ops-actions")
+    with running(database, *flags, env=ENVIRONMENT) as router:
+        router.until_listening()
+        gateway = str(router.logged("webhook-router is running")[0]["gateway"])
+        with fed(database, rate=150, swing=60, gateway=gateway):
+            yield router
+
+
+async def test_pictures(busy: Router, visit: Visitor, tmp_path: Path) -> None:
+    """Each shows what it is of, and is small enough for a page of the documentation."""
+    folder = Path(FOLDER or tmp_path)
+    page = await visit(busy.address + "/")
+    await live(page)
+    await await_for(lambda: seconds(page), what="enough of a life", timeout=SINCE + SOON / 1000)
+    await until(page, "#parked .value", r"^[1-9]")
+    await until(page, "#replicas tbody th", "this one$")
+    await until(page, "#providers tbody th", "^whatsapp$")
+    await picture(page, folder / "overview.png")
+    await page.emulate_media(color_scheme="dark")
+    await picture(page, folder / "overview-dark.png")
+    page = await visit(busy.address + "/", size=PHONE)
+    await live(page)
+    await drawing(page, "throughput")
+    await picture(page, folder / "phone.png")
+    for file in folder.glob("*.png"):
+        assert file.stat().st_size < LARGEST, file
+
+
+async def seconds(page: Page) -> bool:
+    """Whether the charts show enough of them."""
+    text = await page.evaluate("document.querySelectorAll('#throughput path.line')[0]?.getAttribute('d') ?? ''")
+    return str(text).count("L") >= SINCE
