@@ -4,6 +4,7 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
+import psycopg
 import pytest
 from playwright.async_api import Page
 
@@ -22,10 +23,33 @@ SINCE = 40 if FOLDER else 3
 """Seconds that the charts show."""
 
 
+FAULT = """
+    create function public.only_known_zones() returns trigger language plpgsql as $judge$
+    begin
+        if new.content_text like '%Casablanca%' and pg_catalog.random() < 0.02 then
+            raise exception 'no shipping zone is known for this city';
+        end if;
+        return new;
+    end
+    $judge$;
+    create trigger only_known_zones before insert on public.messages
+        for each row execute function public.only_known_zones();
+"""
+"""A trigger of an application, which refuses some messages."""
+
+STORY = """
+    select channel, event_id from public.webhook_events
+    where routed_at is not null and channel = 'whatsapp' and event_id like 'wamid%'
+    order by created_at limit 1
+"""
+
+
 @pytest.fixture
 def busy(database: str) -> Iterator[Router]:
     """A service that has enough to do."""
     flags = ("--gateway", "--gateway-port", "0", "--sample-interval", "0.5", "--ops-actions")
+    with psycopg.connect(database, autocommit=True) as connection:
+        connection.execute(FAULT)
     with running(database, *flags, env=ENVIRONMENT) as router:
         router.until_listening()
         gateway = str(router.logged("webhook-router is running")[0]["gateway"])
@@ -49,6 +73,18 @@ async def test_pictures(busy: Router, visit: Visitor, tmp_path: Path) -> None:
     await live(page)
     await drawing(page, "throughput")
     await picture(page, folder / "phone.png")
+    page = await visit(busy.address + "/parked")
+    await until(page, "#found tbody td", "22008|P0001")
+    await picture(page, folder / "parked.png")
+    with psycopg.connect(busy.database, autocommit=True) as connection:
+        row = connection.execute(STORY).fetchone()
+    assert row is not None
+    page = await visit(f"{busy.address}/event?channel={row[0]}&id={row[1]}")
+    await until(page, "main .badge", "^routed$")
+    await picture(page, folder / "event.png")
+    page = await visit(busy.address + "/deliveries")
+    await until(page, "#unknown td", "^whatsapp$")
+    await picture(page, folder / "deliveries.png")
     for file in folder.glob("*.png"):
         assert file.stat().st_size < LARGEST, file
 

@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from statistics import median
-from typing import Final
+from typing import Any, Final
 
 from aiohttp import web
 
@@ -47,24 +47,29 @@ def overview(site: Site, *, watched: Watched) -> Sequence[web.AbstractRouteDef]:
         watched.enter()
         asyncio.get_running_loop().call_later(WATCHES, watched.leave)
         now = watched.overview()
-        return site.render(
-            "overview.html",
-            now=now,
-            seconds=figures(watched.seconds(after=int(now.at) - RECENT - 1)),
-            lags=sorted(now.lags, key=lambda lag: (-lag.records, lag.partition))[:MOST_PARTITIONS],
-            because=because(now),
-            moment=moment,
-            known={
-                "paths": [path.value for path in Path],
-                "listener": LISTENER,
-                "doorbell": MEANING,
-                "turned_down": [*TURNED_DOWN.items()],
-                "most_partitions": MOST_PARTITIONS,
-                "most_troubles": MOST_TROUBLES,
-            },
-        )
+        recent = watched.seconds(after=int(now.at) - RECENT - 1)
+        return site.render("overview.html", **shown(now, recent))
 
     return [web.get("/", site.page(page))]
+
+
+def shown(now: Overview, recent: Sequence[Second]) -> Mapping[str, Any]:
+    """The values of the template."""
+    return {
+        "now": now,
+        "seconds": figures(recent),
+        "lags": sorted(now.lags, key=lambda lag: (-lag.records, lag.partition))[:MOST_PARTITIONS],
+        "because": because(now),
+        "moment": moment,
+        "known": {
+            "paths": [path.value for path in Path],
+            "listener": LISTENER,
+            "doorbell": MEANING,
+            "turned_down": [*TURNED_DOWN.items()],
+            "most_partitions": MOST_PARTITIONS,
+            "most_troubles": MOST_TROUBLES,
+        },
+    }
 
 
 def because(now: Overview) -> str:

@@ -58,15 +58,19 @@ function localised(time) {
 
 // What is wider than its place can be scrolled by the keyboard as well, and says what it is.
 function reachable(box) {
+  if (box.tabIndex === 0 && !box.dataset.reached) {
+    return; // the page has seen to it
+  }
   if (box.scrollWidth > box.clientWidth) {
+    box.dataset.reached = "yes";
     box.tabIndex = 0;
     box.setAttribute("role", "region");
     const head = box.querySelector("caption") ?? box.closest(".card")?.querySelector("h2") ?? document.querySelector("h1");
     box.setAttribute("aria-label", head?.textContent.trim() || "Table");
-  } else if (box.tabIndex === 0) {
-    box.removeAttribute("tabindex");
-    box.removeAttribute("role");
-    box.removeAttribute("aria-label");
+  } else if (box.dataset.reached) {
+    for (const name of ["data-reached", "tabindex", "role", "aria-label"]) {
+      box.removeAttribute(name);
+    }
   }
 }
 
