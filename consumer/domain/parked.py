@@ -128,15 +128,16 @@ def error_class(text: str) -> str:
 
 
 def asked(decision: Decision, events: int, *, expected: int | None) -> str:
-    """What an operator is asked before a decision about so many events; `expected`: how many were chosen by id."""
-    missing = 0 if expected is None else max(expected - events, 0)
-    rest = f" Of those that were chosen {missing:,} {_is(missing)} not parked any more." if missing else ""
+    """What a decision about so many events will do; `expected`: how many were chosen by id."""
     if events == 0:
         return "No event is parked that has all of this." if expected is None else "None of these is parked any more."
+    one = events == 1
+    missing = 0 if expected is None else max(expected - events, 0)
+    rest = f" Of those that were chosen {missing:,} {_is(missing)} not parked any more." if missing else ""
     if decision is Decision.RETRY:
-        return f"Have {_events(events)} tried again at the next sweep?{rest}"
-    stay = "It stays" if events == 1 else "They stay"
-    return f"Give up {_events(events)}? {stay} in the table, untried; a retry takes it back.{rest}"
+        tried = "It is tried at the next sweep, as if it" if one else "They are tried at the next sweep, as if they"
+        return f"{tried} had never failed.{rest}"
+    return f"{'It stays' if one else 'They stay'} in the table, untried; a retry takes it back.{rest}"
 
 
 def said(decision: Decision, outcome: Outcome, *, expected: int) -> str:

@@ -225,7 +225,7 @@ async def test_decisions_are_counted_before_and_told_after(service_login: str, c
     async with pages(service_login) as desk:
         chosen = [("id", known_as) for known_as in ids[:3]]
         asked = await desk.counted([("do", "discard"), *chosen])
-        assert asked["said"] == "Give up 3 events? They stay in the table, untried; a retry takes it back."
+        assert asked["said"] == "They stay in the table, untried; a retry takes it back."
         told = await desk.act([("do", "discard"), *chosen[:2]])
         assert told.text == '{"said": "2 events will not be tried any more."}'
         assert desk.woken == 0
@@ -235,7 +235,8 @@ async def test_decisions_are_counted_before_and_told_after(service_login: str, c
         connection.execute("delete from webhook_events where id = any(%s)", [ids[:2]])
         asked = await desk.counted([("do", "retry"), *chosen])
         assert asked["said"] == (
-            "Have 1 event tried again at the next sweep? Of those that were chosen 2 are not parked any more."
+            "It is tried at the next sweep, as if it had never failed. "
+            "Of those that were chosen 2 are not parked any more."
         )
         told = await desk.act([("do", "retry"), *chosen])
         assert told.text == (
@@ -334,8 +335,7 @@ async def test_actions_that_mean_nothing(fields: list[tuple[str, str]], said: st
         assert said in answer.text
 
 
-@pytest.fixture
-def hostile(connection: Connection) -> str:
+def make_hostile(connection: Connection) -> str:
     """A parked event in which everything that strangers, or whoever changes tables, may choose is hostile; its id."""
     for constraint in ("channel", "type"):
         connection.execute(
@@ -357,8 +357,9 @@ def hostile(connection: Connection) -> str:
     return event
 
 
-async def test_hostile_texts_over_http(database: str, connection: Connection, hostile: str) -> None:
+async def test_hostile_texts_over_http(database: str, connection: Connection) -> None:
     """Neither an element nor a mark of theirs is in a page; their links lead to what they name."""
+    hostile = make_hostile(connection)
     async with pages(database) as desk:
         for path in (
             "/parked",

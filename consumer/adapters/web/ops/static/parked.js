@@ -52,8 +52,8 @@ async function press(button) {
     }
     const events = `${counted.events.toLocaleString("en")} event${counted.events === 1 ? "" : "s"}`;
     const name = decision === "retry" ? "Retry" : "Discard";
-    const go = { question: `${name} ${events}?`, text: counted.said, yes: `${name} ${events}`, danger: decision === "discard" };
-    if (!(await confirmed(go))) {
+    const question = { question: `${name} ${events}?`, text: counted.said, yes: `${name} ${events}`, danger: decision === "discard" };
+    if (!(await confirmed(question))) {
       document.querySelector(`[data-do=${decision}][data-of="${button.dataset.of}"]`)?.focus();
       return;
     }
@@ -84,7 +84,8 @@ async function again(first) {
   }
   if (fresh === null) {
     looks.forEach(clearTimeout);
-    old.remove(); // the event is not parked any more
+    old.remove();
+    outcome.textContent += " It is not parked any more.";
     return;
   }
   old.replaceWith(document.adoptNode(fresh));
