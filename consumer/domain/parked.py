@@ -134,6 +134,8 @@ def asked(decision: Decision, events: int, *, expected: int | None) -> str:
     one = events == 1
     missing = 0 if expected is None else max(expected - events, 0)
     rest = f" Of those that were chosen {missing:,} {_is(missing)} not parked any more." if missing else ""
+    if expected is None:
+        rest = " What is parked from now on is not among them."
     if decision is Decision.RETRY:
         tried = "It is tried at the next sweep, as if it" if one else "They are tried at the next sweep, as if they"
         return f"{tried} had never failed.{rest}"

@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from html import unescape
 from urllib.parse import parse_qs, quote, urlencode, urlsplit
+from uuid import uuid4
 
 import aiohttp
 import psycopg
@@ -17,9 +18,11 @@ from psycopg.conninfo import make_conninfo
 from psycopg.rows import TupleRow
 
 from consumer.adapters.postgres.desk import Desk
+from consumer.adapters.postgres.migrations import migrator
 from consumer.adapters.web.ops.parked import PAGE, parked
 from consumer.adapters.web.ops.site import Site
 from consumer.adapters.web.server import HttpListener
+from consumer.embedded_postgres.server import EmbeddedPostgres
 from tests.cli import run
 
 Connection = psycopg.Connection[TupleRow]
@@ -248,6 +251,7 @@ async def test_decisions_are_counted_before_and_told_after(service_login: str, c
         all_of_it = [("do", "discard"), ("all", "1"), ("error", "22"), ("older", "0s")]
         asked = await desk.counted(all_of_it)
         assert asked["events"] == "2"
+        assert asked["said"].endswith("What is parked from now on is not among them.")
         later = park(connection, "later", 2)
         park(connection, "other", date="2026-01-01")
         told = await desk.act([*all_of_it, ("as_of", asked["as_of"]), ("events", asked["events"])])
@@ -256,6 +260,55 @@ async def test_decisions_are_counted_before_and_told_after(service_login: str, c
         assert set(later) < {known_as for (known_as,) in left}
         asked = await desk.counted([*all_of_it[:2], ("channel", "tiktok")])
         assert (asked["events"], asked["said"]) == ("0", "No event is parked that has all of this.")
+
+
+async def test_logins_that_may_not_ask(database: str, connection: Connection) -> None:
+    """Whose rights are missing, or too many, is said in words, on a page and to an action."""
+    (event,) = park(connection, "endless")
+    connection.execute("create role stranger login password 'stranger'")
+    connection.execute("create role owner_of_it nologin")
+    try:
+        async with pages(make_conninfo(database, user="stranger", password="stranger")) as desk:
+            for answer in (await desk.get("/parked"), await desk.act([("do", "retry"), ("id", event)])):
+                assert answer.status == 500
+                assert "permission denied for schema router" in answer.text
+        connection.execute("grant usage, create on schema router to owner_of_it")
+        connection.execute("alter function router.retry_parked owner to owner_of_it")
+        async with pages(database) as desk:
+            answer = await desk.act([("do", "retry"), ("id", event)])
+            assert answer.status == 500
+            assert answer.text.startswith('a superuser must not do this: code of "owner_of_it"')
+    finally:
+        connection.execute("drop owned by owner_of_it cascade")
+        connection.execute("drop role owner_of_it, stranger")
+
+
+@pytest.mark.parametrize("encoding", ["LATIN1", "SQL_ASCII"])
+async def test_databases_of_other_encodings(postgres_server: EmbeddedPostgres, encoding: str) -> None:
+    """What is no text is shown as far as it is; a filter that such a database cannot hold is refused in words."""
+    name = f"encoded_{uuid4().hex}"
+    with psycopg.connect(postgres_server.dsn(), autocommit=True) as admin:
+        admin.execute(
+            f"create database {name} template template0 encoding '{encoding}' lc_collate 'C' lc_ctype 'C'".encode()
+        )
+        try:
+            dsn = postgres_server.dsn(name)
+            migrator.migrate(dsn)
+            with psycopg.connect(dsn, autocommit=True, client_encoding=encoding) as connection:
+                connection.execute(
+                    b"insert into webhook_events (channel, type, event_id, content, event_date)"
+                    b" values ('instagram', 'message', 'caf\xe9', '\xff\xfe', 'infinity')"
+                )
+                connection.execute(ROUTE)
+            async with pages(dsn) as desk:
+                (event,) = shown(await desk.get("/parked"))
+                assert (await desk.get(f"/parked?id={event}&written=1")).status == 200
+                answer = await desk.get("/parked?channel=%F0%9F%98%80")
+                assert answer.status == (400 if encoding == "LATIN1" else 200), answer.text
+                told = await desk.act([("do", "retry"), ("id", event)])
+                assert told.text == '{"said": "1 event is tried again at the next sweep."}'
+        finally:
+            admin.execute(f"drop database {name} with (force)".encode())
 
 
 async def test_who_may_not_act_is_shown_a_command(database: str, connection: Connection) -> None:

@@ -12,7 +12,7 @@ from consumer.adapters.postgres.operating import deliveries, explain
 from consumer.adapters.postgres.operating import parked as operating
 from consumer.adapters.postgres.operating.session import Connection, session
 from consumer.domain.deliveries import Troubled
-from consumer.domain.errors import TooSlow
+from consumer.domain.errors import Rejected, TooSlow
 from consumer.domain.explaining import Explanation, Findings
 from consumer.domain.parked import Count, Decision, Found, Outcome, ParkedEvent, Place, Selection
 
@@ -84,6 +84,7 @@ class Desk:
         Raises:
             Transient, Misconfigured, Fatal, Rejected: see `session`.
             TooSlow: there is no answer in time.
+            Rejected: also when the database cannot hold a character of the question.
         """
         try:
             async with (
@@ -94,6 +95,8 @@ class Desk:
                 yield connection
         except TimeoutError as error:
             raise TooSlow(f"the database has not answered within {self._call_timeout:g} s") from error
+        except UnicodeEncodeError as error:
+            raise Rejected(f"the database has no character {error.object[error.start]!r}") from None
 
     async def troubled(self, *, since: timedelta) -> Sequence[Troubled]:
         """See `DeliveryDesk.troubled`."""
