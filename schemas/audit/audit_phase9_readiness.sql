@@ -62,7 +62,7 @@ with wanted_tables (name) as (
            ('discard_parked', true), ('status', true), ('doorbell', true),
            ('explain', true), ('find_events', true), ('effects_told', true),
            ('sweep_waiting', true), ('take_deliveries', true), ('backlog_by_channel', true),
-           ('parked_groups', true)
+           ('parked_groups', true),
            ('claim_deliveries', true), ('keep_deliveries', true), ('refused_channels', true),
            ('deliveries_kinds', true), ('deliveries_list', true),
            ('deliveries_troubled', true), ('deliveries_example', true), ('routed_within', true)
