@@ -67,6 +67,6 @@ begin
         from router.open_replies r
         where r.message_id = p_message_id
     ) t
-    order by t.at, t.kind collate "C";
+    order by t.at, array_position('{sent,failed,delivered,read,played}', t.kind), t.kind collate "C";
 end
 $function$;
