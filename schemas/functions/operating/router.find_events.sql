@@ -63,7 +63,7 @@ begin
     v_ids := array(
         select t.text::uuid
         from unnest(p_texts) t (text)
-        where t.text ~* '^[0-9a-f]{8}-([0-9a-f]{4}-){3}[0-9a-f]{12}$'
+        where t.text ~ '^[0-9a-fA-F]{8}-([0-9a-fA-F]{4}-){3}[0-9a-fA-F]{12}$'
     );
 
     select coalesce(jsonb_agg(jsonb_build_object('by', 'event_id', 'channel', c.channel, 'event_id', t.text)), '[]')
