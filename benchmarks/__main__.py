@@ -20,6 +20,7 @@ from benchmarks import (
     intake,
     latency,
     memory,
+    pages,
     profile,
     queues,
     report,
@@ -77,6 +78,7 @@ MEASUREMENTS: dict[str, Callable[[Bench], None]] = {
     "brownfield": brownfield.compare,
     "kafka": kafka,
     "intake": intake.measure,
+    "pages": pages.measure,
 }
 
 
