@@ -18,9 +18,11 @@ from typing import Final, Self
 from benchmarks import events
 from benchmarks.harness import ROOT, Bench, Row, Service, await_routed, committed, connect, median
 from benchmarks.latency import CLIENTS
-from benchmarks.writers import Writers, write_one
+from benchmarks.writers import Writers
 
 PAGES: Final = 50
+SWEEP_EVERY: Final = 1.0
+"""Seconds: a backlog rings for nobody, and an event that commits late is not to be waited for."""
 _TICKS: Final = os.sysconf("SC_CLK_TCK")
 
 
@@ -89,13 +91,12 @@ def watched(service: Service, pages: int) -> Iterator[Readers | None]:
 
 def backlog(bench: Bench, count: int, pages: int) -> Run:
     """So many events that arrive at once, while the pages are open."""
-    with bench.scratch() as dsn, Service(dsn) as service:
+    with bench.scratch() as dsn, Service(dsn, reconcile_interval=SWEEP_EVERY) as service:
         service.await_listening()
         with watched(service, pages) as readers:
             used = cpu_of(service.process.pid), readers.cpu() if readers else 0.0
             with connect(dsn) as connection:
-                events.load(connection, count, age="1 second")
-                write_one(connection, 1)  # rings
+                events.load(connection, count)
             await_routed(dsn, service)
             cpu = cpu_of(service.process.pid) - used[0]
             readers_cpu = readers.cpu() - used[1] if readers else 0.0
@@ -111,7 +112,7 @@ def backlog(bench: Bench, count: int, pages: int) -> Run:
 
 def traffic(bench: Bench, seconds: float, pages: int) -> Run:
     """Events one a commit, as fast as writers make them, while the pages are open."""
-    with bench.scratch() as dsn, Service(dsn) as service:
+    with bench.scratch() as dsn, Service(dsn, reconcile_interval=SWEEP_EVERY) as service:
         service.await_listening()
         with watched(service, pages) as readers:
             used, begun = cpu_of(service.process.pid), time.perf_counter()
