@@ -130,17 +130,41 @@ def traffic(bench: Bench, seconds: float, pages: int) -> Run:
     )
 
 
+def at_rest(bench: Bench, seconds: float) -> tuple[float, float]:
+    """Shares of a processor that a service without any event uses: alone, and while the pages are open."""
+    found = []
+    with bench.scratch() as dsn, Service(dsn) as service:
+        service.await_listening()
+        for pages in (0, PAGES):
+            with watched(service, pages):
+                used, begun = cpu_of(service.process.pid), time.perf_counter()
+                time.sleep(seconds)
+                found.append((cpu_of(service.process.pid) - used) / (time.perf_counter() - begun))
+    return found[0], found[1]
+
+
 def measure(bench: Bench) -> None:
     """Pairs, in turns with and without first, so that neither has the warmer caches."""
     if not Path("/proc/self/stat").exists():
         bench.add(Row(key="pages", what="open pages", measured=None, note="needs /proc"))
         return
-    count = bench.pick(quick=20_000, full=100_000)
+    count = bench.pick(quick=20_000, full=60_000)
     bench.say(f"{PAGES} open pages, backlog of {count:,}")
     backlog(bench, bench.pick(quick=2_000, full=10_000), 0)  # Python's files come into the cache
-    pairs = [_pair(number, lambda pages: backlog(bench, count, pages)) for number in range(bench.rounds(4))]
+    pairs = [_pair(number, lambda pages: backlog(bench, count, pages)) for number in range(bench.rounds(3))]
     _row(bench, "pages", f"throughput of a backlog of {count:,} with {PAGES} open pages ÷ without", pairs)
-    seconds = bench.pick(quick=2, full=8)
+    alone, seen = at_rest(bench, bench.pick(quick=3, full=10))
+    bench.add(
+        Row(
+            key="pages-cpu",
+            what=f"of a processor, what the service takes for {PAGES} open pages",
+            measured=seen - alone,
+            target=0.05,
+            sense="<=",
+            note=f"at rest: {seen:.1%} with them, {alone:.1%} without",
+        )
+    )
+    seconds = bench.pick(quick=2, full=5)
     live = [_pair(number, lambda pages: traffic(bench, seconds, pages)) for number in range(bench.rounds(2))]
     _row(bench, "pages-live", f"throughput of events one a commit with {PAGES} open pages ÷ without", live)
 
