@@ -102,19 +102,23 @@ class ServiceSettings(BaseSettings):
     )
     database_url_file: Path | None = Field(default=None, description="A file that holds the database URL instead.")
     source: Literal["postgres", "kafka"] = Field(default="postgres", description="What wakes the service.")
-    http_host: str = Field(default="127.0.0.1", description="Address of /livez, /readyz and /metrics.")
+    http_host: str = Field(default="127.0.0.1", description="Address of /livez, /readyz, /metrics and the pages.")
     http_port: int = Field(
         default=9464,
         ge=0,
         le=65_535,
-        description="Port of /livez, /readyz and /metrics; 0 picks a free one and logs it.",
+        description="Port of /livez, /readyz, /metrics and the pages; 0 picks a free one and logs it.",
     )
     ops: bool = Field(default=True, description="Serve the pages for whoever is on call, at / of the same port.")
     ops_token: SecretStr | None = Field(
-        default=None, description="What they ask for before they show anything; without it only this machine sees them."
+        default=None,
+        description="A token that the pages ask for, of 16 characters or more; without one, only this machine is shown "
+        "them.",
     )
-    ops_token_file: Path | None = Field(default=None, description=_IN_A_FILE)
-    ops_actions: bool = Field(default=False, description="Let them retry and discard parked events.")
+    ops_token_file: Path | None = Field(default=None, description="A file that holds the token of the pages instead.")
+    ops_actions: bool = Field(
+        default=False, description="Let whoever is shown the pages retry and discard parked events."
+    )
     batch_size: int = Field(default=1000, ge=1, le=10_000, description="Events that a routing call takes at most.")
     lanes: int = Field(default=2, ge=1, le=64, description="Routing calls side by side while there is a backlog.")
     poll_interval: Seconds = Field(

@@ -38,8 +38,10 @@ def flag(name: str) -> Any:  # noqa: ANN401 - as typer.Option, whose result stan
             raise typer.BadParameter(problem)
         return value
 
+    written = name.replace("_", "-")
+    is_on = Settings.model_fields[name].default is True
     return typer.Option(
-        f"--{name.replace('_', '-')}",
+        f"--{written}/--no-{written}" if is_on else f"--{written}",
         *_ALIASES.get(name, []),
         help=Settings.model_fields[name].description,
         callback=checked,
