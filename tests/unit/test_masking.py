@@ -12,9 +12,9 @@ from hypothesis import strategies as st
 from consumer.adapters.bodies import LARGEST_SHAPE, shape_of
 from consumer.domain.masking import NESTED, WORDS, masked
 
-STRANGE = string.ascii_uppercase + string.digits + "äß€<>&\"'\\{}[]:/+-@ \n"
-"""Characters of what people write; none of the words that masking itself uses can be made of them."""
-STRINGS = st.text(STRANGE, max_size=60) | st.text(max_size=20)
+STRANGE = string.ascii_uppercase + string.digits + "äß€<>&\"'\\{}[]:/+-@\t"
+"""Characters of what people write; nothing that masking itself says can be made of them."""
+STRINGS = st.text(STRANGE, max_size=60) | st.text(st.characters(min_codepoint=0xA0), max_size=20)
 SCHEMA_KEYS = st.sampled_from(["id", "from", "text", "entry", "userId", *sorted(WORDS)])
 VALUES = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | STRINGS,

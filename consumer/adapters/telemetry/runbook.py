@@ -38,6 +38,8 @@ SELF_EXPLANATORY: Final = frozenset(
     {
         "offsets are not committed yet, the next commit includes them",
         "the same in other partitions",
+        "a page has failed",
+        "wrong tokens were given for the pages",
     }
 )
 """Lines about which nothing is to be done, or that follow another one."""
