@@ -3,6 +3,7 @@
 import contextlib
 import http.client
 import itertools
+import json
 import math
 import threading
 import time
@@ -13,24 +14,27 @@ import psycopg
 
 from consumer.demo.feed import SampleFeed
 from consumer.demo.run import INSERT
-from tests.gateway.bodies import body, signed, whatsapp
+from tests.gateway.bodies import signed, whatsapp
 
 COLUMNS = ("channel", "type", "event_id", "author_id", "author_name", "content", "event_date", "post_id")
 NOT_UNDERSTOOD = {
-    "messaging_product": "whatsapp",
-    "metadata": {"display_phone_number": "15550100001", "phone_number_id": "900100"},
-    "contacts": [{"wa_id": "15550100003", "profile": {"name": "Ana"}}],
-    "messages": [
+    "object": "whatsapp_business_account",
+    "entry": [
         {
-            "from": "15550100003",
-            "id": "wamid.unknown",
-            "timestamp": "1780000000",
-            "type": "hologram",
-            "hologram": {"caption": "hello"},
+            "id": "800100",
+            "changes": [
+                {
+                    "field": "polls",
+                    "value": {
+                        "messaging_product": "whatsapp",
+                        "polls": [{"id": "wamid.poll", "question": "which day?"}],
+                    },
+                }
+            ],
         }
     ],
 }
-"""Of a type that no version of the API has yet."""
+"""With a field that no version of the API has yet."""
 
 
 @contextlib.contextmanager
@@ -69,7 +73,7 @@ def _post(gateway: str, over: threading.Event) -> None:
         for number in itertools.count():
             if over.wait(0.04 + 0.03 * math.sin(number / 90)):
                 return
-            what = body(NOT_UNDERSTOOD) if number % 200 == 50 else whatsapp(f"wamid.{number}")
+            what = json.dumps(NOT_UNDERSTOOD).encode() if number % 200 == 50 else whatsapp(f"wamid.{number}")
             headers = signed(what, secret="another") if number % 300 == 170 else signed(what)
             connection.request("POST", "/webhooks/whatsapp", what, headers)
             connection.getresponse().read()

@@ -6,6 +6,7 @@ const SPACE = "http://www.w3.org/2000/svg";
 const HEIGHT = 190;
 const ABOVE = 8;
 const BELOW = 22;
+const SMALLEST = 1e-4; // of what is drawn on a logarithmic axis
 const SHORTEST = 60; // seconds that a chart has at least
 const APART = [15, 30, 60, 180, 300]; // seconds between times that are written below
 const CLOCK = new Intl.DateTimeFormat(undefined, { hour: "2-digit", minute: "2-digit" });
@@ -37,9 +38,9 @@ export class Chart {
   // series: [{name, label}], in the order in which they are stacked, or lie one over the other.
   // of(second): what a second brings to each, by name; null: nothing that can be shown.
   // joined(values): what several seconds that share a place are shown as.
-  // written(value): with its unit. least: where the axis ends at least.
-  constructor(figure, { series, stacked, of, joined, written, least, title }) {
-    Object.assign(this, { figure, series, stacked, of, joined, written, least, title });
+  // written(value): with its unit. least: where the axis ends at least. decades: whether it is logarithmic.
+  constructor(figure, { series, stacked, of, joined, written, least = 0, decades = false, title }) {
+    Object.assign(this, { figure, series, stacked, of, joined, written, least, decades, title });
     this.canvas = figure.querySelector(".canvas");
     this.legend = figure.querySelector(".legend");
     this.seconds = [];
@@ -89,14 +90,10 @@ export class Chart {
     const span = Math.min(this.minutes * 60, Math.max(SHORTEST, to - this.seconds[0].at));
     const from = to - span;
     const places = this.#places(from, to, width);
-    const total = (values) => this.series.reduce((sum, { name }) => sum + (values[name] ?? 0), 0);
-    const highest = (values) => this.series.reduce((most, { name }) => Math.max(most, values[name] ?? 0), 0);
-    const most = places.reduce((high, { values }) => Math.max(high, (this.stacked ? total : highest)(values)), this.least);
-    const [top, steps] = scale(most);
-    const marks = Array.from({ length: steps + 1 }, (_, step) => (top * step) / steps);
+    const { marks, share } = this.decades ? this.#decades(places) : this.#linear(places);
     const left = 14 + Math.max(...marks.map((mark) => this.written(mark).length)) * 6.2;
     const x = (at) => left + ((at - from) / (to - from)) * (width - left);
-    const y = (value) => ABOVE + (1 - value / top) * (HEIGHT - ABOVE - BELOW);
+    const y = (value) => ABOVE + (1 - share(value)) * (HEIGHT - ABOVE - BELOW);
     const svg = drawn("svg", { role: "img", viewBox: `0 0 ${width} ${HEIGHT}`, "aria-labelledby": `${this.figure.id}-title ${this.figure.id}-desc` });
     svg.append(
       drawn("title", { id: `${this.figure.id}-title` }, `${this.title}, the last ${Math.round(span / 60)} min`),
@@ -122,6 +119,24 @@ export class Chart {
     svg.append(this.cursor);
     this.canvas.replaceChildren(svg);
     this.#tell();
+  }
+
+  // Where lines are drawn across, and how far up a value is, from 0 to 1.
+  #linear(places) {
+    const total = (values) => this.series.reduce((sum, { name }) => sum + (values[name] ?? 0), 0);
+    const highest = (values) => this.series.reduce((most, { name }) => Math.max(most, values[name] ?? 0), 0);
+    const most = places.reduce((high, { values }) => Math.max(high, (this.stacked ? total : highest)(values)), this.least);
+    const [top, steps] = scale(most);
+    return { marks: Array.from({ length: steps + 1 }, (_, step) => (top * step) / steps), share: (value) => value / top };
+  }
+
+  #decades(places) {
+    const known = places.flatMap(({ values }) => Object.values(values)).filter((value) => value > 0);
+    const power = (value) => Math.log10(Math.max(value, SMALLEST));
+    const low = known.length ? Math.floor(power(Math.min(...known))) : -3;
+    const high = Math.max(low + 2, known.length ? Math.ceil(power(Math.max(...known))) : 0);
+    const marks = Array.from({ length: high - low + 1 }, (_, step) => 10 ** (low + step));
+    return { marks, share: (value) => Math.max(0, power(value) - low) / (high - low) };
   }
 
   #areas(places, x, y) {

@@ -47,6 +47,18 @@ function say(id, text) {
   }
 }
 
+// Text in which commands stand between back quotes, as they do in the log.
+function words(text) {
+  return printable(text).split("`").map((part, place) => (place % 2 ? made("code", {}, part) : part));
+}
+
+function sayWords(id, text) {
+  const element = document.getElementById(id);
+  if (element.textContent !== printable(text).replaceAll("`", "")) {
+    element.replaceChildren(...words(text));
+  }
+}
+
 function badge(id, text, kind) {
   say(id, text);
   document.getElementById(id).className = `badge ${kind}`;
@@ -110,8 +122,8 @@ const latencies = new Chart(document.getElementById("latency"), {
   stacked: false,
   of: (second) => ({ p50: second.p50, p99: second.p99 }),
   joined: (values, name) => (name === "p99" ? Math.max(...values) : median(values)),
-  written: (value) => (value === 0 ? "0" : latency(value).replace(".0 ", " ")),
-  least: 0.001,
+  written: (value) => latency(value).replace(".0 ", " "),
+  decades: true,
 });
 const deliveries = new Chart(document.getElementById("deliveries"), {
   title: "Deliveries a second",
@@ -174,7 +186,7 @@ function because(now) {
   const reasons = now.stalled.length ? [`no progress of ${now.stalled.join(", ")}`] : [];
   reasons.push(...now.faults);
   if (reasons.length) {
-    return printable(reasons.join("; "));
+    return reasons.join("; ");
   }
   return now.is_ready ? "events are routed as they come" : "its parts have not all gone round once";
 }
@@ -189,7 +201,7 @@ function tile(id, value, hint, kind) {
 function show(now) {
   first = now.source === "kafka" ? "kafka" : "hot";
   badge("ready", now.is_ready ? "ready" : "not ready", now.is_ready ? "good" : "bad");
-  say("because", because(now));
+  sayWords("because", because(now));
   // Another process may answer at the same address: after a restart, or behind a balancer.
   say("seen-by", printable(`${now.database} on ${now.host}, seen by ${now.replica}`));
   say("replica", printable(now.replica));
@@ -206,7 +218,7 @@ function show(now) {
   badge("listener", now.listener, { up: "good", polling: "waiting" }[now.listener] ?? "");
   say("listener-words", known.listener[now.listener] ?? "");
   badge("doorbell", now.doorbell || "unknown", now.doorbell === "rings" ? "good" : now.doorbell ? "waiting" : "");
-  say("doorbell-words", now.doorbell ? (known.doorbell[now.doorbell] ?? "") : "not looked at yet");
+  sayWords("doorbell-words", now.doorbell ? (known.doorbell[now.doorbell] ?? "") : "not looked at yet");
   showChannels(now.by_channel);
   showReplicas(now);
   showLags(now.lags);
@@ -274,17 +286,15 @@ function showDeliveries(now) {
 function showTroubles(troubles) {
   const list = document.getElementById("troubles");
   const items = troubles.slice(0, known.most_troubles).map((each) => {
-    const line = made("div", { class: "line" }, made("span", { class: `badge ${each.level}` }, each.level), " ",
-      made("span", { class: "what" }, printable(each.event)), " ");
-    if (each.count > 1) {
-      line.append(made("span", { class: "badge" }, `${whole(each.count)} times`), " ");
+    const details = made("p", { class: "details" }, time(each.at), each.count > 1 ? ` · ${whole(each.count)} times` : "");
+    for (const [key, text] of Object.entries(each.details)) {
+      details.append(` · ${printable(key)}: ${printable(text)}`);
     }
-    line.append(time(each.at), " ");
+    const told = made("div", {}, made("p", { class: "what" }, ...words(each.event)), details);
     if (each.runbook) {
-      line.append(made("a", { href: each.runbook, rel: "noopener noreferrer" }, "what to do"));
+      told.append(made("a", { href: each.runbook, rel: "noopener noreferrer" }, "What to do"));
     }
-    const details = Object.entries(each.details).map(([key, text]) => `${printable(key)}: ${printable(text)}`).join(" · ");
-    return made("li", {}, line, ...(details ? [made("div", { class: "details" }, details)] : []));
+    return made("li", {}, made("span", { class: `badge ${each.level}` }, each.level), told);
   });
   const shown = JSON.stringify(troubles);
   if (list.dataset.shown !== shown) {
