@@ -140,8 +140,9 @@ class Door:
             return self._refused(401, words, as_page=False, headers=_BEARER)
         going = access.place(request.rel_url.raw_path_qs.removeprefix("/"))
         answer = self._form(going, status=401, headers=_BEARER)
-        if request.headers.get("Sec-Fetch-Site") == "cross-site":
+        if request.headers.get("Sec-Fetch-Site", "cross-site") == "cross-site":
             # They have followed a link, so the browser keeps the cookie back; it does not when our own page goes on.
+            # Without TLS browsers do not say where a request comes from, unless it is for this machine.
             query = f"?{request.rel_url.with_query(next=going).raw_query_string}" if going else ""
             answer.headers["Refresh"] = f"0; url=login{query}"
         return answer
