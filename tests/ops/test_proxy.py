@@ -17,7 +17,7 @@ from tests.docs.pages import DOCS, read
 from tests.ops.serving import BROWSER, TOKEN
 from tests.ports import free_port
 from tests.processes import command, running
-from tests.waiting import PATIENCE, await_for
+from tests.waiting import PATIENCE, await_for, wait_for
 
 PREFIX = "/webhook-router"
 AWAY = "postgresql://nobody@127.0.0.1:1/app"
@@ -104,6 +104,8 @@ async def test_behind_a_prefix(kind: str, tmp_path: Path) -> None:
                 assert asked.status == 401
                 text = await asked.text()
             assert not re.findall(r'(?:href|src|action)="/', text), "an address that is not relative"
+            async with session.post(f"{address}/login", data={"token": "guess"}, headers={"Origin": origin}) as wrong:
+                assert wrong.status == 401
             form = {"token": TOKEN, "next": "?x=1"}
             async with session.post(f"{address}/login", data=form, headers={"Origin": origin}) as shown:
                 assert (shown.status, str(shown.url)) == (200, f"{address}/?x=1")
@@ -126,6 +128,9 @@ async def test_behind_a_prefix(kind: str, tmp_path: Path) -> None:
             async with session.get(f"{address}/") as asked:
                 assert asked.status == 401
         assert router.get("/livez")[0] == 200
+        (line,) = wait_for(lambda: router.logged("wrong tokens were given for the pages"), what="a line")
+        assert line["times"] == 1
+        assert not any("guess" in str(line) or TOKEN in str(line) for line in router.lines)
         assert router.logged("a page has failed") == []
         router.process.terminate()
         assert router.stopped() == 0

@@ -6,7 +6,7 @@ import pytest
 from structlog.testing import capture_logs
 
 from consumer.adapters.telemetry.log import Log
-from consumer.domain.facts import Fact, ListenerUp, LoopFailed, LoopRecovered
+from consumer.domain.facts import Fact, ListenerUp, LoopFailed, LoopRecovered, PageFailed, TokensRefused
 
 REFUSED, STARTING = "connection refused", "the database system is starting up"
 
@@ -67,4 +67,12 @@ def test_the_next_outage_is_told_again() -> None:
         ("works again", "hot"),
         ("cannot go on, will try again", "sweep"),
         ("works again", "hot"),
+    ]
+
+
+def test_what_happens_on_pages_is_told() -> None:
+    """A line each, which has a section in docs/operating.md."""
+    assert told(PageFailed(page="/parked", reason="KeyError"), TokensRefused(count=3)) == [
+        ("a page has failed", None),
+        ("wrong tokens were given for the pages", None),
     ]
