@@ -63,13 +63,14 @@ def away(installed: Path, tmp_path: Path) -> Callable[..., "subprocess.Completed
 
 class TestContents:
     def test_the_wheel_is_whole(self, distributions: tuple[Path, Path]) -> None:
-        """All modules, all SQL, the mark that it is typed, and nothing else."""
+        """All modules, the pages' templates and files, all SQL, the mark that it is typed, and nothing else."""
         with zipfile.ZipFile(distributions[1]) as wheel:
             names = {name for name in wheel.namelist() if not name.endswith("/")}
             metadata = next(name for name in names if name.endswith(".dist-info/METADATA"))
             entries = wheel.read(metadata.replace("METADATA", "entry_points.txt")).decode()
         packed = {name for name in names if ".dist-info/" not in name}
-        code = {str(path.relative_to(ROOT)) for path in (ROOT / "consumer").rglob("*.py")}
+        kinds = {".py", ".html", ".css", ".js", ".svg"}
+        code = {str(path.relative_to(ROOT)) for path in (ROOT / "consumer").rglob("*") if path.suffix in kinds}
         schemas = {f"consumer/{path.relative_to(ROOT)}" for path in (ROOT / "schemas").rglob("*") if path.is_file()}
         assert packed == code | schemas | {"consumer/py.typed", "consumer/deploy/sql/roles.sql"}
         scripts = configparser.ConfigParser()
