@@ -372,3 +372,34 @@ def test_what_operators_see(inbox: Inbox) -> None:
     inbox.run("update router.deliveries set body = null where id = %s", first)
     since = "select id from router.deliveries_since('whatsapp', now() - interval '1 hour')"
     assert inbox.column(since) == [third]
+
+
+def test_what_was_not_understood(inbox: Inbox) -> None:
+    """Groups, the latest of each with its body, both bounded; no partition is read from one end to the other."""
+    mixed = head(kinds={"unknown": 2, "message": 1}, unknown=True)
+    take(inbox, [mixed, head(kinds={"unknown": 1}, unknown=True), head()], bodies=[b"first", b"other", b"known"])
+    take(inbox, [mixed, head(kinds={}, error="oops")], bodies=[b"second", b"failed"])
+    inbox.run(
+        "insert into router.deliveries (provider, digest, received_at, processed_at) "
+        "select 'telegram', '', now() - interval '1 h', now() from generate_series(1, 5000)"
+    )
+    columns = "state, provider, kinds, error, deliveries, atoms, is_partial"
+    counted = f"select {columns} from router.deliveries_troubled(now() - interval '1 day')"
+    latest = "select body, size from router.deliveries_example('whatsapp', %s, '-infinity', p_bytes => %s)"
+    scanned = "select sum(seq_scan) from pg_stat_xact_all_tables where schemaname = 'router'"
+    inbox.run("begin")
+    before = inbox.value(scanned)
+    assert [tuple(row.values()) for row in inbox.rows(counted)] == [
+        ("unknown", "whatsapp", ["message", "unknown"], None, 2, 4, False),
+        ("unknown", "whatsapp", ["unknown"], None, 1, 1, False),
+        ("waiting", "whatsapp", None, "oops", 1, 0, False),
+    ]
+    assert tuple(inbox.row(latest, ["message", "unknown"], 100).values()) == (b"second", 6)
+    assert tuple(inbox.row(latest, ["message", "unknown"], 5).values()) == (None, 6)
+    assert inbox.rows(latest, ["message"], 100) == []
+    bounded = counted.replace("day')", "day', 2)")
+    assert [(row["deliveries"], row["is_partial"]) for row in inbox.rows(bounded)][:2] == [(1, True), (1, True)]
+    assert inbox.value(scanned) == before
+    inbox.run("commit")
+    inbox.run("update router.deliveries set received_at = now() - interval '2 days'")
+    assert inbox.rows(counted) == []
