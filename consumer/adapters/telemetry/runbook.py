@@ -5,6 +5,7 @@ from typing import Final
 PAGE: Final = "https://github.com/webhook-router/webhook-router/blob/main/docs/operating.md"
 SECTIONS: Final = {
     "a batch took too long": "webhookrouternoprogress",
+    "a page has failed": "the-pages",
     "a record can be neither read nor set aside": "webhookrouterkafkapartitionstuck",
     "a record was given up": "webhookrouterkafkapartitionstuck",
     "a topic was made anew": "webhookrouterkafkarecordsexpired",
@@ -32,14 +33,13 @@ SECTIONS: Final = {
     "the database has gone back": "webhookrouterkafkareadagain",
     "the gateway takes no deliveries": "webhookrouterprovidersilent",
     "waiting for topics": "webhookrouterkafkatopicsmissing",
+    "wrong tokens were given for the pages": "the-pages",
 }
 """Beginning of a line → section of the page."""
 SELF_EXPLANATORY: Final = frozenset(
     {
         "offsets are not committed yet, the next commit includes them",
         "the same in other partitions",
-        "a page has failed",
-        "wrong tokens were given for the pages",
     }
 )
 """Lines about which nothing is to be done, or that follow another one."""
