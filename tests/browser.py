@@ -136,7 +136,7 @@ class Visitor:
 
     def _request(self, request: Request) -> None:
         where = urlsplit(request.url)
-        if where.scheme not in ("data", "blob") and where.netloc not in self._hosts:
+        if where.scheme not in ("about", "blob", "data") and where.netloc not in self._hosts:
             self._note(f"request to {request.url}")
 
     async def _dialog(self, dialog: Dialog) -> None:

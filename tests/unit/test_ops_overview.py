@@ -40,6 +40,37 @@ EMPTY = Overview(
     troubles=[],
 )
 
+STRANGE = replace(
+    EMPTY,
+    database=HOSTILE,
+    host=HOSTILE,
+    replica=HOSTILE,
+    source="kafka",
+    stalled=[HOSTILE],
+    faults=[HOSTILE],
+    backlog=Backlog(ready=1, oldest_seconds=1, parked=1, dead=1, notification_queue=0.5),
+    backlog_at=1_700_000_000.0,
+    by_channel=BacklogByChannel(
+        channels=[ChannelBacklog(channel=HOSTILE, ready=1, oldest_seconds=1)],
+        is_partial=True,
+        replicas=[Replica(name=HOSTILE, version=HOSTILE, seconds=None)],
+    ),
+    lags=[PartitionLag(partition=Partition(HOSTILE, 0), records=1, seconds=1.0)],
+    deliveries=[ProviderDeliveries(provider=HOSTILE, outcomes={"taken": 1}, unknown=1)],
+    troubles=[
+        Trouble(
+            at=1.0,
+            first_at=1.0,
+            count=2,
+            level="warning",
+            event=HOSTILE,
+            details={HOSTILE: HOSTILE},
+            runbook="https://example.org/#runbook",
+        )
+    ],
+)
+"""With text of strangers wherever it can be."""
+
 
 def rendered(now: Overview) -> str:
     """The page."""
@@ -56,37 +87,7 @@ def test_nothing_yet() -> None:
 
 def test_text_of_strangers() -> None:
     """None of it ends an attribute or begins an element, and what is not to be seen is an escape."""
-    text = rendered(
-        replace(
-            EMPTY,
-            database=HOSTILE,
-            host=HOSTILE,
-            replica=HOSTILE,
-            source="kafka",
-            stalled=[HOSTILE],
-            faults=[HOSTILE],
-            backlog=Backlog(ready=1, oldest_seconds=1, parked=1, dead=1, notification_queue=0.5),
-            backlog_at=1_700_000_000.0,
-            by_channel=BacklogByChannel(
-                channels=[ChannelBacklog(channel=HOSTILE, ready=1, oldest_seconds=1)],
-                is_partial=True,
-                replicas=[Replica(name=HOSTILE, version=HOSTILE, seconds=None)],
-            ),
-            lags=[PartitionLag(partition=Partition(HOSTILE, 0), records=1, seconds=1.0)],
-            deliveries=[ProviderDeliveries(provider=HOSTILE, outcomes={"taken": 1}, unknown=1)],
-            troubles=[
-                Trouble(
-                    at=1.0,
-                    first_at=1.0,
-                    count=2,
-                    level="warning",
-                    event=HOSTILE,
-                    details={HOSTILE: HOSTILE},
-                    runbook="https://example.org/#runbook",
-                )
-            ],
-        )
-    )
+    text = rendered(STRANGE)
     assert text.count("<script>") == 0
     assert "&gt;&lt;script&gt;" in text
     assert "\u202e" not in text
