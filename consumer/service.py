@@ -276,7 +276,7 @@ def ops(settings: Settings, live: Live, *, retried: Callable[[], None], observer
         *site.routes(),
         *overview(site, watched=live),
         *stream(site, watched=live),
-        *parked(site, desk=desk, retried=retried),
+        *parked(site, desk=desk, retried=retried, observer=observer),
         *event(site, desk=desk),
         *stored(site, desk=desk),
         *site.otherwise(),

@@ -10,6 +10,7 @@ from typing import Final
 from consumer.domain.intake_facts import IntakeFact
 from consumer.domain.kafka_facts import KafkaFact
 from consumer.domain.overview import BacklogByChannel
+from consumer.domain.parked import Decision
 from consumer.domain.routing import Backlog, Batch, Path
 
 LISTENER: Final = "listener"
@@ -161,6 +162,15 @@ class PageFailed:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ParkedDecided:
+    """Somebody has decided about parked events on their page."""
+
+    decision: Decision
+    events: int
+    """How many are in another state for it."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class TokensRefused:
     """Somebody has given wrong tokens for the pages."""
 
@@ -197,6 +207,7 @@ Fact = (
     | ByChannelSampled
     | Started
     | PageFailed
+    | ParkedDecided
     | TokensRefused
     | Stopping
     | Stopped

@@ -22,6 +22,8 @@ from consumer.adapters.postgres.migrations import migrator
 from consumer.adapters.web.ops.parked import PAGE, parked
 from consumer.adapters.web.ops.site import Site
 from consumer.adapters.web.server import HttpListener
+from consumer.domain.facts import Fact, ParkedDecided
+from consumer.domain.parked import Decision
 from consumer.embedded_postgres.server import EmbeddedPostgres
 from tests.cli import run
 
@@ -77,6 +79,7 @@ class Asking:
         self._session = session
         self._address = address
         self.woken = 0
+        self.facts: list[Fact] = []
         """How often events have become due."""
 
     async def get(self, path: str) -> Answer:
@@ -106,8 +109,11 @@ async def pages(dsn: str, *, actions: bool = True) -> AsyncIterator[Asking]:
     def woken() -> None:
         asking[0].woken += 1
 
+    def told(fact: Fact) -> None:
+        asking[0].facts.append(fact)
+
     site = Site(title="test", actions=actions)
-    routes = parked(site, desk=Desk(dsn, call_timeout=30.0), retried=woken)
+    routes = parked(site, desk=Desk(dsn, call_timeout=30.0), retried=woken, observer=told)
     listener = HttpListener(host="127.0.0.1", port=0, routes=[*site.routes(), *routes], advice="")
     address = await listener.start()
     try:
@@ -235,6 +241,10 @@ async def test_decisions_are_counted_before_and_told_after(service_login: str, c
         told = await desk.act([("do", "retry"), *chosen])
         assert told.text == '{"said": "3 events are tried again at the next sweep."}'
         assert desk.woken == 1
+        assert desk.facts == [
+            ParkedDecided(decision=Decision.DISCARD, events=2),
+            ParkedDecided(decision=Decision.RETRY, events=3),
+        ]
         connection.execute("delete from webhook_events where id = any(%s)", [ids[:2]])
         asked = await desk.counted([("do", "retry"), *chosen])
         assert asked["said"] == (

@@ -37,6 +37,7 @@ from consumer.domain.facts import (
     LoopRecovered,
     Notified,
     PageFailed,
+    ParkedDecided,
     Progress,
     Started,
     Stopped,
@@ -289,6 +290,8 @@ class Log:
                     )
             case PageFailed(page=page, reason=reason):
                 log.error("a page has failed", page=page, reason=reason)
+            case ParkedDecided(decision=decision, events=events):
+                log.info("somebody has decided about parked events on their page", decision=decision, events=events)
             case TokensRefused(count=count):
                 log.warning("wrong tokens were given for the pages", times=count)
             case Stopping(reason=reason):

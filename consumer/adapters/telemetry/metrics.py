@@ -30,6 +30,7 @@ from consumer.domain.facts import (
     LoopRecovered,
     Notified,
     PageFailed,
+    ParkedDecided,
     Progress,
     Started,
     Stopped,
@@ -189,7 +190,9 @@ class Metrics:
                 self._queue.set(backlog.notification_queue)
             case Started(source=source, version=version):
                 self._info.labels(source, version).set(1)
-            case LoopRecovered() | ByChannelSampled() | PageFailed() | TokensRefused() | Stopping() | Stopped():
+            case LoopRecovered() | ByChannelSampled() | PageFailed() | ParkedDecided() | TokensRefused():
+                pass
+            case Stopping() | Stopped():
                 pass
             case _:
                 assert_never(fact)

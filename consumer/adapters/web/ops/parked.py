@@ -14,8 +14,9 @@ from multidict import MultiMapping
 
 from consumer.adapters.web.ops.site import Site
 from consumer.domain import parked as domain
+from consumer.domain.facts import ParkedDecided
 from consumer.domain.parked import Decision, Group, ParkedEvent, Place, Selection, State
-from consumer.ports import ParkedDesk
+from consumer.ports import Observer, ParkedDesk
 
 PAGE: Final = 50
 """Events."""
@@ -81,9 +82,11 @@ class _Filters:
         return shlex.join(["webhook-router", "parked", decision, "--all", *words])
 
 
-def parked(site: Site, *, desk: ParkedDesk, retried: Callable[[], None]) -> Sequence[web.AbstractRouteDef]:
+def parked(
+    site: Site, *, desk: ParkedDesk, retried: Callable[[], None], observer: Observer
+) -> Sequence[web.AbstractRouteDef]:
     """The routes; `retried` is called when events have become due, so that they need not wait for the next sweep."""
-    pages = _Pages(site, desk=desk, retried=retried)
+    pages = _Pages(site, desk=desk, retried=retried, observer=observer)
     return [
         web.get("/parked", site.page(pages.look)),
         web.get("/parked-count", site.page(pages.count)),
@@ -92,10 +95,11 @@ def parked(site: Site, *, desk: ParkedDesk, retried: Callable[[], None]) -> Sequ
 
 
 class _Pages:
-    def __init__(self, site: Site, *, desk: ParkedDesk, retried: Callable[[], None]) -> None:
+    def __init__(self, site: Site, *, desk: ParkedDesk, retried: Callable[[], None], observer: Observer) -> None:
         self._site = site
         self._desk = desk
         self._retried = retried
+        self._observer = observer
 
     async def look(self, request: web.Request) -> web.Response:
         if "id" in request.query:
@@ -122,8 +126,10 @@ class _Pages:
         if expected is None or (selection.ids is None and selection.as_of is None):
             raise web.HTTPBadRequest(text="as_of and events are missing: when they were counted, and how many\n")
         outcome = await self._desk.decide(decision, selection)
-        if decision is Decision.RETRY and outcome.changed:
-            self._retried()
+        if outcome.changed:
+            self._observer(ParkedDecided(decision=decision, events=outcome.changed))
+            if decision is Decision.RETRY:
+                self._retried()
         return web.json_response({"said": f"{domain.said(decision, outcome, expected=expected)}."})
 
     async def _list(self, query: MultiMapping[Any]) -> web.Response:
