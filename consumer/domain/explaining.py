@@ -71,7 +71,7 @@ class Explanation:
     channels: list[str] | None
     last_event_date: str | None
     routed_by: str | None = None
-    """As in webhook_events.routed_by; None: not recorded."""
+    """By which path, see router.mark_routed; None if it is not routed, or nobody has noted it."""
     deliveries: Sequence[Answer] = field(default_factory=list)
     """Stored deliveries that hold its text, the latest first."""
     waiting: Sequence[Answer] = field(default_factory=list)
@@ -153,8 +153,7 @@ def facts(found: Explanation) -> Iterator[tuple[str, str]]:
     if found.routed_at is not None:
         took = found.routed_after_seconds
         late = "" if took is None or took < 0 else f", {_short(took)} after that"
-        by = "" if found.routed_by is None else f", {routed_by(found.routed_by)}"
-        yield "routed", _time(found.routed_at, found.routed_seconds_ago) + late + by
+        yield "routed", f"{_time(found.routed_at, found.routed_seconds_ago)}{late}, {_path(found)}"
     yield from _failures(found)
     for delivery in found.deliveries:
         yield "delivery", _delivery(delivery, with_time=True)
@@ -218,9 +217,8 @@ def _steps(found: Explanation) -> Iterator[Step]:
     yield from _attempts(found)
     if found.routed_at is not None:
         took = found.routed_after_seconds
-        late = "" if took is None or took < 0 else f"{_short(took)} after it was stored; "
-        by = "by a path that is not recorded" if found.routed_by is None else routed_by(found.routed_by)
-        yield Step(at=found.routed_at, what="routed", details=late + by)
+        late = "" if took is None or took < 0 else f"{_short(took)} after it was stored, "
+        yield Step(at=found.routed_at, what="routed", details=late + _path(found))
     yield from _later(found)
 
 
@@ -382,6 +380,10 @@ def _of_its_channel(found: Explanation) -> Iterator[Advice]:
         yield Advice(f"No event of this channel was ever stored; {there}.")
     elif found.last_event_date is not None:
         yield Advice(f"The latest event of this channel is of {found.last_event_date}: do others arrive?")
+
+
+def _path(found: Explanation) -> str:
+    return "by a path that is not recorded" if found.routed_by is None else routed_by(found.routed_by)
 
 
 def _delivery(delivery: Answer, *, with_time: bool = False) -> str:

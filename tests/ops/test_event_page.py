@@ -56,7 +56,7 @@ def test_a_routed_event_and_what_became_of_it(service: Router, connection: psyco
     connection.execute(EVENT, ["instagram", "e1"])
     words = story(service, "routed", channel="instagram", text=" e1 ")
     assert "stored as a message of instagram" in words
-    assert re.search(r"routed [0-9. s]+ after it was stored; by ", words)
+    assert re.search(r"routed [0-9. s]+ after it was stored, by the ", words)
     assert "its message is in the conversation above" in words
     event = one(connection, "select id from public.webhook_events")
     message, conversation, contact = connection.execute(
