@@ -83,7 +83,7 @@ def test_a_routed_event_and_what_became_of_it(service: Router, connection: psyco
     connection.execute(
         'update public.messages set content_text = null, metadata = \'{"deleted_at": "2099-01-01T00:00:00Z"}\''
     )
-    words = shown(service, channel="instagram", id="e1").words
+    words = shown(service, channel="instagram", event_id="e1").words
     steps = (
         "received in delivery 1 of messenger, in effect",
         "stored as",
@@ -107,9 +107,11 @@ def test_events_that_are_not_routed(service: Router, connection: psycopg.Connect
     assert re.search(r"parked after attempt \d+: RF001: ", words)
     assert "next attempt" in words
     event = one(connection, "select id from public.webhook_events")
-    source = shown(service, channel="whatsapp", id="e1").source
+    source = shown(service, channel="whatsapp", event_id="e1").source
     assert f"<code>webhook-router parked retry {event}</code>" in source
     assert f'href="parked?id={event}"' in source
+    (back,) = re.findall(r'href="(event\?[^"]*)"', service.get(f"/parked?id={event}")[1])
+    assert "parked after attempt" in re.sub("<[^>]*>", "", service.get(f"/{html.unescape(back)}")[1])
     connection.execute("update public.webhook_events set parked_until = 'infinity'")
     assert "no attempt is left" in story(service, "dead", text="secret author")
     connection.execute("update router.parked_events set discarded_at = now()")
@@ -151,7 +153,7 @@ def test_what_cannot_be_asked_for(service: Router) -> None:
         ({"text": "x" * 513}, "has 513 characters"),
         ({"text": "a\nb"}, "has control characters"),
         ({"text": "a\0b"}, "is not Unicode text"),
-        ({"channel": "instagram", "id": "a\0b"}, "is not Unicode text"),
+        ({"channel": "instagram", "event_id": "a\0b"}, "is not Unicode text"),
         ({"channel": "sms", "text": "e1"}, "There is no channel sms. There are: facebook, instagram"),
         ({"channel": "c" * 65, "text": "e1"}, "The channel has 65 characters"),
         ({"channel": "\x1b[2J", "text": "e1"}, "The channel has control characters"),
@@ -164,7 +166,7 @@ def test_what_cannot_be_asked_for(service: Router) -> None:
         "?text=%ED%A0%80",
         "?text=%FF%FE",
         "?text=%",
-        "?id=e1",
+        "?event_id=e1",
         "?channel=&id=%20",
         f"?text={quote('é' * 512)}",
     ):
@@ -187,15 +189,15 @@ def test_what_strangers_chose_does_nothing(service: Router, connection: psycopg.
             "values ('instagram', 'message', %s, %s, %s, %s, now())",
             [event_id, "author", HOSTILE, HOSTILE],
         )
-    story(service, "parked", channel="instagram", id=HOSTILE)
+    story(service, "parked", channel="instagram", event_id=HOSTILE)
     pages = [
-        shown(service, channel="instagram", id=HOSTILE),
+        shown(service, channel="instagram", event_id=HOSTILE),
         shown(service, text="author"),
         shown(service, channel=HOSTILE[:20], text=HOSTILE[:20]),
-        shown(service, channel="tiktok", id=HOSTILE),
+        shown(service, channel="tiktok", event_id=HOSTILE),
     ]
     connection.execute("update public.webhook_events set routed_at = now(), parked_until = null")
-    pages.append(shown(service, channel="instagram", id=HOSTILE))
+    pages.append(shown(service, channel="instagram", event_id=HOSTILE))
     assert "2 found" in pages[1].words
     assert "{{ 7 * 7 }}" in pages[0].words
     for page in pages:

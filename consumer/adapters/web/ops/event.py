@@ -38,11 +38,11 @@ class _Unusable(Exception):
 
 
 def event(site: Site, *, desk: EventDesk) -> Sequence[web.AbstractRouteDef]:
-    """The routes: `?channel=&text=` searches, `?channel=&id=` is one event."""
+    """The routes: `?channel=&text=` searches, `?channel=&event_id=` is one event."""
 
     async def page(request: web.Request) -> web.Response:
         asked = request.query
-        channel, text, key = (asked.get(name, "") for name in ("channel", "text", "id"))
+        channel, text, key = (asked.get(name, "") for name in ("channel", "text", "event_id"))
         try:
             if key:
                 _check(key, what="The id", longest=None)
