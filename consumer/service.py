@@ -5,7 +5,6 @@ import contextlib
 import itertools
 import os
 import socket
-import time
 from collections.abc import Callable, Mapping, Sequence
 from importlib.metadata import version
 from types import MappingProxyType
@@ -16,7 +15,6 @@ from consumer.adapters.clock import SystemClock
 from consumer.adapters.kafka.source import KafkaSource
 from consumer.adapters.postgres.database_url import named, place_of, with_defaults
 from consumer.adapters.postgres.delivery_store import PostgresDeliveryStore
-from consumer.adapters.postgres.desk import Desk
 from consumer.adapters.postgres.listener import Listener
 from consumer.adapters.postgres.record_store import PostgresRecordStore
 from consumer.adapters.postgres.store import PostgresStore, replica_of, session_of
@@ -25,12 +23,6 @@ from consumer.adapters.telemetry.metrics import Metrics
 from consumer.adapters.telemetry.systemd import Systemd
 from consumer.adapters.telemetry.tracing import from_environment as traces
 from consumer.adapters.web.gateway import deliveries, turned_down
-from consumer.adapters.web.ops.deliveries import deliveries as stored
-from consumer.adapters.web.ops.event import event
-from consumer.adapters.web.ops.overview import overview
-from consumer.adapters.web.ops.parked import parked
-from consumer.adapters.web.ops.site import Site
-from consumer.adapters.web.ops.stream import stream
 from consumer.adapters.web.probes import probes
 from consumer.adapters.web.server import HttpListener, Limits, Route
 from consumer.config import Settings
@@ -40,6 +32,7 @@ from consumer.domain.facts import LISTENER, Fact, Started, Stopped, Stopping
 from consumer.domain.intake_facts import Outcome
 from consumer.domain.positions import Positions
 from consumer.domain.routing import NOW, Path
+from consumer.pages import pages, watching
 from consumer.pipeline import gateway, hot_path, intake, kafka_loop, reconciler, sampler
 from consumer.pipeline.bodies import Bodies
 from consumer.pipeline.gateway import Gateway, GatewaySettings
@@ -225,13 +218,13 @@ def build(
 
     assembly = Assembly(settings, observer=facts, clock=clock, watched=watched)
     parts = assembly.parts()
-    pages: list[Route] = []
-    service = Service(settings, parts, observers=facts, clock=clock, pages=pages)
+    routes: list[Route] = []
+    service = Service(settings, parts, observers=facts, clock=clock, pages=routes)
     if settings.ops:
         log = log or Log(summary_every=settings.summary_interval, writes=False)
-        live = _live(settings, service.health, log)
+        live = watching(settings, service.health, log)
         facts.add(live)
-        pages += ops(settings, live, retried=assembly.sweep_soon, observer=facts)
+        routes += pages(settings, live, retried=assembly.sweep_soon, observer=facts)
     facts.add(*([log] if log else []), *observers)
     systemd = Systemd.from_environment(environment, parts=parts, stalled=service.health.stalled, clock=clock)
     if systemd is not None:
@@ -241,46 +234,6 @@ def build(
         facts.add(spans)
         service.closing.append(spans)
     return service
-
-
-def _live(settings: Settings, health: Health, log: Log) -> Live:
-    host, database = place_of(settings.database())
-    return Live(
-        replica=replica_of(socket.gethostname(), os.getpid()),
-        version=version("webhook-router"),
-        source=settings.source,
-        database=database,
-        host=host,
-        ready=health.ready,
-        stalled=health.stalled,
-        troubles=log.troubles,
-        now=time.time,
-    )
-
-
-def ops(settings: Settings, live: Live, *, retried: Callable[[], None], observer: Observer) -> Sequence[Route]:
-    """The pages for whoever is on call; `retried` is called when parked events have become due.
-
-    Raises:
-        Misconfigured: see `Settings.token`.
-    """
-    now = live.overview()
-    site = Site(
-        title=f"{now.database} on {now.host}, seen by {now.replica}",
-        actions=settings.ops_actions,
-        token=settings.token(),
-        observer=observer,
-    )
-    desk = Desk(with_defaults(settings.database()), call_timeout=settings.call_timeout)
-    return [
-        *site.routes(),
-        *overview(site, watched=live),
-        *stream(site, watched=live),
-        *parked(site, desk=desk, retried=retried, observer=observer),
-        *event(site, desk=desk),
-        *stored(site, desk=desk),
-        *site.otherwise(),
-    ]
 
 
 class Assembly:

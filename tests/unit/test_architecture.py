@@ -12,7 +12,7 @@ REPOSITORY = PACKAGE.parent
 
 
 def test_imports_run_down_only() -> None:
-    """cli → demo → service → config → adapters | pipeline → ports → domain, each driver in its room, a pure domain."""
+    """cli → demo → service → pages → config → adapters | pipeline → ports → domain; each driver in its room."""
     code = "import sys; from importlinter.cli import lint_imports; sys.exit(lint_imports(no_cache=True))"
     done = subprocess.run([sys.executable, "-c", code], cwd=REPOSITORY, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
