@@ -78,6 +78,11 @@ class Desk:
         async with self._asking() as connection:
             return await operating.decide(connection, decision, selection)
 
+    async def troubled(self, *, since: timedelta) -> Sequence[Troubled]:
+        """See `DeliveryDesk`."""
+        async with self._asking() as connection:
+            return await deliveries.troubled(connection, since=datetime.now(UTC) - since)
+
     @asynccontextmanager
     async def _asking(self) -> AsyncIterator[Connection]:
         """
@@ -97,8 +102,3 @@ class Desk:
             raise TooSlow(f"the database has not answered within {self._call_timeout:g} s") from error
         except UnicodeEncodeError as error:
             raise Rejected(f"the database has no character {error.object[error.start]!r}") from None
-
-    async def troubled(self, *, since: timedelta) -> Sequence[Troubled]:
-        """See `DeliveryDesk.troubled`."""
-        async with self._asking() as connection:
-            return await deliveries.troubled(connection, since=datetime.now(UTC) - since)
