@@ -17,7 +17,6 @@ from tests.sql.test_plans import LOAD, YOUNGER_KEYS, Meter
 HOSTILE = "x' or '1'='1\u202e\x1b[2J<script>%s\\"
 NOBODY = "0f0e0d0c-0b0a-4908-8706-050403020100"
 TABLES = {"webhook_events", "messages", "conversations", "contact_channels", "contacts"}
-NARROW = {"message_delivery", "message_reactions", "message_revisions", "referrals", "open_replies"}
 
 
 def find(inbox: Inbox, *texts: object, channel: str | None = None, limit: int = 20) -> list[Row]:
