@@ -1,8 +1,12 @@
 """What all pages have in common, in a real browser."""
 
+from dataclasses import replace
+
+from consumer.adapters.web.ops.overview import because, latency, rate
 from consumer.domain.text import duration, printable
 from tests.browser import Visitor, axe, fits
 from tests.processes import Router
+from tests.unit.test_ops_overview import EMPTY
 
 
 async def test_the_first_page(service: Router, visit: Visitor) -> None:
@@ -14,15 +18,32 @@ async def test_the_first_page(service: Router, visit: Visitor) -> None:
 
 
 async def test_says_the_same_in_both_languages(service: Router, visit: Visitor) -> None:
-    """What scripts write later reads as what the service has rendered: durations, and text of strangers."""
+    """What scripts write later reads as what the service has rendered: figures, states, and text of strangers."""
     page = await visit(service.address + "/")
     lengths = [0, 0.4, 59.4, 59.6, 60, 3599, 3600, 86_399, 86_400, 1e6]
     texts = ["plain", "\t\x00\x1b[2J\x9b\x7f", "\u202eabc\u2066\u200b", "\U000e0041", "é 👍 مرحبا", "<b>&"]
+    times = [0, 0.0004, 0.00999, 0.0994, 0.0996, 0.9994, 0.9996, 59.94, 61, 90_000]
+    rates = [0, 0.04, 0.11, 9.94, 10, 999.6, 1234.2, 1e6]
+    states = [
+        {"stalled": [], "faults": [], "is_ready": True},
+        {"stalled": [], "faults": [], "is_ready": False},
+        {"stalled": ["hot", "sweep"], "faults": ["a", "b"], "is_ready": True},
+    ]
     said = await page.evaluate(
-        """async ([lengths, texts]) => {
-            const { duration, printable } = await import(new URL("static/site.js", location.href));
-            return [lengths.map(duration), texts.map(printable)];
+        """async ([lengths, texts, times, rates, states]) => {
+            const of = (name) => import(new URL(`static/${name}`, location.href));
+            const { duration, printable } = await of("site.js");
+            const { because, latency, rate } = await of("live.js");
+            return [
+                lengths.map(duration), texts.map(printable), times.map(latency), rates.map(rate), states.map(because),
+            ];
         }""",
-        [lengths, texts],
+        [lengths, texts, times, rates, states],
     )
-    assert said == [[duration(length) for length in lengths], [printable(text) for text in texts]]
+    assert said == [
+        [duration(length) for length in lengths],
+        [printable(text) for text in texts],
+        [latency(time) for time in times],
+        [rate(each) for each in rates],
+        [because(replace(EMPTY, **state)) for state in states],
+    ]

@@ -15,11 +15,12 @@ function whole(value) {
   return value.toLocaleString("en-US");
 }
 
-function rate(value) {
+// `rate`, `latency` and `because` say what those of overview.py say.
+export function rate(value) {
   return value >= 10 || value === 0 ? whole(Math.round(value)) : value.toFixed(1);
 }
 
-function latency(value) {
+export function latency(value) {
   if (value < 0.0995) {
     return `${(value * 1000).toFixed(1)} ms`;
   }
@@ -182,7 +183,7 @@ function draw() {
 
 let first = "hot";
 
-function because(now) {
+export function because(now) {
   const reasons = now.stalled.length ? [`no progress of ${now.stalled.join(", ")}`] : [];
   reasons.push(...now.faults);
   if (reasons.length) {
