@@ -17,6 +17,7 @@ RECIPES = (
     "Add a migration",
     "Add an SQL function",
     "Add a loop",
+    "Add a page",
     "Add a sink of facts",
     "Add an alert",
     "Add a fault",
