@@ -22,11 +22,8 @@ from consumer.cli.tables import json_text
 from consumer.domain.doorbell import RINGS, meaning
 from consumer.domain.errors import Transient
 from consumer.domain.text import duration, one_line, printable
+from consumer.pipeline.sampler import LATE, REST
 
-REST: Final = 100
-"""Seconds of rest for each second that a look has taken, as the sampler has it."""
-LATE: Final = 60.0
-"""Seconds that an event may commit late, and still be in the next look."""
 PATIENCE: Final = 30.0
 """Seconds after which a look has failed."""
 _BARS: Final = "▁▂▃▄▅▆▇█"
