@@ -403,3 +403,29 @@ def test_what_was_not_understood(inbox: Inbox) -> None:
     inbox.run("commit")
     inbox.run("update router.deliveries set received_at = now() - interval '2 days'")
     assert inbox.rows(counted) == []
+
+
+def test_what_is_in_effect_is_not_handed_out(any_inbox: Inbox) -> None:
+    """Neither by an error nor as not understood, to whoever has the rights of the service: its body is read by those who
+    may read all of them, and whose replay of it is tried again when something was refused."""
+    take(any_inbox, [head(kinds={"message": 1})], bodies=[b"secret"])
+    (before,) = deliveries(any_inbox)
+    told = head(id=before["id"], kinds={"planted": 1}, unknown=True)
+    example = "select body from router.deliveries_example('whatsapp', '{planted}', '-infinity')"
+    any_inbox.run("create role thief; grant usage on schema router to thief")
+    any_inbox.run(
+        "grant execute on function router.take_deliveries(jsonb,bytea[],text,text,boolean,text), "
+        "router.deliveries_example(text,text[],timestamptz,integer,integer) to thief"
+    )
+    try:
+        any_inbox.run("set session authorization thief")
+        for change in ({}, {"error": "planted"}):
+            take(any_inbox, [told | change], bodies=[None])
+        assert any_inbox.rows(example) == []
+        any_inbox.run("reset session authorization")
+        assert deliveries(any_inbox) == [before]
+    finally:
+        any_inbox.run("reset session authorization; drop owned by thief; drop role thief")
+    take(any_inbox, [told | {"error": "of the reader"}], bodies=[None])
+    make_due(any_inbox)
+    assert [row["body"] for row in claim(any_inbox)] == [b"secret"]
