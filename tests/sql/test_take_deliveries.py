@@ -406,8 +406,8 @@ def test_what_was_not_understood(inbox: Inbox) -> None:
 
 
 def test_what_is_in_effect_is_not_handed_out(any_inbox: Inbox) -> None:
-    """Neither by an error nor as not understood, to whoever has the rights of the service: its body is read by those who
-    may read all of them, and whose replay of it is tried again when something was refused."""
+    """Neither by an error nor as not understood, to whoever has the rights of the service: its body is read by those
+    who may read all of them, and whose replay of it is tried again when something was refused."""
     take(any_inbox, [head(kinds={"message": 1})], bodies=[b"secret"])
     (before,) = deliveries(any_inbox)
     told = head(id=before["id"], kinds={"planted": 1}, unknown=True)
