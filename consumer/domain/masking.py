@@ -31,6 +31,8 @@ _MOST_KEYS: Final = 40
 _MOST_VALUES: Final = 400
 _LONGEST_NESTED: Final = 100_000
 """Characters of a text that is looked at whether it is JSON itself."""
+NESTS: Final = "content"
+"""The key at the top of a body under which TikTok sends JSON in a text; a text elsewhere is one that a person wrote."""
 NESTED: Final = "JSON in a text"
 """The key of what a text holds that is JSON itself."""
 _REST: Final = "…"
@@ -93,7 +95,7 @@ class _Masking:
     def _text(self, text: str, key: str, depth: int) -> Any:  # noqa: ANN401 - any JSON value
         if key in WORDS and len(text) <= _LONGEST_WORD and _WORD.fullmatch(text) and not _LONG_NUMBER.search(text):
             return text
-        if (nested := _nested(text)) is not None:
+        if key == NESTS and depth == 1 and (nested := _nested(text)) is not None:
             return {NESTED: self.value(nested, "", depth + 1)}
         if not text:
             return "empty text"

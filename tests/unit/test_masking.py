@@ -77,6 +77,12 @@ def test_what_stays() -> None:
     assert masked({"content": '{"type":"new","text":"secret"}'}) == {
         "content": {NESTED: {"type": "new", "text": "text of 6 characters"}}
     }
+    written = '{"type":"her.secret","anna_is_ill":true}'  # by a person, whose words are no schema's
+    nested = json.dumps({"content": written})
+    for holding in ({"text": written}, {"message": {"content": written}}, {"content": nested}):
+        shown = json.dumps(masked(holding))
+        assert "secret" not in shown
+        assert "anna" not in shown
 
 
 def test_large_ones_are_cut() -> None:
