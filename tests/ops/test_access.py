@@ -187,15 +187,21 @@ async def test_who_is_turned_away_reads_what_to_set() -> None:
 
 
 async def test_old_proxies_and_the_other_loopback() -> None:
-    """HTTP/1.0, as nginx speaks it unless told otherwise, is turned away; ::1 is this machine."""
+    """HTTP/1.0, as nginx long spoke it unless told otherwise, is turned away, and so is what names another host in
+    place of a path; ::1 is this machine."""
     closed = Site(title="app", actions=False)
     async with served(closed, *routes(closed)) as browser:
         port = int(browser.address.rpartition(":")[2])
-        reader, writer = await asyncio.open_connection("127.0.0.1", port)
-        writer.write(b"GET / HTTP/1.0\r\nHost: 127.0.0.1\r\n\r\n")
-        assert b" 403 " in await asyncio.wait_for(reader.readline(), 30)
-        writer.close()
-        await writer.wait_closed()
+        for line, status in (
+            (b"GET / HTTP/1.0", b" 403 "),
+            (b"GET http://rebound.example/ HTTP/1.1", b" 403 "),
+            (b"GET http://localhost/ HTTP/1.1", b" 200 "),
+        ):
+            reader, writer = await asyncio.open_connection("127.0.0.1", port)
+            writer.write(line + b"\r\nHost: localhost\r\n\r\n")
+            assert status in await asyncio.wait_for(reader.readline(), 30), line
+            writer.close()
+            await writer.wait_closed()
     async with served(closed, *routes(closed), host="::1") as browser:
         assert (await browser.get("/")).status == 200
 

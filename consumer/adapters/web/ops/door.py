@@ -175,9 +175,15 @@ def asked(request: web.Request) -> Asked:
         method=request.method,
         peer=request.remote or "",
         version=(request.version.major, request.version.minor),
-        hosts=request.headers.getall("Host", []),
+        hosts=_hosts(request),
         headers=request.headers,
     )
+
+
+def _hosts(request: web.Request) -> Sequence[str]:
+    """What stands in Host, and the host that a whole address has in place of a path: one that differs is another."""
+    named = request.headers.getall("Host", [])
+    return [*named, request.host] if named and request.host not in named else named
 
 
 def _cookie(value: str, request: web.Request, *, age: int) -> str:
