@@ -87,9 +87,9 @@ class Asking:
         async with self._session.get(path, headers={"Accept": "text/html"}) as answer:
             return Answer(status=answer.status, headers=answer.headers, text=await answer.text())
 
-    async def act(self, fields: Sequence[tuple[str, str]]) -> Answer:
-        """As static/parked.js."""
-        headers = {"X-Webhook-Router": "1", "Origin": self._address}
+    async def act(self, fields: Sequence[tuple[str, str]] | bytes, *, kind: str | None = None) -> Answer:
+        """As static/parked.js; `kind` is what else the body says that it is."""
+        headers = {"X-Webhook-Router": "1", "Origin": self._address} | ({"Content-Type": kind} if kind else {})
         async with self._session.post("/parked", data=fields, headers=headers) as answer:
             return Answer(status=answer.status, headers=answer.headers, text=await answer.text())
 
@@ -112,7 +112,7 @@ async def pages(dsn: str, *, actions: bool = True) -> AsyncIterator[Asking]:
     def told(fact: Fact) -> None:
         asking[0].facts.append(fact)
 
-    site = Site(title="test", actions=actions)
+    site = Site(title="test", actions=actions, observer=told)
     routes = parked(site, desk=Desk(dsn, call_timeout=30.0), retried=woken, observer=told)
     listener = HttpListener(host="127.0.0.1", port=0, routes=[*site.routes(), *routes], advice="")
     address = await listener.start()
@@ -396,6 +396,14 @@ async def test_actions_that_mean_nothing(fields: list[tuple[str, str]], said: st
         answer = await desk.act(fields)
         assert (answer.status, desk.woken) == (400, 0)
         assert said in answer.text
+
+
+async def test_actions_that_are_no_form() -> None:
+    """400, and nothing that the log would have a line about."""
+    async with pages("postgresql://127.0.0.1:1/nowhere") as desk:
+        for kind in ("application/x-www-form-urlencoded; charset=none", "multipart/form-data"):
+            answer = await desk.act(b"do=retry", kind=kind)
+            assert (answer.status, answer.text, desk.facts) == (400, "this is no form\n", [])
 
 
 def make_hostile(connection: Connection) -> str:

@@ -1,8 +1,9 @@
 """What every answer of the pages has in common."""
 
-from typing import Final
+from typing import Any, Final
 
 from aiohttp import web
+from multidict import MultiMapping
 
 HEADERS: Final = {
     "Cache-Control": "no-store",
@@ -33,3 +34,15 @@ def wants_page(request: web.Request) -> bool:
 def see(place: str) -> web.Response:
     """Sends a browser to a place beside the one that it has asked for."""
     return web.Response(status=303, headers={"Location": place})
+
+
+async def form(request: web.Request) -> MultiMapping[Any]:
+    """The fields of a form.
+
+    Raises:
+        web.HTTPBadRequest: it is none, whatever it says.
+    """
+    try:
+        return await request.post()
+    except (ValueError, LookupError):
+        raise web.HTTPBadRequest(text="this is no form\n") from None

@@ -9,7 +9,7 @@ from aiohttp import web
 
 from consumer.adapters.web.ops import access
 from consumer.adapters.web.ops.access import COOKIE, SESSION, Asked, Seal
-from consumer.adapters.web.ops.answers import see, wants_page, with_headers
+from consumer.adapters.web.ops.answers import form, see, wants_page, with_headers
 from consumer.adapters.web.ops.attempts import Attempts
 from consumer.adapters.web.signatures import same
 from consumer.domain.facts import TokensRefused
@@ -97,10 +97,10 @@ class Door:
             return with_headers(self._refused(403, f"log in on the page itself: {reason}", as_page=as_page))
         token, seal = self._lock
         try:
-            form: Mapping[str, object] = await request.post()
-        except (ValueError, LookupError):  # no form, whatever it says
-            form = {}
-        given, going = form.get("token"), form.get("next")
+            fields: Mapping[str, object] = await form(request)
+        except web.HTTPBadRequest:
+            fields = {}
+        given, going = fields.get("token"), fields.get("next")
         going = access.place(going) if isinstance(going, str) else ""
         status, words, headers = self._try(request, given.strip() if isinstance(given, str) else "", token)
         if status:

@@ -12,6 +12,7 @@ from uuid import UUID
 from aiohttp import web
 from multidict import MultiMapping
 
+from consumer.adapters.web.ops.answers import form
 from consumer.adapters.web.ops.site import Site
 from consumer.domain import parked as domain
 from consumer.domain.facts import ParkedDecided
@@ -117,7 +118,7 @@ class _Pages:
         return web.json_response({"events": counted.events, "as_of": counted.as_of.isoformat(), "said": said})
 
     async def act(self, request: web.Request) -> web.Response:
-        fields = await request.post()
+        fields = await form(request)
         try:
             decision, selection = _decision(fields), _selection(fields)
         except Refused as refused:
