@@ -9,8 +9,10 @@ from consumer.domain.facts import (
     LISTENER,
     BacklogSampled,
     BatchRouted,
+    BatchTooSlow,
     ByChannelSampled,
     DoorbellChecked,
+    EventTooSlow,
     Fact,
     ListenerLost,
     ListenerUnavailable,
@@ -91,6 +93,8 @@ class Live:
         self._unknown: Counter[str] = Counter()
         self._intake: IntakeSampled | None = None
         self._failing: dict[str, str] = {}
+        self._slow: dict[str, str] = {}
+        """By path, since its last call took too long: the lock that it was waiting for, in words."""
         self._holding = Holding()
         self._brokers_answer = True
 
@@ -100,6 +104,9 @@ class Live:
             case BatchRouted(path=path, batch=batch):
                 self._holding.called(held=batch.held, reason=batch.held_reason)
                 self._filling().add(path, batch)
+                self._slow.pop(path, None)
+            case BatchTooSlow(path=path, holder=holder) | EventTooSlow(path=path, holder=holder):
+                self._slow[path] = holder
             case SweepFinished(held=held):
                 self._holding.swept(held=held)
             case BacklogSampled(backlog=backlog):
@@ -138,6 +145,7 @@ class Live:
                 self._failing[loop] = reason
             case LoopRecovered(loop=loop) | Progress(loop=loop, ok=True):
                 self._failing.pop(loop, None)
+                self._slow.pop(loop, None)
             case _:
                 pass
 
@@ -195,6 +203,8 @@ class Live:
 
     def _faults(self) -> Sequence[str]:
         faults = [f"the loop {loop} cannot go on: {reason}" for loop, reason in self._failing.items()]
+        for path, holder in self._slow.items():
+            faults.append(f"the calls of {path} take too long{holder and f': {holder}'}")
         if self._holding.reason is not None:
             faults.append(f"events are held, the schema is at fault: {self._holding.reason}")
         if not self._brokers_answer:

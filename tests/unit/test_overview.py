@@ -9,8 +9,10 @@ from consumer.domain.facts import (
     LISTENER,
     BacklogSampled,
     BatchRouted,
+    BatchTooSlow,
     ByChannelSampled,
     DoorbellChecked,
+    EventTooSlow,
     ListenerLost,
     ListenerUnavailable,
     ListenerUp,
@@ -196,6 +198,15 @@ def test_what_does_not_work_is_told_until_it_does() -> None:
     assert live.overview().listener == "polling"
     assert live.overview().faults == ["the loop gateway cannot go on: a delivery could not be taken: KeyError"]
     live(Progress(loop="gateway", ok=True))
+    assert live.overview().faults == []
+    live(BatchTooSlow(path=Path.HOT, limit=31, holder="it waits for process 7, which holds a lock on public.messages"))
+    live(EventTooSlow(path=Path.SWEEP))
+    assert live.overview().faults == [
+        "the calls of hot take too long: it waits for process 7, which holds a lock on public.messages",
+        "the calls of sweep take too long",
+    ]
+    live(BatchRouted(path=Path.HOT, batch=batch(2)))
+    live(Progress(loop="sweep", ok=True))
     assert live.overview().faults == []
 
 
