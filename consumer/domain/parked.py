@@ -34,7 +34,7 @@ class Decision(StrEnum):
     RETRY = "retry"
     """They are tried again at the next sweep, as if they had never failed."""
     DISCARD = "discard"
-    """They stay in the table, untried; a retry takes it back."""
+    """They stay in the table, untried; a retry takes this back."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -139,7 +139,7 @@ def asked(decision: Decision, events: int, *, expected: int | None) -> str:
     if decision is Decision.RETRY:
         tried = "It is tried at the next sweep, as if it" if one else "They are tried at the next sweep, as if they"
         return f"{tried} had never failed.{rest}"
-    return f"{'It stays' if one else 'They stay'} in the table, untried; a retry takes it back.{rest}"
+    return f"{'It stays' if one else 'They stay'} in the table, untried; a retry takes this back.{rest}"
 
 
 def said(decision: Decision, outcome: Outcome, *, expected: int) -> str:

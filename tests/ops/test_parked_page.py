@@ -234,7 +234,7 @@ async def test_decisions_are_counted_before_and_told_after(service_login: str, c
     async with pages(service_login) as desk:
         chosen = [("id", known_as) for known_as in ids[:3]]
         asked = await desk.counted([("do", "discard"), *chosen])
-        assert asked["said"] == "They stay in the table, untried; a retry takes it back."
+        assert asked["said"] == "They stay in the table, untried; a retry takes this back."
         told = await desk.act([("do", "discard"), *chosen[:2]])
         assert told.text == '{"said": "2 events will not be tried any more."}'
         assert desk.woken == 0
