@@ -4,6 +4,7 @@ from dataclasses import replace
 
 from consumer.adapters.web.ops.overview import figures, shown
 from consumer.adapters.web.ops.site import Site
+from consumer.domain.intake_facts import IntakeSampled
 from consumer.domain.lag import Partition, PartitionLag
 from consumer.domain.overview import (
     BacklogByChannel,
@@ -81,7 +82,13 @@ def rendered(now: Overview) -> str:
 def test_nothing_yet() -> None:
     """A service that has just begun says so of each thing."""
     text = rendered(EMPTY)
-    for words in ("not ready", "have not all gone round once", "not counted yet", "not looked at yet", "in a moment"):
+    for words in (
+        "not ready",
+        "is starting: its loops have not all gone round once",
+        "not counted yet",
+        "not looked at yet",
+        "in a moment",
+    ):
         assert words in text
 
 
@@ -107,3 +114,21 @@ def test_figures() -> None:
         "p50": "250 ms",
         "p99": "1.3 s",
     }
+
+
+def test_behind_and_numbers_of_one() -> None:
+    """A service that works and has old events says that it is behind; one of a thing is not several."""
+    waits = Backlog(ready=9, oldest_seconds=61, parked=0, dead=1, notification_queue=0)
+    one = replace(
+        STRANGE,
+        is_ready=True,
+        stalled=[],
+        faults=[],
+        backlog=waits,
+        intake=IntakeSampled(deferred=1, deferred_seconds=5, waiting={"status": 1}, waiting_seconds=0),
+    )
+    text = " ".join(rendered(one).split())
+    assert "it is behind: the oldest waits for 1 min 1 s" in text
+    assert "1 record behind in 1 partition of" in text
+    assert "not in effect: 1 delivery, the oldest for 5 s; 1 effect without what it changes." in text
+    assert "routed as they come" in rendered(replace(one, backlog=replace(waits, oldest_seconds=60)))

@@ -38,6 +38,8 @@ MOST_PARTITIONS: Final = 12
 """Rows of the table of partitions."""
 MOST_TROUBLES: Final = 8
 """As many of the last warnings and errors."""
+BEHIND: Final = 60
+"""Seconds for which the oldest event has to be ready so that the service is called behind, as by the alert."""
 
 
 def overview(site: Site, *, watched: Watched) -> Sequence[web.AbstractRouteDef]:
@@ -68,6 +70,7 @@ def shown(now: Overview, recent: Sequence[Second]) -> Mapping[str, Any]:
             "turned_down": [*TURNED_DOWN.items()],
             "most_partitions": MOST_PARTITIONS,
             "most_troubles": MOST_TROUBLES,
+            "behind": BEHIND,
         },
     }
 
@@ -78,7 +81,11 @@ def because(now: Overview) -> str:
     reasons += now.faults
     if reasons:
         return "; ".join(reasons)
-    return "events are routed as they come" if now.is_ready else "its parts have not all gone round once"
+    if not now.is_ready:
+        return "it is starting: its loops have not all gone round once"
+    if now.backlog and now.backlog.ready and now.backlog.oldest_seconds > BEHIND:
+        return f"events are routed, and it is behind: the oldest waits for {duration(now.backlog.oldest_seconds)}"
+    return "events are routed as they come"
 
 
 def figures(seconds: Sequence[Second]) -> Mapping[str, str]:

@@ -15,6 +15,10 @@ function whole(value) {
   return value.toLocaleString("en-US");
 }
 
+function counted(number, one, more = `${one}s`) {
+  return `${whole(number)} ${number === 1 ? one : more}`;
+}
+
 // `rate`, `latency` and `because` say what those of overview.py say.
 export function rate(value) {
   return value >= 10 || value === 0 ? whole(Math.round(value)) : value.toFixed(1);
@@ -107,12 +111,13 @@ function seriesOf(found) {
   return order.filter((name) => found.has(name)).map((name) => ({ name, label: name }));
 }
 
+const none = Object.fromEntries(known.paths.map((path) => [path, 0])); // a path without events is not among those sent
 const mean = (values, _name, places) => sum(values) / places;
 const throughput = new Chart(document.getElementById("throughput"), {
   title: "Throughput in events a second, by path",
   series: [],
   stacked: true,
-  of: (second) => ({ ...second.routed, parked: second.parked }),
+  of: (second) => ({ ...none, ...second.routed, parked: second.parked }),
   joined: mean,
   written: (value) => (Number.isInteger(value) ? whole(value) : rate(value)),
   least: 4,
@@ -189,7 +194,13 @@ export function because(now) {
   if (reasons.length) {
     return reasons.join("; ");
   }
-  return now.is_ready ? "events are routed as they come" : "its parts have not all gone round once";
+  if (!now.is_ready) {
+    return "it is starting: its loops have not all gone round once";
+  }
+  const { backlog } = now;
+  return backlog?.ready && backlog.oldest_seconds > known.behind
+    ? `events are routed, and it is behind: the oldest waits for ${duration(backlog.oldest_seconds)}`
+    : "events are routed as they come";
 }
 
 function tile(id, value, hint, kind) {
@@ -212,7 +223,7 @@ function show(now) {
   if (backlog) {
     tile("waiting", whole(backlog.ready), backlog.ready ? `oldest ${duration(backlog.oldest_seconds)}` : "nothing waits", "");
     tile("parked", whole(backlog.parked), "to be tried again", backlog.parked ? "warning" : "");
-    tile("dead", whole(backlog.dead), "wait for a person", backlog.dead ? "bad" : "");
+    tile("dead", whole(backlog.dead), "no attempt is left", backlog.dead ? "bad" : "");
     say("queue", `${Math.round(backlog.notification_queue * 100)}% full`);
     sayWhen("counted", now.backlog_at);
   }
@@ -261,7 +272,7 @@ function showLags(lags) {
   ]), [1, 2, 3]);
   const behind = sum(lags.map((lag) => lag.records));
   say("lags-note", lags.length
-    ? `${whole(behind)} records behind in ${lags.length} partition${lags.length === 1 ? "" : "s"} of this replica.`
+    ? `${counted(behind, "record")} behind in ${counted(lags.length, "partition")} of this replica.`
     : "No partition is assigned to this replica.");
 }
 
@@ -279,8 +290,8 @@ function showDeliveries(now) {
   const waiting = intake ? sum(Object.values(intake.waiting)) : 0;
   const since = (seconds) => (seconds ? `, the oldest for ${duration(seconds)}` : "");
   say("intake", intake && (intake.deferred || waiting)
-    ? `Stored and not in effect: ${whole(intake.deferred)} deliveries${since(intake.deferred && intake.deferred_seconds)}; ` +
-      `${whole(waiting)} effects wait for what they change${since(intake.waiting_seconds)}.`
+    ? `Stored and not in effect: ${counted(intake.deferred, "delivery", "deliveries")}${since(intake.deferred && intake.deferred_seconds)}; ` +
+      `${counted(waiting, "effect")} without what ${waiting === 1 ? "it changes" : "they change"}${since(intake.waiting_seconds)}.`
     : "");
 }
 
