@@ -136,7 +136,7 @@ def spellings(text: str) -> list[str]:
     found = [text]
     if _NUMBER_AS_PEOPLE_WRITE_IT.fullmatch(text) and phones.is_phone(digits := re.sub("[^0-9]", "", text)):
         found += phones.spellings(digits)
-        found.append(digits)
+        found += [digits, f"+{digits}"]
     return list(dict.fromkeys(found))
 
 

@@ -91,13 +91,13 @@ def test_advice_on_an_event_that_no_channel_has() -> None:
 @pytest.mark.parametrize(
     ("text", "found"),
     [
-        ("+49 (151) 234-567", ["+49 (151) 234-567", "49151234567"]),
-        ("5215512345678", ["5215512345678", "525512345678"]),
-        ("+55 11 98765-4321", ["+55 11 98765-4321", "5511987654321", "551187654321"]),
+        ("+49 (151) 234-567", ["+49 (151) 234-567", "49151234567", "+49151234567"]),
+        ("5215512345678", ["5215512345678", "525512345678", "+5215512345678"]),
+        ("+55 11 98765-4321", ["+55 11 98765-4321", "5511987654321", "551187654321", "+5511987654321"]),
         ("12 34", ["12 34"]),
         ("m_1-2", ["m_1-2"]),
     ],
 )
 def test_spellings_of_numbers(text: str, found: list[str]) -> None:
-    """A number is also looked for as WhatsApp writes it, in each of its spellings; an id is only itself."""
+    """A number is also looked for as WhatsApp writes it, in each of its spellings, and with a plus; an id is only itself."""
     assert spellings(text) == found
