@@ -274,7 +274,7 @@ def _compact(look: Look) -> Iterator[str]:
     now = look.status
     if look.error:
         since = "" if now is None else f" (figures {duration(max(look.at - look.status_at, 0))} old)"
-        yield f"no answer, trying again{since}: {look.error};"
+        yield f"no answer, trying again{since}: {look.error}{'' if now is None else ';'}"
     if now is None:
         return
     yield f"backlog {now.ready:,}" + (f" (oldest {duration(now.oldest_seconds)})" if now.ready else "")
