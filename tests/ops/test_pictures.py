@@ -93,7 +93,7 @@ async def test_pictures(busy: Router, visit: Visitor, tmp_path: Path) -> None:
     with psycopg.connect(busy.database, autocommit=True) as connection:
         row = connection.execute(STORY).fetchone()
     assert row is not None
-    page = await visit(f"{busy.address}/event?channel={row[0]}&id={row[1]}", size=SIZE)
+    page = await visit(f"{busy.address}/event?channel={row[0]}&event_id={row[1]}", size=SIZE)
     await until(page, "main .badge", "^routed$")
     await picture(page, folder / "event.png")
     page = await visit(busy.address + "/deliveries", size=SIZE)
