@@ -202,7 +202,7 @@ class Live:
         )
 
     def _faults(self) -> Sequence[str]:
-        faults = [f"the loop {loop} cannot go on: {reason}" for loop, reason in self._failing.items()]
+        faults = [f"the loop {loop} cannot go on: {reason.rstrip('.')}" for loop, reason in self._failing.items()]
         for path, holder in self._slow.items():
             faults.append(f"the calls of {path} take too long{holder and f': {holder}'}")
         if self._holding.reason is not None:

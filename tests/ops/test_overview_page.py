@@ -81,8 +81,10 @@ async def test_charts_move_and_outlive_the_service(visit: Visitor, database: str
             router.signal(signal.SIGKILL)
             router.stopped()
             await expect(page.locator("#connection")).to_have_text("not connected, trying again", timeout=SOON)
+            await until(page, "#ready", "^not known$")
         with at(port, database):
             await live(page)
+            await until(page, "#ready", "^ready$")
             before = [await drawing(page, chart) for chart in ("throughput", "latency")]
             await await_for(lambda: moved(page, before), what="charts that move again")
             assert await page.locator("#replica").inner_text() != replica

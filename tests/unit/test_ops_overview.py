@@ -132,3 +132,6 @@ def test_behind_and_numbers_of_one() -> None:
     assert "1 record behind in 1 partition of" in text
     assert "not in effect: 1 delivery, the oldest for 5 s; 1 effect without what it changes." in text
     assert "routed as they come" in rendered(replace(one, backlog=replace(waits, oldest_seconds=60)))
+    later = replace(one, at=one.at + 300)
+    assert "oldest 1 min 1 s, counted 5 min 0 s ago" in rendered(later)
+    assert "nothing waited 5 min 0 s ago" in rendered(replace(later, backlog=replace(waits, ready=0)))

@@ -173,7 +173,7 @@ def test_the_latest_state_is_told() -> None:
 def test_what_does_not_work_is_told_until_it_does() -> None:
     """The reason why a service is not ready, as the loops report it."""
     live = Scene().live
-    live(LoopFailed(loop="sweep", reason="database: gone", attempt=1, delay=1.0))
+    live(LoopFailed(loop="sweep", reason="database: gone.", attempt=1, delay=1.0))
     live(LoopFailed(loop=LISTENER, reason="database: gone", attempt=1, delay=1.0))
     live(BatchRouted(path=Path.HOT, batch=batch(2, held=1)))
     live(BrokersAnswer(answer=False))

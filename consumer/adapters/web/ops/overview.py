@@ -12,7 +12,7 @@ from consumer.adapters.web.ops.site import Site
 from consumer.domain.doorbell import MEANING
 from consumer.domain.intake_facts import Outcome
 from consumer.domain.overview import Overview, Second
-from consumer.domain.routing import Path
+from consumer.domain.routing import Backlog, Path
 from consumer.domain.text import duration
 from consumer.ports import Watched
 
@@ -62,6 +62,7 @@ def shown(now: Overview, recent: Sequence[Second]) -> Mapping[str, Any]:
         "seconds": figures(recent),
         "lags": sorted(now.lags, key=lambda lag: (-lag.records, lag.partition))[:MOST_PARTITIONS],
         "because": because(now),
+        "waits": waits,
         "moment": moment,
         "known": {
             "paths": [path.value for path in Path],
@@ -86,6 +87,15 @@ def because(now: Overview) -> str:
     if now.backlog and now.backlog.ready and now.backlog.oldest_seconds > BEHIND:
         return f"events are routed, and it is behind: the oldest waits for {duration(now.backlog.oldest_seconds)}"
     return "events are routed as they come"
+
+
+def waits(backlog: Backlog, now: Overview) -> str:
+    """What is below the backlog: its age, and that of the count, if it is old; `waits` of static/live.js."""
+    age = now.at - (now.backlog_at or now.at)
+    ago = f"{duration(age)} ago" if age > BEHIND else ""
+    if backlog.ready:
+        return f"oldest {duration(backlog.oldest_seconds)}" + (f", counted {ago}" if ago else "")
+    return f"nothing waited {ago}" if ago else "nothing waits"
 
 
 def figures(seconds: Sequence[Second]) -> Mapping[str, str]:

@@ -203,6 +203,14 @@ export function because(now) {
     : "events are routed as they come";
 }
 
+function waits({ at, backlog, backlog_at: counted }) {
+  const ago = counted && at - counted > known.behind ? `${duration(at - counted)} ago` : "";
+  if (backlog.ready) {
+    return `oldest ${duration(backlog.oldest_seconds)}${ago && `, counted ${ago}`}`;
+  }
+  return ago ? `nothing waited ${ago}` : "nothing waits";
+}
+
 function tile(id, value, hint, kind) {
   const element = document.getElementById(id);
   element.querySelector(".value").textContent = value;
@@ -221,7 +229,7 @@ function show(now) {
   sayWhen("since", now.started_at);
   const { backlog } = now;
   if (backlog) {
-    tile("waiting", whole(backlog.ready), backlog.ready ? `oldest ${duration(backlog.oldest_seconds)}` : "nothing waits", "");
+    tile("waiting", whole(backlog.ready), waits(now), "");
     tile("parked", whole(backlog.parked), "to be tried again", backlog.parked ? "warning" : "");
     tile("dead", whole(backlog.dead), "no attempt is left", backlog.dead ? "bad" : "");
     say("queue", `${Math.round(backlog.notification_queue * 100)}% full`);
@@ -394,6 +402,8 @@ function lost() {
   // The service ends each stream after a while: nothing is wrong if the next one begins.
   if (attempts > 0) {
     told("lost", "not connected, trying again");
+    badge("ready", "not known", "");
+    sayWords("because", "what this page shows is what was so when it was last told");
   }
   timer = setTimeout(again, Math.min(LONGEST, 400 * 1.6 ** attempts) * (0.8 + 0.4 * Math.random()));
   attempts += 1;
