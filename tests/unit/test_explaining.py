@@ -99,5 +99,5 @@ def test_advice_on_an_event_that_no_channel_has() -> None:
     ],
 )
 def test_spellings_of_numbers(text: str, found: list[str]) -> None:
-    """A number is also looked for as WhatsApp writes it, in all its spellings, and with a plus; an id is only itself."""
+    """A number is also looked for as WhatsApp writes it, in all spellings, and with a plus; an id is only itself."""
     assert spellings(text) == found
