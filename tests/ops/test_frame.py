@@ -1,6 +1,7 @@
 """What all pages have in common, in a real browser."""
 
 from dataclasses import replace
+from typing import Any
 
 from consumer.adapters.web.ops.overview import because, latency, rate
 from consumer.domain.text import duration, printable
@@ -24,7 +25,7 @@ async def test_says_the_same_in_both_languages(service: Router, visit: Visitor) 
     texts = ["plain", "\t\x00\x1b[2J\x9b\x7f", "\u202eabc\u2066\u200b", "\U000e0041", "é 👍 مرحبا", "<b>&"]
     times = [0, 0.0004, 0.00999, 0.0994, 0.0996, 0.9994, 0.9996, 59.94, 61, 90_000]
     rates = [0, 0.04, 0.11, 9.94, 10, 999.6, 1234.2, 1e6]
-    states = [
+    states: list[dict[str, Any]] = [
         {"stalled": [], "faults": [], "is_ready": True},
         {"stalled": [], "faults": [], "is_ready": False},
         {"stalled": ["hot", "sweep"], "faults": ["a", "b"], "is_ready": True},
