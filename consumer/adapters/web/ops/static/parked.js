@@ -66,8 +66,12 @@ async function press(button) {
   }
 }
 
-// Reads the page again, now and a few times more, unless somebody is selecting on it.
+// Reads the page again, now and a few times more, unless somebody is selecting on it: what was selected before is done.
 function look() {
+  boxes().forEach((box) => {
+    box.checked = false;
+  });
+  update();
   looks.forEach(clearTimeout);
   looks = LOOKS.map((after) => setTimeout(() => again(after === 0).catch(() => {}), after));
 }
@@ -79,7 +83,7 @@ async function again(first) {
   }
   const fresh = new DOMParser().parseFromString(await answer.text(), "text/html").getElementById("found");
   const old = document.getElementById("found");
-  if (old === null || (!first && (selected().length > 0 || old.contains(document.activeElement)))) {
+  if (old === null || selected().length > 0 || (!first && old.contains(document.activeElement))) {
     return;
   }
   if (fresh === null) {
