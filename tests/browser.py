@@ -33,6 +33,8 @@ WIDEST = """() => [...document.querySelectorAll("body *")]
     .filter((e) => !e.closest(".scroll *"))
     .map((e) => `${e.tagName.toLowerCase()}.${e.getAttribute("class") ?? ""}`)"""
 SERIOUS = ("serious", "critical")
+GONE = "ERR_(CONNECTION_REFUSED|CONNECTION_RESET|EMPTY_RESPONSE|INCOMPLETE_CHUNKED_ENCODING)"
+"""What the console has when a service ends: of requests that come later, and of those that it was answering."""
 
 
 def executable() -> str:

@@ -16,7 +16,7 @@ from playwright.async_api import Page, Request, expect
 
 from consumer.domain.overview import Second
 from consumer.domain.text import printable
-from tests.browser import PHONE, Visitor, axe, fits, focused
+from tests.browser import GONE, PHONE, Visitor, axe, fits, focused
 from tests.ops.feeding import fed
 from tests.ports import free_port
 from tests.processes import Router, clean_environment, running
@@ -60,7 +60,7 @@ def at(port: int, dsn: str) -> Iterator[Router]:
 
 async def test_charts_move_and_outlive_the_service(visit: Visitor, database: str) -> None:
     """The page draws what comes, second by second; it finds a service again that was killed and begins anew."""
-    visit.forgive(r"ERR_CONNECTION_REFUSED|ERR_INCOMPLETE_CHUNKED_ENCODING|ERR_CONNECTION_RESET|ERR_EMPTY_RESPONSE")
+    visit.forgive(GONE)
     port = free_port()
     with fed(database):
         with at(port, database) as router:

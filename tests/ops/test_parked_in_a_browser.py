@@ -4,7 +4,7 @@ import psycopg
 import pytest
 from playwright.async_api import Page, expect
 
-from tests.browser import PHONE, Visitor, axe, fits, focused, texts
+from tests.browser import GONE, PHONE, Visitor, axe, fits, focused, texts
 from tests.ops.test_parked_page import JUDGE, make_hostile, park
 from tests.processes import Router
 from tests.waiting import wait_for
@@ -158,7 +158,7 @@ async def test_what_becomes_of_it_meanwhile(service: Router, connection: psycopg
     await expect(page.get_by_text("Nothing is parked.")).to_be_visible()
     (other,) = park(connection, "other")
     await page.goto(f"{service.address}/parked?id={other}")
-    visit.forgive("ERR_CONNECTION_REFUSED")
+    visit.forgive(GONE)
     service.process.kill()
     service.process.wait(timeout=10)
     await page.get_by_role("button", name="Discard").click()

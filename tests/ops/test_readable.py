@@ -3,7 +3,7 @@
 import psycopg
 from playwright.async_api import Page, expect
 
-from tests.browser import Visitor, axe
+from tests.browser import GONE, Visitor, axe
 from tests.gateway.bodies import ENVIRONMENT
 from tests.ops.feeding import fed
 from tests.ops.serving import TOKEN
@@ -24,7 +24,7 @@ async def readable(page: Page, *rules: str) -> None:
 async def test_whatever_may_be_shown(visit: Visitor, database: str) -> None:
     """What no other test looks at: log-in, refusals, badges, both dialogs, outcomes, a full overview."""
     visit.forgive("status of (401|403|404)")
-    visit.forgive("ERR_(CONNECTION_REFUSED|CONNECTION_RESET|EMPTY_RESPONSE|INCOMPLETE_CHUNKED_ENCODING)")
+    visit.forgive(GONE)
     flags = ("--gateway", "--gateway-port", "0", "--sample-interval", "0.5", "--ops-actions")
     with running(database, *flags, env={**ENVIRONMENT, "WEBHOOK_ROUTER_OPS_TOKEN": TOKEN}) as router:
         router.until_listening()
