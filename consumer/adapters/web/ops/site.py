@@ -19,7 +19,6 @@ from consumer.domain.text import duration, printable
 from consumer.ports import Observer
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
-Action = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 WITHIN: Final = 25.0
 """Seconds after which a page gives up; less than the listener allows, which says it in fewer words."""
@@ -80,7 +79,7 @@ class Site:
 
         return answer
 
-    def action(self, handler: Action) -> Handler:
+    def action(self, handler: Handler) -> Handler:
         """The handler of a POST that changes something, for those who may; called by `act` of static/site.js.
 
         Errors become a text.
