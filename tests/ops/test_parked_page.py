@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from html import unescape
 from urllib.parse import parse_qs, quote, urlencode, urlsplit
-from uuid import uuid4
+from uuid import UUID, uuid4
 
 import aiohttp
 import psycopg
@@ -359,6 +359,8 @@ MEANINGLESS = [
     "before=2026-01-01T00:00:00&before_id=00000000-0000-0000-0000-000000000000",
     f"id={quote(HOSTILE)}",
     "id=",
+    "chanel=whatsapp",
+    f"state=dead&{quote(HOSTILE)}=1",
 ]
 
 
@@ -388,6 +390,11 @@ async def test_addresses_that_mean_nothing(query: str) -> None:
         ([("do", "retry"), ("all", "1"), ("as_of", "2026-01-01T00:00:00+00:00"), ("events", "-1")], "no number"),
         ([("do", "retry"), ("all", "1"), ("older", "soon")], "'soon' is no duration"),
         ([("do", "retry"), ("all", "1"), ("channel", "\0")], "no text in a database"),
+        (
+            [("do", "retry"), ("all", "1"), ("chanel", "whatsapp")],
+            "'chanel' is none of do, as_of, events, all",
+        ),
+        ([("do", "retry"), ("id", str(UUID(int=1))), ("channel", "x")], "'channel' is none of do, as_of, events, id"),
     ],
 )
 async def test_actions_that_mean_nothing(fields: list[tuple[str, str]], said: str) -> None:

@@ -136,6 +136,7 @@ class _Pages:
     async def _list(self, query: MultiMapping[Any]) -> web.Response:
         filters = _Filters.of(query)
         try:
+            _known(query, *_FILTERS, "before", "before_id")
             selection, before = filters.selection(), _place(query)
         except Refused as refused:
             return self._site.render("parked.html", status=400, filters=filters, refusal=str(refused), found=None)
@@ -194,6 +195,7 @@ def _selection(fields: MultiMapping[Any]) -> Selection:
         raise Refused("say which: id, once or more, or all, with filters")
     if len(ids) > AT_ONCE:
         raise Refused(f"no more than {AT_ONCE:,} ids at once")
+    _known(fields, "do", "as_of", "events", *(["id"] if ids else ["all", *_FILTERS]))
     if ids:
         return Selection(ids=list(dict.fromkeys(_id(one) for one in ids)))
     chosen = _Filters.of(fields).selection()
@@ -207,6 +209,15 @@ def _selection(fields: MultiMapping[Any]) -> Selection:
         as_of=_meant("as_of", _time, _field(fields, "as_of")),
         limit=_meant("events", _number, _field(fields, "events")),
     )
+
+
+def _known(fields: MultiMapping[Any], *names: str) -> None:
+    """
+    Raises:
+        Refused: one has another name. A filter that is misspelt would let everything through.
+    """
+    if unknown := [name for name in fields if name not in names]:
+        raise Refused(f"{unknown[0]!r} is none of {', '.join(names)}")
 
 
 def _expected(selection: Selection) -> int | None:
