@@ -112,23 +112,24 @@ def test_watching_on_a_terminal(database: str, connection: Connection) -> None:
     """Figures move while events come; nothing is wider or higher than the terminal; NO_COLOR is plain; Ctrl-C is 0."""
     insert = (
         "insert into webhook_events (channel, type, event_id, created_at) select c, 'message', "
-        "gen_random_uuid()::text, now() - interval '1 h' "
+        "gen_random_uuid()::text, now() - interval '3 days' "
         "from unnest(array['instagram', 'facebook', 'whatsapp']) c, generate_series(1, 7)"
     )
-    with (
-        running(database, "--lanes", "2") as service,
-        contextlib.closing(Watching(database, width=80)) as usual,
-        contextlib.closing(Watching(database, width=40)) as narrow,
-    ):
+    replicas = "select 1 from pg_stat_activity where starts_with(application_name, 'webhook-router replica ')"
+    with contextlib.ExitStack() as stack:
+        service = stack.enter_context(running(database, "--lanes", "2"))
         service.until_listening()
+        wait_for(lambda: connection.execute(replicas).fetchone(), what="a replica")
         service.signal(signal.SIGSTOP)
+        # Who is there is looked at again only after a hundred times as long as that takes: so all are there at first.
+        usual, narrow = (stack.enter_context(contextlib.closing(Watching(database, width=width))) for width in (80, 40))
         for watch in (usual, narrow):
             watch.shows(r"^backlog   0$")
         connection.execute(insert)
         for watch, width in ((usual, 80), (narrow, 40)):
-            watch.shows(r"^backlog   21, oldest 1 h 0 min")
+            watch.shows(r"^backlog   21, oldest 3 d 0 h")
             watch.shows(r"▁█+ most 21$")
-            watch.shows(r"^whatsapp +7 +1 h 0 min$")
+            watch.shows(r"^whatsapp +7 +3 d 0 h$")
             watch.shows(r"^services  1 replica")
             watch.shows(rf"^\S+ .*:{service.process.pid}")
             assert len(watch.frame) <= 23
