@@ -40,10 +40,12 @@ class Watching:
         ours, theirs = os.pipe() if width is None else pty.openpty()
         if width is not None:
             fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 24, width, 0, 0))
+        # A terminal says how wide it is; where these are set, as readline does in this process, they would be believed.
+        inherited = {name: value for name, value in clean_environment().items() if name not in {"COLUMNS", "LINES"}}
         self.process = subprocess.Popen(
             [sys.executable, "-m", "consumer", "status", "--watch", "--every", "0.2", *flags],
             env={
-                **clean_environment(),
+                **inherited,
                 "WEBHOOK_ROUTER_DATABASE_URL": dsn,
                 "TERM": "xterm-256color",
                 "NO_COLOR": no_color,
