@@ -17,7 +17,7 @@ from tests.servers import Server
 from tests.waiting import await_for
 
 SIZE = (1120, 800)
-LARGEST = 150_000
+LARGEST = 200_000
 """Bytes of a picture."""
 FOLDER = os.environ.get("PICTURES", "")
 """Where they are kept; empty: nowhere, and they show less of a life."""
