@@ -2,7 +2,7 @@
 
 import asyncio
 import contextlib
-from typing import Annotated
+from typing import Annotated, Final
 
 import typer
 
@@ -19,13 +19,19 @@ from consumer.domain.text import duration, printable
 
 HOUR = 3600
 
+EVERY: Final = 2.0
+"""Seconds between looks, at least."""
+
 
 def status(
     *,
     watch: Annotated[bool, typer.Option("--watch", help="Look again and again, until Ctrl-C.")] = False,
     every: Annotated[
-        float, typer.Option(min=0.2, max=3600, metavar="SECONDS", help="With --watch: rest so long, or longer.")
-    ] = 2.0,
+        float | None,
+        typer.Option(
+            min=0.2, max=3600, metavar="SECONDS", help="With --watch: rest so long, or longer; 2 unless given."
+        ),
+    ] = None,
     database_url: DatabaseUrl = None,
     as_json: AsJson = False,
 ) -> None:
@@ -34,9 +40,11 @@ def status(
     With --watch it looks again and again: on a terminal as a screen, elsewhere a line a look, of JSON with --json.
     A look that costs the database much is followed by a longer rest. While the database is away, it goes on trying.
     """
+    if every is not None and not watch:
+        raise typer.BadParameter("--every goes with --watch")
     conninfo = database(database_url)
     if watch:
-        run_async(_watch(conninfo, every=every, as_json=as_json))
+        run_async(_watch(conninfo, every=EVERY if every is None else every, as_json=as_json))
         return
 
     async def look() -> Status:

@@ -194,3 +194,5 @@ def test_watching_ends_where_trying_again_is_no_use(empty_database: str) -> None
     assert missing.returncode == 1
     assert "run `webhook-router migrate`" in missing.stderr
     assert command("status", "--watch", "--every", "0", dsn=empty_database).returncode == 2
+    alone = command("status", "--every", "2", dsn=empty_database)
+    assert (alone.returncode, "--every goes with --watch" in alone.stderr) == (2, True)
