@@ -1,9 +1,10 @@
 """What all pages have in common, in a real browser."""
 
-from dataclasses import replace
+from dataclasses import asdict, replace
 from typing import Any
 
-from consumer.adapters.web.ops.overview import because, latency, rate
+from consumer.adapters.web.ops.overview import BEHIND, because, latency, rate
+from consumer.domain.routing import Backlog
 from consumer.domain.text import duration, printable
 from tests.browser import Visitor, axe, fits
 from tests.processes import Router
@@ -18,6 +19,16 @@ async def test_the_first_page(service: Router, visit: Visitor) -> None:
     await fits(page)
 
 
+def waiting(seconds: float) -> Backlog:
+    """Events, the oldest of which is so old."""
+    return Backlog(ready=3, oldest_seconds=seconds, parked=0, dead=0, notification_queue=0.0)
+
+
+def told(backlog: Backlog | None) -> dict[str, float] | None:
+    """As the stream has it."""
+    return None if backlog is None else asdict(backlog)
+
+
 async def test_says_the_same_in_both_languages(service: Router, visit: Visitor) -> None:
     """What scripts write later reads as what the service has rendered: figures, states, and text of strangers."""
     page = await visit(service.address + "/")
@@ -29,6 +40,8 @@ async def test_says_the_same_in_both_languages(service: Router, visit: Visitor) 
         {"stalled": [], "faults": [], "is_ready": True},
         {"stalled": [], "faults": [], "is_ready": False},
         {"stalled": ["hot", "sweep"], "faults": ["a", "b"], "is_ready": True},
+        {"stalled": [], "faults": [], "is_ready": True, "backlog": waiting(BEHIND)},
+        {"stalled": [], "faults": [], "is_ready": True, "backlog": waiting(BEHIND + 1)},
     ]
     said = await page.evaluate(
         """async ([lengths, texts, times, rates, states]) => {
@@ -39,7 +52,7 @@ async def test_says_the_same_in_both_languages(service: Router, visit: Visitor) 
                 lengths.map(duration), texts.map(printable), times.map(latency), rates.map(rate), states.map(because),
             ];
         }""",
-        [lengths, texts, times, rates, states],
+        [lengths, texts, times, rates, [state | {"backlog": told(state.get("backlog"))} for state in states]],
     )
     assert said == [
         [duration(length) for length in lengths],
