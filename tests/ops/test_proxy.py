@@ -6,6 +6,7 @@ import shutil
 import subprocess
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from html import unescape
 from pathlib import Path
 
 import aiohttp
@@ -134,6 +135,25 @@ async def test_behind_a_prefix(kind: str, tmp_path: Path) -> None:
         assert router.logged("a page has failed") == []
         router.process.terminate()
         assert router.stopped() == 0
+
+
+async def test_each_page_without_the_database() -> None:
+    """The overview needs none; the others say that it is away, and what is wrong in an address is told all the same."""
+    with running(AWAY) as router:
+        async with aiohttp.ClientSession(router.address, headers={"Accept": "text/html"}) as browser:
+
+            async def shown(path: str) -> tuple[int, str]:
+                async with browser.get(path) as answer:
+                    return answer.status, unescape(await answer.text())
+
+            status, text = await shown("/")
+            assert (status, "not ready" in text) == (200, True)
+            for path in ("/parked", "/event?text=x", "/event?channel=a&event_id=b", "/deliveries"):
+                status, text = await shown(path)
+                assert status == 503, path
+                assert re.search(r'role="alert">database: connection failed: [^<]*Connection refused', text), text
+            status, text = await shown("/parked-count?do=drop")
+            assert (status, "'drop' is none of retry, discard</p>" in text) == (400, True)
 
 
 def test_a_service_does_not_start_with_a_token_that_is_none() -> None:

@@ -165,8 +165,9 @@ class Site:
             self._waiting -= waits
 
     def _failed(self, status: int, reason: str, advice: str = "", *, as_page: bool) -> web.Response:
+        reason = reason.strip()
         if not as_page:
-            answer = web.Response(status=status, text=f"{printable(reason.strip())}\n")
+            answer = web.Response(status=status, text=f"{printable(reason)}\n")
         else:
             heading = "Not found" if status == web.HTTPNotFound.status_code else "It has failed"
             answer = self.render("failed.html", status=status, heading=heading, problem=reason, advice=advice)
