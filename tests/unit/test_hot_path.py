@@ -16,16 +16,29 @@ from tests.waiting import await_for
 class Running:
     """A hot path whose long sleeps only a ring ends."""
 
-    def __init__(self, store: FakeStore, *, doorbell: bool = True, after_drain: tuple[float, ...] = ()) -> None:
+    def __init__(
+        self,
+        store: FakeStore,
+        *,
+        doorbell: bool = True,
+        after_drain: tuple[float, ...] = (),
+        gather: float = 0.0,
+        clock: HandClock | None = None,
+    ) -> None:
         self.wake = Signal()
         self.path = HotPath(
             stores=[store],
             wake=self.wake,
             watermark=Watermark(),
             observer=Facts(),
-            clock=HandClock(),
+            clock=clock or HandClock(),
             settings=HotPathSettings(
-                batch_size=10, poll_interval=3600, poll_interval_without_doorbell=3600, after_drain=after_drain
+                batch_size=10,
+                poll_interval=3600,
+                poll_interval_without_doorbell=3600,
+                after_drain=after_drain,
+                gather=gather,
+                gather_below=5,
             ),
         )
         self.path.doorbell(works=doorbell)
@@ -124,3 +137,52 @@ async def test_a_failure_does_not_leave_the_bell_silent() -> None:
     async with Running(store) as running:
         await running.until(lambda: Bell.ARM in store.bells)
     assert not store.silent
+
+
+def one_more(store: FakeStore, *, times: int, each: int = 1) -> Callable[[str], None]:
+    """As many events come in between the first call and each of those that follow."""
+
+    def before(_: str) -> None:
+        if 0 < len(store.bells) <= times:
+            store.ready += range(each)
+
+    return before
+
+
+async def test_events_that_keep_coming_are_waited_for_in_silence() -> None:
+    """After the second batch in a row; the end of the service ends the pause."""
+    store = FakeStore([0])
+    store.before = one_more(store, times=9)
+    async with Running(store, gather=3600) as running:
+        await running.until(lambda: len(store.routed) == 2)
+        running.wake.ring()  # of another inserting session, which cannot know
+        assert store.bells == [Bell.SILENCE] * 2
+        assert store.silent
+
+
+async def test_a_pause_gathers_what_comes_meanwhile() -> None:
+    """They are routed by one call, and once none has come, the bell is armed again."""
+    store = FakeStore([0])
+    store.before = one_more(store, times=3, each=4)
+    async with Running(store, gather=0.001) as running:
+        await running.until(lambda: store.bells[-1:] == [Bell.ARM])
+    assert store.bells == [*[Bell.SILENCE] * 5, Bell.ARM]
+    assert len(store.routed) == 13
+
+
+async def test_a_first_event_waits_for_nothing() -> None:
+    """Nor does one that comes when the last is long past."""
+    store = FakeStore([0])
+    store.before = one_more(store, times=9)
+    async with Running(store, gather=3600, clock=HandClock(step=1)) as running:
+        await running.until(lambda: store.bells[-1:] == [Bell.ARM])
+    assert len(store.routed) == 10
+
+
+async def test_large_batches_follow_each_other_at_once() -> None:
+    """What an event costs hardly falls with them."""
+    store = FakeStore([0])
+    store.before = one_more(store, times=9, each=5)
+    async with Running(store, gather=3600) as running:
+        await running.until(lambda: store.bells[-1:] == [Bell.ARM])
+    assert len(store.routed) == 46
