@@ -12,7 +12,6 @@ from typing import NoReturn
 
 from consumer.adapters.bodies import BodyReader
 from consumer.adapters.clock import SystemClock
-from consumer.adapters.kafka.source import KafkaSource
 from consumer.adapters.postgres.database_url import named, place_of, with_defaults
 from consumer.adapters.postgres.delivery_store import PostgresDeliveryStore
 from consumer.adapters.postgres.listener import Listener
@@ -422,6 +421,9 @@ class Assembly:
             PostgresRecordStore(self._conninfo, group=options.group_id, call_timeout=settings.call_timeout)
             for _ in range(settings.lanes)
         ]
+        # Nobody else need load its driver.
+        from consumer.adapters.kafka.source import KafkaSource  # noqa: PLC0415
+
         source = KafkaSource(
             connection,
             options,

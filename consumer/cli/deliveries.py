@@ -3,7 +3,7 @@
 import sys
 from collections.abc import Iterator, Sequence
 from datetime import datetime
-from typing import Annotated, Any, Final
+from typing import Annotated, Any
 
 import orjson
 import typer
@@ -18,8 +18,6 @@ from consumer.cli.runtime import run_async
 from consumer.cli.tables import json_text, pairs, table
 from consumer.domain.errors import ConsumerError
 from consumer.domain.text import printable
-
-SUMMARY: Final = "List and show what providers have sent"
 
 commands = typer.Typer(
     no_args_is_help=True, help="What providers have sent: what was not understood, and what is not in effect yet."

@@ -7,7 +7,8 @@ import typer
 from consumer import config
 from consumer.adapters.telemetry import log as logs
 from consumer.cli.options import flag
-from consumer.cli.runtime import Interrupted, console, on_signals, run_async
+from consumer.cli.runtime import console, on_signals, run_async
+from consumer.cli.starting import Interrupted
 from consumer.cli.tables import json_text
 from consumer.demo.run import Demo, DemoOptions
 

@@ -17,8 +17,6 @@ from consumer.domain.errors import ConsumerError
 from consumer.domain.lag import Partition
 from consumer.domain.positions import Noted
 
-SUMMARY: Final = "Show positions of the group, give up unreadable records"
-
 commands = typer.Typer(
     no_args_is_help=True, help="How far the group has come in its topics, and records that nothing can read."
 )

@@ -4,7 +4,7 @@ import dataclasses
 import shlex
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from datetime import timedelta
-from typing import Annotated, Final, TypeVar
+from typing import Annotated, TypeVar
 from uuid import UUID
 
 import typer
@@ -19,7 +19,6 @@ from consumer.domain.errors import ConsumerError
 from consumer.domain.parked import Group, Outcome, ParkedEvent, Selection, State
 from consumer.domain.text import duration, printable
 
-SUMMARY: Final = "List, show, retry and discard events that could not be routed"
 Result = TypeVar("Result")
 
 commands = typer.Typer(

@@ -1,12 +1,8 @@
-"""How commands run: event loop, signals, standard streams, the terminal's colours."""
+"""How commands run: event loop, signals, the terminal's colours."""
 
 import asyncio
-import io
-import os
 import signal
 import socket
-import ssl
-import sys
 from collections.abc import Callable, Coroutine, Iterator
 from contextlib import contextmanager
 from typing import Any, TypeVar
@@ -22,10 +18,6 @@ except ImportError:  # not on Windows, not on every interpreter
     from asyncio import new_event_loop
 
 Result = TypeVar("Result")
-
-
-class Interrupted(Exception):
-    """Ctrl-C, before the command was done."""
 
 
 def run_async(main: Coroutine[Any, Any, Result]) -> Result:
@@ -71,35 +63,6 @@ def on_signals(stop: Callable[[str], None]) -> Iterator[None]:
     finally:
         for number in numbers:
             loop.remove_signal_handler(number)
-
-
-def trust_as_the_system_does() -> None:
-    """Lets `sslrootcert=system` mean the authorities of this machine, unless the environment names others.
-
-    The libpq of psycopg's wheels has an OpenSSL of its own, which looks for them in a folder that no machine has.
-    """
-    if "SSL_CERT_FILE" not in os.environ and "SSL_CERT_DIR" not in os.environ:
-        known = ssl.get_default_verify_paths()
-        if known.cafile:
-            os.environ["SSL_CERT_FILE"] = known.cafile
-        if known.capath:
-            os.environ["SSL_CERT_DIR"] = known.capath
-
-
-def open_standard_streams() -> None:
-    """Opens on /dev/null what the caller has closed: a socket with one of these numbers would be written to.
-
-    What the encoding of a stream lacks is written as an escape, instead of ending the command.
-    """
-    for number, name in enumerate(("stdin", "stdout", "stderr")):
-        try:
-            os.fstat(number)
-        except OSError:
-            os.open(os.devnull, os.O_RDWR)  # the lowest number that is free
-            setattr(sys, name, os.fdopen(number, "r" if number == 0 else "w", closefd=False))
-    for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, io.TextIOWrapper):
-            stream.reconfigure(errors="backslashreplace")  # a terminal of Latin-1 has no Greek, and no "…" either
 
 
 def console(*, stderr: bool = False) -> Console:

@@ -22,7 +22,8 @@ from consumer.adapters.postgres.delivery_store import PostgresDeliveryStore
 from consumer.adapters.postgres.migrations import migrator, psql_script
 from consumer.adapters.postgres.record_store import PostgresRecordStore
 from consumer.adapters.postgres.store import PostgresStore
-from consumer.cli.app import app
+from consumer.cli.app import ALIASES
+from consumer.cli.app import COMMANDS as BY_NAME
 from consumer.domain.errors import ConsumerError
 from consumer.domain.providers.atoms import Context
 from consumer.domain.providers.lines import Delivery
@@ -43,7 +44,7 @@ ROOT = Path(__file__).parents[2]
 PLANTING = (Path(__file__).parent / "planting.sql").read_text()
 TEMPLATE = "planted_template"
 SERVICE, ANON, PLANTER = "planted_service", "planted_anon", "planter"
-COMMANDS = {command.name for command in app.registered_commands} | {group.name for group in app.registered_groups}
+COMMANDS = {*BY_NAME, *ALIASES}
 PATHS = {
     "default": "default",
     "public first": "public, pg_catalog",

@@ -8,7 +8,7 @@ from urllib.parse import quote
 import psycopg
 import pytest
 
-from consumer.cli.runtime import trust_as_the_system_does
+from consumer.cli.starting import trust_as_the_system_does
 from tests.conftest import StartPostgres
 from tests.deploy.tls import VERIFIED, certified
 from tests.processes import command

@@ -32,7 +32,7 @@ def test_the_environment_is_read_in_one_place() -> None:
         "config.py",
         "cli/app.py",  # --debug
         "embedded_postgres/binaries.py",  # PATH, and the environment of a child process
-        "cli/runtime.py",  # where OpenSSL finds the authorities of this machine
+        "cli/starting.py",  # where OpenSSL finds the authorities of this machine
         "cli/run.py",  # hands NOTIFY_SOCKET to the adapter
         "adapters/telemetry/log.py",  # NO_COLOR
     }
