@@ -65,6 +65,7 @@ with wanted_tables (name) as (
            ('parked_groups', true),
            ('claim_deliveries', true), ('keep_deliveries', true), ('refused_channels', true),
            ('deliveries_kinds', true), ('deliveries_list', true),
+           ('prune', true), ('take_due', false), ('drop_taken', false), ('note_pruned', false),
            ('deliveries_troubled', true), ('deliveries_example', true), ('routed_within', true)
 ), gates as (
     select w.name, w.for_service, array_agg(p.oid) filter (where p.oid is not null) as oids, bool_or(p.prosecdef) as prosecdef

@@ -26,6 +26,7 @@ with tables (version, relation) as (
                   'next_attempt_at', 'discarded_at']),
            ('20260901000500', 'router.installation', array['only', 'doorbell']),
            ('20260901000600', 'router.installation', array['public_api', 'service', 'callers', 'made']),
+           ('20260901001300', 'router.installation', array['payloads_pruned']),
            ('20260901000800', 'public.webhook_events', array['normalized']),
            ('20260901000800', 'public.conversations', array['account_id']),
            ('20260901001100', 'public.webhook_events', array['routed_by']),

@@ -50,8 +50,9 @@ SERVICE = {
 SERVICE |= {"parked", "parked_groups", "retry_parked", "discard_parked", "explain", "find_events", "effects_told"}
 SERVICE |= {"take_deliveries", "claim_deliveries", "keep_deliveries", "sweep_waiting", "refused_channels"}
 SERVICE |= {"deliveries_kinds", "deliveries_list", "deliveries_of", "intake_backlog", "correct_events"}
-SERVICE |= {"deliveries_troubled", "deliveries_example", "routed_within"}
+SERVICE |= {"deliveries_troubled", "deliveries_example", "routed_within", "prune"}
 OPERATORS = {"parked_contents", "deliveries_show", "deliveries_since", "grant_service"}
+OPERATORS |= {"take_due", "drop_taken", "note_pruned"}
 """What people wrote, and rights: for the owner alone."""
 
 FUNCTIONS = """

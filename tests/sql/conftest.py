@@ -17,6 +17,7 @@ truncate public.contacts, public.contact_channels, public.conversations, public.
          public.webhook_events, public.message_delivery, public.message_reactions, public.message_revisions,
          router.parked_events, router.deliveries, router.waiting, router.watermarks, router.referrals,
          router.silent_edits, router.open_replies, router.deleted_messages, router.kafka_positions;
+update router.installation set payloads_pruned = null;
 do $do$
 declare
     v_function regprocedure;

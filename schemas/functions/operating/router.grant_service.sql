@@ -47,6 +47,7 @@ begin
         'router.explain(text,text)',
         'router.find_events(text,text[],integer)',
         'router.effects_told(uuid)',
+        'router.prune(text,interval,integer,jsonb,boolean)',
         'router.status()',
         'router.routed_within(double precision,integer)',
         'router.doorbell()'

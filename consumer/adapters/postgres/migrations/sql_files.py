@@ -11,7 +11,7 @@ from consumer.adapters.shipped_files import schemas_folder
 NO_TRANSACTION: Final = "-- webhook-router: no transaction"
 """First line of a migration whose statements commit one by one, as concurrent index builds must."""
 
-FOLDERS: Final = ("api", "gates", "routing", "storing", "effects", "intake", "parking", "operating")
+FOLDERS: Final = ("api", "gates", "routing", "storing", "effects", "intake", "parking", "retention", "operating")
 """The groups of functions, each a folder of `schemas/functions/`; its README.md says what belongs where."""
 
 _PREFLIGHT: Final = ("preflight.sql", "owners.sql", "planted.sql", "taken_names.sql", "obstacles.sql")
