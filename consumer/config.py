@@ -25,6 +25,7 @@ from consumer.adapters.secret_file import read_secret
 from consumer.adapters.web.signatures import Access
 from consumer.domain.errors import Misconfigured
 from consumer.domain.providers import BOT
+from consumer.domain.retention import Kind, Rule, keeping
 from consumer.domain.text import printable
 from consumer.kafka_config import MAY_BE_EMPTY, PASSWORDS, KafkaSettings
 
@@ -57,6 +58,13 @@ _DAYS = re.compile(r"(\d+)\s*(?:d|days?)", re.IGNORECASE)
 def _days(value: object) -> object:
     found = _DAYS.fullmatch(value.strip()) if isinstance(value, str) else None
     return found[1] if found else value
+
+
+def _keeping(value: object) -> object:
+    if isinstance(value, str):
+        keeping(value)
+        return value.strip()
+    return value
 
 
 def _lower(value: object) -> object:
@@ -158,6 +166,14 @@ class ServiceSettings(BaseSettings):
     keep_deliveries: Annotated[int, BeforeValidator(_days), Field(ge=1, le=3650)] = Field(
         default=7, description="Days that deliveries are kept as they came, for `replay`."
     )
+    keep_events: Annotated[str | None, BeforeValidator(_keeping)] = Field(
+        default=None,
+        description="How long events are kept after they were routed, such as 90d or 12h; for ever unless given.",
+    )
+    keep_payloads: Annotated[str | None, BeforeValidator(_keeping)] = Field(
+        default=None,
+        description="How long events keep their raw_payload after they were routed; as long as the event unless given.",
+    )
     whatsapp_app_secrets: SecretStr | None = Field(default=None, description=_APP_SECRETS)
     whatsapp_app_secrets_file: Path | None = Field(default=None, description=_IN_A_FILE)
     whatsapp_verify_token: SecretStr | None = Field(default=None, description=_VERIFY_TOKEN)
@@ -228,6 +244,24 @@ class Settings(KafkaSettings, ServiceSettings):
     def apart(self) -> float:
         """Seconds that an idle database is left alone, at least; 0 where its peace does not matter."""
         return self.poll_interval if self.poll_interval > LONG_POLL else 0.0
+
+    def retention(self) -> list[Rule]:
+        """What is kept for how long; empty: everything for ever.
+
+        Raises:
+            Misconfigured: payloads are to be kept for longer than their events.
+        """
+        rules = [
+            Rule(kind=kind, keep=keeping(text))
+            for kind, text in ((Kind.PAYLOADS, self.keep_payloads), (Kind.EVENTS, self.keep_events))
+            if text is not None
+        ]
+        if len(rules) > 1 and rules[0].keep >= rules[1].keep:
+            raise Misconfigured(
+                f"{PREFIX}KEEP_PAYLOADS ({self.keep_payloads}) is not shorter than {PREFIX}KEEP_EVENTS "
+                f"({self.keep_events}), and a payload goes with its event; set a shorter one, or leave it out"
+            )
+        return rules
 
     def kafka(self) -> tuple[KafkaConnection, KafkaOptions]:
         """How to reach Kafka, and what to read there.

@@ -15,6 +15,7 @@ from consumer.domain.parked import Count, Decision, Found, Outcome, ParkedEvent,
 from consumer.domain.positions import NOTHING, Noted, Noting
 from consumer.domain.providers.lines import Delivery
 from consumer.domain.records import DeadLetter, IntakeOutcome, Record
+from consumer.domain.retention import PruneStep, Rule
 from consumer.domain.routing import Backlog, Batch, Bell, Cursor, Path, Window
 from consumer.domain.webhook import Intake
 
@@ -272,6 +273,14 @@ class Watched(Protocol):
 
     def leave(self) -> None:
         """One of them has gone."""
+        ...
+
+
+class RetentionStore(Protocol):
+    """What retention needs. Each call may raise any ConsumerError."""
+
+    async def prune(self, *, rule: Rule, limit: int, place: str | None) -> PruneStep:
+        """One step: of as many events as `limit` at most, from the place on that the last step has returned."""
         ...
 
 

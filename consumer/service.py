@@ -16,6 +16,7 @@ from consumer.adapters.postgres.database_url import named, place_of, with_defaul
 from consumer.adapters.postgres.delivery_store import PostgresDeliveryStore
 from consumer.adapters.postgres.listener import Listener
 from consumer.adapters.postgres.record_store import PostgresRecordStore
+from consumer.adapters.postgres.retention_store import PostgresRetentionStore
 from consumer.adapters.postgres.store import PostgresStore, replica_of, session_of
 from consumer.adapters.telemetry.log import Log, line_of
 from consumer.adapters.telemetry.metrics import Metrics
@@ -30,9 +31,10 @@ from consumer.domain.errors import Fatal
 from consumer.domain.facts import LISTENER, Fact, Started, Stopped, Stopping
 from consumer.domain.intake_facts import Outcome
 from consumer.domain.positions import Positions
+from consumer.domain.retention import Rule
 from consumer.domain.routing import NOW, Path
 from consumer.pages import pages, watching
-from consumer.pipeline import gateway, hot_path, intake, kafka_loop, reconciler, sampler
+from consumer.pipeline import gateway, hot_path, intake, kafka_loop, reconciler, retention, sampler
 from consumer.pipeline.bodies import Bodies
 from consumer.pipeline.gateway import Gateway, GatewaySettings
 from consumer.pipeline.health import Health
@@ -43,6 +45,7 @@ from consumer.pipeline.overview import Live
 from consumer.pipeline.pacing import Signal, Watermark
 from consumer.pipeline.parts import Closing, Part, until_stopped
 from consumer.pipeline.reconciler import Reconciler, ReconcilerSettings
+from consumer.pipeline.retention import Retention, RetentionSettings
 from consumer.pipeline.sampler import Sampler
 from consumer.pipeline.watchdog import Watchdog
 from consumer.ports import Clock, Observer
@@ -53,6 +56,8 @@ CONNECTIONS = 1024
 """Of providers and reverse proxies, at most."""
 LOOK_EVERY = 30.0
 """Seconds between looks of an idle gateway at the database, at least."""
+PRUNE_EVERY = 60.0
+"""Seconds between looks for what was kept long enough, at least."""
 INTAKE_EVERY = 5.0
 """Seconds between looks at what deliveries have left to be done, at least."""
 NO_ENVIRONMENT: Mapping[str, str] = MappingProxyType({})
@@ -272,7 +277,9 @@ class Assembly:
         """What brings events, then what works off the tables."""
         entrance = [self._gateway()] if self._settings.gateway else []
         triggers = self._kafka() if self._settings.source == "kafka" else self._postgres()
-        return [*entrance, *triggers, self._sweep(), self._intake(), self._sample()]
+        rules = self._settings.retention()
+        pruning = [self._retention(rules)] if rules else []
+        return [*entrance, *triggers, self._sweep(), self._intake(), *pruning, self._sample()]
 
     def sweep_soon(self) -> None:
         """Parked events have become due."""
@@ -463,6 +470,18 @@ class Assembly:
             wake=self._sweep_now.ring,
             closing=[self._sweep_store],
         )
+
+    def _retention(self, rules: Sequence[Rule]) -> Part:
+        """Not watched: it rests for as long as a step takes, nine times over, and routing does not depend on it."""
+        store = PostgresRetentionStore(self._conninfo, call_timeout=self._settings.call_timeout)
+        loop = Retention(
+            store=store,
+            rules=rules,
+            observer=self._observer,
+            clock=self._clock,
+            settings=RetentionSettings(interval=max(PRUNE_EVERY, self._settings.apart)),
+        )
+        return Part(loop=retention.LOOP, run=lambda stop: loop.run(stop, self._backoff), closing=[store])
 
     def _sample(self) -> Part:
         """Not watched: it rests for as long as a count takes, and routing does not depend on it.

@@ -29,6 +29,7 @@ COMMANDS: Final = {
     "ingest": ("ingest:ingest", "Store events from NDJSON; exit code 1 if some were rejected"),
     "replay": ("replay:replay", "Read stored deliveries once more, as this version does"),
     "produce": ("produce:produce", "Write events from NDJSON to the Kafka topic"),
+    "prune": ("prune:prune", "Delete routed events and payloads that were kept long enough"),
     "audit": ("audit:audit", "Check that the database has what the router and its callers need"),
     "sql": ("sql:run", "Run SQL scripts as psql -f does, and print every result"),
     "config": ("show_config:show_config", "Print every setting that is in force, secrets masked"),

@@ -11,6 +11,7 @@ from consumer.domain.intake_facts import IntakeFact
 from consumer.domain.kafka_facts import KafkaFact
 from consumer.domain.overview import BacklogByChannel
 from consumer.domain.parked import Decision
+from consumer.domain.retention import Kind, PruneStep
 from consumer.domain.routing import Backlog, Batch, Path
 
 LISTENER: Final = "listener"
@@ -132,6 +133,14 @@ class ByChannelSampled:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Pruned:
+    """A step of the retention loop has committed."""
+
+    kind: Kind
+    step: PruneStep
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Started:
     """The service runs."""
 
@@ -205,6 +214,7 @@ Fact = (
     | DoorbellChecked
     | BacklogSampled
     | ByChannelSampled
+    | Pruned
     | Started
     | PageFailed
     | ParkedDecided

@@ -39,6 +39,7 @@ from consumer.domain.facts import (
     PageFailed,
     ParkedDecided,
     Progress,
+    Pruned,
     Started,
     Stopped,
     Stopping,
@@ -49,6 +50,7 @@ from consumer.domain.held import Holding
 from consumer.domain.intake_facts import IntakeFact
 from consumer.domain.kafka_facts import KafkaFact
 from consumer.domain.overview import Trouble
+from consumer.domain.retention import Kind, PruneStep
 from consumer.domain.routing import Batch
 from consumer.domain.text import one_line, printable_json
 
@@ -203,6 +205,8 @@ class Log:
         self._slowest = 0.0
         self._parked_told = float("-inf")
         self._parked: Counter[str] = Counter()
+        self._pruned: Counter[str] = Counter()
+        self._refusals: dict[str, str | None] = {}
         self._outages = _Outages()
         self._holding = Holding()
         self._doorbell = RINGS
@@ -255,6 +259,8 @@ class Log:
             case EventTooSlow(holder=holder):
                 why = {"reason": holder} if holder else {}
                 log.warning("an event took too long all alone and was parked", **why)
+            case Pruned(kind=kind, step=step):
+                self._tell_pruned(kind, step)
             case ListenerUp():
                 self._outages.left(LISTENER)  # it has a line of its own
                 log.info("listening for notifications")
@@ -314,6 +320,17 @@ class Log:
                 events=batch.held,
                 reason=self._holding.reason,
             )
+
+    def _tell_pruned(self, kind: Kind, step: PruneStep) -> None:
+        """Once a round; and what the application keeps once for each reason, since it is tried again and again."""
+        self._pruned.update({f"{kind} gone": step.gone, f"{kind} bytes": step.bytes})
+        if step.refused and self._refusals.get(kind) != step.reason:
+            self._refusals[kind] = step.reason
+            self._log.warning("the application keeps events that are due to go", kind=kind, reason=step.reason)
+        if step.place is None and not step.busy:
+            gone, size = self._pruned.pop(f"{kind} gone", 0), self._pruned.pop(f"{kind} bytes", 0)
+            if gone:
+                self._log.info("pruned", kind=kind, gone=gone, bytes=size)
 
     def _tell_doorbell(self, state: str) -> None:
         before, self._doorbell = self._doorbell, state

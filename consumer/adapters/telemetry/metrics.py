@@ -32,6 +32,7 @@ from consumer.domain.facts import (
     PageFailed,
     ParkedDecided,
     Progress,
+    Pruned,
     Started,
     Stopped,
     Stopping,
@@ -137,6 +138,14 @@ class Metrics:
         self._missed = counter("sweep_found_events_total", "Events the sweep found that the hot path had missed.")
         self._sweeps = counter("sweeps_total", "Sweeps finished.")
         self._success = gauge("last_success_timestamp_seconds", "Unix time of a loop's last good round.", "loop")
+        self._pruned = counter("pruned_total", "What retention has deleted: events, or payloads of events.", "kind")
+        self._pruned_bytes = counter("pruned_bytes_total", "What that took in the table, about.", "kind")
+        self._refused = counter(
+            "prune_refused_total", "Events that were due to go and that the application keeps, each attempt.", "kind"
+        )
+        self._oldest_kept = gauge(
+            "oldest_event_timestamp_seconds", "Unix time at which the oldest event that retention has left was routed."
+        )
         self._info = gauge("info", "1; the labels tell what runs.", "source", "version")
         self._kafka = KafkaMetrics(counter=counter, gauge=gauge, histogram=latency)
         self._intake = IntakeMetrics(counter=counter, gauge=gauge, histogram=latency)
@@ -188,6 +197,12 @@ class Metrics:
                 self._waiting.labels("waiting").set(backlog.parked)
                 self._waiting.labels("dead").set(backlog.dead)
                 self._queue.set(backlog.notification_queue)
+            case Pruned(kind=kind, step=step):
+                self._pruned.labels(kind).inc(step.gone)
+                self._pruned_bytes.labels(kind).inc(step.bytes)
+                self._refused.labels(kind).inc(step.refused)
+                if step.oldest is not None:
+                    self._oldest_kept.set(step.oldest)
             case Started(source=source, version=version):
                 self._info.labels(source, version).set(1)
             case LoopRecovered() | ByChannelSampled() | PageFailed() | ParkedDecided() | TokensRefused():

@@ -29,6 +29,7 @@ SECTIONS: Final = {
     "requests that are no deliveries": "webhookroutersignaturefailures",
     "the Kafka brokers do not answer": "webhookrouterkafkabrokerssilent",
     "the Kafka consumer is given up": "webhookrouterkafkabrokerssilent",
+    "the application keeps events": "retention",
     "the broker has deleted records": "webhookrouterkafkarecordsexpired",
     "the database has gone back": "webhookrouterkafkareadagain",
     "the gateway takes no deliveries": "webhookrouterprovidersilent",
