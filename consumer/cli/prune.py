@@ -95,7 +95,8 @@ def prune(
 
 def _tell(tallies: list[_Tally], *, done: bool, dry_run: bool, as_json: bool) -> None:
     if as_json:
-        by_kind = dict.fromkeys(Kind) | {tally.rule.kind: tally.json() for tally in tallies}
+        by_kind: dict[str, object] = {kind.value: None for kind in Kind}
+        by_kind |= {tally.rule.kind.value: tally.json() for tally in tallies}
         typer.echo(json_text({**by_kind, "dry_run": dry_run, "busy": not done}, indent=False))
     else:
         for tally in tallies:
