@@ -359,6 +359,6 @@ def test_the_place_holds_in_any_settings(inbox: Inbox) -> None:
         inbox.run("set datestyle = 'German'; set timezone = 'America/St_Johns'")
         assert prune(inbox, limit=2)["gone"] == 5
         place = inbox.value("select payloads_pruned::text from router.installation")
-        assert set(json.loads(place)) == {"at", "tid"}
+        assert set(json.loads(place)) == {"at"}
     finally:
         inbox.run("reset datestyle; reset timezone; reset intervalstyle")

@@ -30,16 +30,18 @@ as $function$
 declare
     v_before constant timestamptz := now() - p_keep;
     v_most   constant bigint := 16 * 1024 * 1024;
-    v_at     timestamptz;  -- events that were routed before this are done with
-    v_tid    tid;  -- and of those that were routed at this very moment, the ones up to here; null: all of them
+    v_many   constant integer := 10 * least(greatest(p_limit, 1), 10000);
+    v_at     timestamptz;  -- events that were routed before this are done with, and those that were at this very moment
+    v_id     uuid;  -- only those up to this one, in the order of ids
+    v_tid    tid;  -- or up to this one, in the order of the table
     v_end    tid;
-    v_blocks bigint;
+    v_first  timestamptz;
+    v_last   timestamptz;
     v_found  uuid[];
     v_ats    timestamptz[];
     v_tids   tid[];
     v_sizes  bigint[];
     v_kept   integer;
-    v_last   integer;
 begin
     if p_kind is null or p_kind not in ('events', 'payloads') then
         raise exception 'p_kind is ''events'' or ''payloads''' using errcode = 'invalid_parameter_value';
@@ -76,45 +78,85 @@ begin
         p_place := (select i.payloads_pruned from router.installation i);
     end if;
     v_at := coalesce((p_place ->> 'at')::timestamptz, '-infinity');
+    v_id := (p_place ->> 'id')::uuid;
     v_tid := (p_place ->> 'tid')::tid;
-    if v_tid is not null and (
-        select count(*) > 20 * p_limit
+    if v_id is null and v_tid is null then
+        select min(w.routed_at), max(w.routed_at) filter (where w.number > p_limit)
+        into v_first, v_last
         from (
-            select
-            from public.webhook_events w
-            where w.routed_at >= v_at and w.routed_at <= v_at
-            order by w.routed_at
-            limit 20 * p_limit + 1
-        ) w
-    ) then
-        -- So many events bear one time, since somebody has marked them all at once, that those which are done with cannot be
-        -- stepped over again and again. They are read in the order in which they lie in the table instead.
-        v_blocks := pg_relation_size('public.webhook_events') / current_setting('block_size')::bigint;
+            select w.routed_at, row_number() over (order by w.routed_at) as number
+            from (
+                select w.routed_at
+                from public.webhook_events w
+                where w.routed_at > v_at and w.routed_at < v_before
+                order by w.routed_at
+                limit p_limit + 1
+            ) w
+        ) w;
+        if v_first = v_last then
+            -- So many events bear one time, since somebody has marked them all at once. A place among them is that of an id,
+            -- which costs a look at all of them; where they are far too many for that, it is a place in the table.
+            v_at := v_first;
+            if (select count(*) > v_many
+                from (
+                    select
+                    from public.webhook_events w
+                    where w.routed_at >= v_at and w.routed_at <= v_at
+                    order by w.routed_at
+                    limit v_many + 1
+                ) w) then
+                v_tid := '(0,0)';
+            else
+                v_id := '00000000-0000-0000-0000-000000000000';
+            end if;
+        end if;
+    end if;
+    if v_tid is not null then
         v_end := format('(%s,0)', least((v_tid::text::point)[0]::bigint + greatest(p_limit / 4, 64), 4294967294))::tid;
         select f.ids, f.tids, array_fill(v_at, array[cardinality(f.ids)])
         into v_found, v_tids, v_ats
         from router.due_by_place(v_at, v_tid, v_end, p_limit) f;
-        if cardinality(v_found) < p_limit then
-            reached := case when (v_end::text::point)[0] >= v_blocks then jsonb_build_object('at', v_at)
-                            else jsonb_build_object('at', v_at, 'tid', v_end::text) end;
-        end if;
-        place := reached;
+        place := case
+            when cardinality(v_found) = p_limit then jsonb_build_object('at', v_at, 'tid', v_tids[p_limit]::text)
+            when (v_end::text::point)[0]::bigint
+                 < pg_relation_size('public.webhook_events') / current_setting('block_size')::bigint
+                then jsonb_build_object('at', v_at, 'tid', v_end::text)
+            else jsonb_build_object('at', v_at)
+        end;
+    elsif v_id is not null then
+        v_found := array(
+            select w.id
+            from (
+                select w.id
+                from public.webhook_events w
+                where w.routed_at >= v_at and w.routed_at <= v_at
+                order by w.routed_at
+                limit 2 * v_many  -- others may have come to bear it since
+            ) w
+            where w.id > v_id
+            order by w.id
+            limit p_limit
+        );
+        v_ats := array_fill(v_at, array[cardinality(v_found)]);
+        place := case
+            when cardinality(v_found) = p_limit then jsonb_build_object('at', v_at, 'id', v_found[p_limit])
+            else jsonb_build_object('at', v_at)
+        end;
     else
-        select coalesce(array_agg(w.id order by w.routed_at, w.ctid), '{}'),
-               coalesce(array_agg(w.routed_at order by w.routed_at, w.ctid), '{}'),
-               coalesce(array_agg(w.ctid order by w.routed_at, w.ctid), '{}')
-        into v_found, v_ats, v_tids
+        -- But for the last time, which more events may bear than there is room for.
+        select coalesce(array_agg(w.id order by w.routed_at, w.id), '{}'),
+               coalesce(array_agg(w.routed_at order by w.routed_at, w.id), '{}')
+        into v_found, v_ats
         from (
-            select w.id, w.routed_at, w.ctid
+            select w.id, w.routed_at
             from public.webhook_events w
-            where w.routed_at >= v_at and w.routed_at < v_before
-              and (w.routed_at > v_at or v_tid is not null and w.ctid > v_tid)
+            where w.routed_at > v_at and w.routed_at < coalesce(v_last, v_before)
             order by w.routed_at
             limit p_limit
         ) w;
-    end if;
-    if cardinality(v_found) = p_limit then
-        place := jsonb_build_object('at', v_ats[p_limit], 'tid', v_tids[p_limit]::text);
+        if v_last is not null then
+            place := jsonb_build_object('at', v_ats[cardinality(v_ats)]);
+        end if;
     end if;
 
     select coalesce(array_agg(f.id order by f.ord), '{}'), coalesce(array_agg(f.routed_at order by f.ord), '{}'),
@@ -165,8 +207,10 @@ begin
             bytes := bytes + v_sizes[v_kept];
         end loop;
         if v_kept < cardinality(ids) then
-            v_last := array_position(v_found, ids[v_kept]);
-            place := jsonb_build_object('at', v_ats[v_last], 'tid', v_tids[v_last]::text);
+            place := case
+                when v_tid is null then jsonb_build_object('at', routed[v_kept], 'id', ids[v_kept])
+                else jsonb_build_object('at', v_at, 'tid', v_tids[array_position(v_found, ids[v_kept])]::text)
+            end;
             ids := ids[: v_kept];
             routed := routed[: v_kept];
         end if;
@@ -179,8 +223,6 @@ begin
     else
         bytes := coalesce((select sum(s) from unnest(v_sizes) s), 0);
     end if;
-    v_last := cardinality(v_found);
-    reached := coalesce(place, reached,
-                        case when v_last > 0 then jsonb_build_object('at', v_ats[v_last], 'tid', v_tids[v_last]::text) end);
+    reached := coalesce(place, case when cardinality(v_ats) > 0 then jsonb_build_object('at', v_ats[cardinality(v_ats)]) end);
 end
 $function$;
