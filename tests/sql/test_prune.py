@@ -362,3 +362,24 @@ def test_the_place_holds_in_any_settings(inbox: Inbox) -> None:
         assert set(json.loads(place)) == {"at"}
     finally:
         inbox.run("reset datestyle; reset timezone; reset intervalstyle")
+
+
+def test_errors_of_events_that_are_gone_are_forgotten(any_inbox: Inbox) -> None:
+    """By the care that is taken of our own tables once an hour; those of events that are there stay."""
+    inbox = any_inbox
+    for name in ("there", "gone", "just gone"):
+        inbox.ingest(name, event_date="infinity")
+    assert inbox.batch(10).parked == 3
+    inbox.run("update router.parked_events set last_parked_at = now() - interval '2 days'")
+    inbox.run(
+        """
+        update router.parked_events p set last_parked_at = now()
+        from webhook_events w where w.id = p.event_id and w.event_id = 'just gone'
+        """
+    )
+    inbox.run("delete from webhook_events where event_id <> 'there'")
+    inbox.run("select router.keep_deliveries('7 days')")
+    kept = inbox.rows(
+        "select w.event_id from router.parked_events p left join webhook_events w on w.id = p.event_id order by 1"
+    )
+    assert kept == [{"event_id": "there"}, {"event_id": None}]

@@ -2,7 +2,8 @@
 -- deliveries are all older than they are kept. One that holds a delivery which will be tried again stays until then.
 -- takes: how long deliveries are kept, counted from their arrival
 -- returns: how many deliveries were in what was dropped, as far as statistics know, and were deleted otherwise
--- writes: the catalogue; router.deliveries_default, which holds what came while no partition was there
+-- writes: the catalogue; router.deliveries_default, which holds what came while no partition was there; router.parked_events, see
+--   router.forget_parked
 -- locks: router.deliveries, for an instant, and not at all while others hold it for longer: what is left is done by the next call
 create or replace function router.keep_deliveries(p_keep interval)
 returns bigint
@@ -72,6 +73,7 @@ begin
     delete from router.deliveries_default d
     where d.received_at < v_oldest and (d.processed_at is not null or d.next_attempt_at = 'infinity');
     get diagnostics v_number = row_count;
+    perform router.forget_parked(10000);
     return v_gone + v_number;
 end
 $function$;
