@@ -24,8 +24,8 @@ def test_its_commands_delete_what_is_due(database: str) -> None:
         (block,) = re.findall(r"^```sh\n(.*?)^```$", PAGE, re.MULTILINE | re.DOTALL)
         said = [command(*shlex.split(line)[1:], dsn=database) for line in block.splitlines()]
         assert [done.returncode for done in said] == [0, 0]
-        assert said[0].stdout.startswith("17 payloads would be deleted")
-        assert re.fullmatch(r"17 payloads deleted, .*\n11 events deleted, .*\n", said[1].stdout)
+        assert said[0].stdout.startswith("18 payloads would be deleted")
+        assert re.fullmatch(r"18 payloads deleted, .*\n12 events deleted, .*\n", said[1].stdout)
         connection.execute("update public.webhook_events set routed_at = routed_at - interval '85 days'")
         (statement,) = re.findall(r"\$\$(select router\.prune.*?)\$\$", PAGE)
         connection.execute(statement.encode())
