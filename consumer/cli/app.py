@@ -30,6 +30,8 @@ COMMANDS: Final = {
     "replay": ("replay:replay", "Read stored deliveries once more, as this version does"),
     "produce": ("produce:produce", "Write events from NDJSON to the Kafka topic"),
     "prune": ("prune:prune", "Delete routed events and payloads that were kept long enough"),
+    "erase": ("erase:erase", "Delete what is kept of a person, in all tables"),
+    "export": ("export:export", "Print all that is kept of a person, as JSON"),
     "audit": ("audit:audit", "Check that the database has what the router and its callers need"),
     "sql": ("sql:run", "Run SQL scripts as psql -f does, and print every result"),
     "config": ("show_config:show_config", "Print every setting that is in force, secrets masked"),

@@ -35,7 +35,8 @@ with wanted_tables (name) as (
            ('silent_edits', array['message_id', 'ord', 'revised_at', 'attachments', 'received_at']),
            ('open_replies', array['message_id', 'channel', 'ref', 'token', 'received_at']),
            ('deleted_messages', array['subject', 'deleted_at']),
-           ('kafka_positions', array['group_id', 'topic', 'partition', 'next_offset', 'skipped', 'noted_at'])
+           ('kafka_positions', array['group_id', 'topic', 'partition', 'next_offset', 'skipped', 'noted_at']),
+           ('erasures', array['erased_at', 'erased_by', 'gone'])
 ), wanted_private_indexes (table_name, name) as (
     values ('parked_events', 'parked_events_by_time'), ('parked_events', 'parked_events_discarded'),
            ('parked_events', 'parked_events_in_order'),
@@ -66,6 +67,7 @@ with wanted_tables (name) as (
            ('claim_deliveries', true), ('keep_deliveries', true), ('refused_channels', true),
            ('deliveries_kinds', true), ('deliveries_list', true),
            ('prune', true), ('take_due', false), ('drop_taken', false), ('note_pruned', false),
+           ('erase', false), ('person_of', false), ('export_person', false), ('scrub_deliveries', false),
            ('deliveries_troubled', true), ('deliveries_example', true), ('routed_within', true)
 ), gates as (
     select w.name, w.for_service, array_agg(p.oid) filter (where p.oid is not null) as oids, bool_or(p.prosecdef) as prosecdef

@@ -16,6 +16,7 @@ with tables (version, relation) as (
            ('20260901000800', 'router.referrals'), ('20260901000800', 'router.silent_edits'),
            ('20260901000800', 'router.open_replies'), ('20260901000800', 'router.deleted_messages'),
            ('20260901001000', 'router.kafka_positions'),
+           ('20260901001400', 'router.erasures'),
            (null, 'router.schema_migrations'), (null, 'router.schema_functions'),
            ('found.sql', 'router.found'), ('found.sql', 'router.history')
 ), columns (version, relation, names) as (

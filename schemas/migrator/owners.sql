@@ -59,7 +59,7 @@ join (
           and (c.relname in ('schema_migrations', 'schema_functions', 'function_fingerprints', 'parked_events', 'installation',
                              'replaced_functions', 'found', 'history', 'deliveries', 'deliveries_default', 'delivery_ids',
                              'waiting', 'watermarks', 'referrals', 'silent_edits', 'open_replies', 'deleted_messages',
-                             'kafka_positions')
+                             'kafka_positions', 'erasures')
                or c.relispartition and c.relname ~ '^deliveries_[0-9]{8}$')
         union all
         select p.oid::regprocedure::text, p.proowner

@@ -8,7 +8,7 @@ with tables as (
     where c.relnamespace = to_regnamespace('router') and c.relkind in ('r', 'p')
       and (c.relname in ('schema_migrations', 'schema_functions', 'parked_events', 'installation', 'replaced_functions',
                          'found', 'history', 'deliveries', 'deliveries_default', 'waiting', 'watermarks', 'referrals',
-                         'silent_edits', 'open_replies', 'deleted_messages', 'kafka_positions')
+                         'silent_edits', 'open_replies', 'deleted_messages', 'kafka_positions', 'erasures')
            or c.relispartition and c.relname ~ '^deliveries_[0-9]{8}$')
 ), strangers as (
     -- Children and parents that are not partitions of ours.

@@ -35,7 +35,8 @@ with decided as (
 ), wanted_relations (name) as (
     values ('schema_migrations'), ('schema_functions'), ('parked_events'), ('installation'), ('replaced_functions'),
            ('found'), ('history'), ('deliveries'), ('deliveries_default'), ('delivery_ids'), ('waiting'), ('watermarks'),
-           ('referrals'), ('silent_edits'), ('open_replies'), ('deleted_messages'), ('kafka_positions')
+           ('referrals'), ('silent_edits'), ('open_replies'), ('deleted_messages'), ('kafka_positions'),
+           ('erasures')
 ), own as (
     select e.relowner as owner, to_regrole('webhook_router_api')::oid as api, to_regrole('webhook_router_service')::oid as service
     from pg_class e

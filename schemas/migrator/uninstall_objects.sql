@@ -42,7 +42,8 @@ from router r
 join pg_class c on c.relnamespace = r.oid and c.relkind in ('r', 'p', 'S', 'v')
 where c.relname in ('schema_migrations', 'schema_functions', 'function_fingerprints', 'parked_events', 'installation',
                     'replaced_functions', 'found', 'history', 'deliveries', 'deliveries_default', 'delivery_ids', 'waiting',
-                    'watermarks', 'referrals', 'silent_edits', 'open_replies', 'deleted_messages', 'kafka_positions')
+                    'watermarks', 'referrals', 'silent_edits', 'open_replies', 'deleted_messages', 'kafka_positions',
+                    'erasures')
    or c.relispartition and c.relname ~ '^deliveries_[0-9]{8}$'
 
 union all

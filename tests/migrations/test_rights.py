@@ -53,6 +53,7 @@ SERVICE |= {"deliveries_kinds", "deliveries_list", "deliveries_of", "intake_back
 SERVICE |= {"deliveries_troubled", "deliveries_example", "routed_within", "prune"}
 OPERATORS = {"parked_contents", "deliveries_show", "deliveries_since", "grant_service"}
 OPERATORS |= {"take_due", "drop_taken", "note_pruned"}
+OPERATORS |= {"erase", "person_of", "export_person", "scrub_deliveries"}
 """What people wrote, and rights: for the owner alone."""
 
 FUNCTIONS = """

@@ -16,7 +16,8 @@ set lock_timeout = '90s';
 truncate public.contacts, public.contact_channels, public.conversations, public.messages, public.message_analysis,
          public.webhook_events, public.message_delivery, public.message_reactions, public.message_revisions,
          router.parked_events, router.deliveries, router.waiting, router.watermarks, router.referrals,
-         router.silent_edits, router.open_replies, router.deleted_messages, router.kafka_positions;
+         router.silent_edits, router.open_replies, router.deleted_messages, router.kafka_positions,
+         router.erasures;
 update router.installation set payloads_pruned = null;
 do $do$
 declare
