@@ -59,7 +59,7 @@ def prune(
     share: Annotated[
         float, typer.Option(min=0.01, max=1, help="Part of the time that steps may take; between them it rests.")
     ] = 0.5,
-    batch_size: Annotated[int, typer.Option(min=1, max=10_000, help="Events that a step looks at, at most.")] = 1000,
+    step: Annotated[int, typer.Option(min=1, max=10_000, help="Events that a step looks at, at most.")] = 1000,
     as_json: AsJson = False,
 ) -> None:
     """Delete routed events and payloads that were kept long enough.
@@ -82,7 +82,7 @@ def prune(
             store = Pruning(connection, dry_run=dry_run)
             for rule in rules:
                 tallies.append(_Tally(rule, dry_run=dry_run))
-                steps = Steps(store, rule, most=batch_size)
+                steps = Steps(store, rule, most=step)
                 if not await prune_all(steps, share=share, told=tallies[-1].add, patience=PATIENCE):
                     return False
             return True

@@ -36,7 +36,7 @@ with wanted_tables (name) as (
            ('open_replies', array['message_id', 'channel', 'ref', 'token', 'received_at']),
            ('deleted_messages', array['subject', 'deleted_at']),
            ('kafka_positions', array['group_id', 'topic', 'partition', 'next_offset', 'skipped', 'noted_at']),
-           ('erasures', array['erased_at', 'erased_by', 'gone'])
+           ('erasures', array['id', 'erased_at', 'erased_by', 'gone'])
 ), wanted_private_indexes (table_name, name) as (
     values ('parked_events', 'parked_events_by_time'), ('parked_events', 'parked_events_discarded'),
            ('parked_events', 'parked_events_in_order'),

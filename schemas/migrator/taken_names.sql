@@ -43,7 +43,7 @@ with router as (
            ('silent_edits', 'r', array['attachments', 'message_id', 'ord', 'received_at', 'revised_at']),
            ('open_replies', 'r', array['channel', 'message_id', 'received_at', 'ref', 'token']),
            ('deleted_messages', 'r', array['deleted_at', 'subject']),
-           ('erasures', 'r', array['erased_at', 'erased_by', 'gone']),
+           ('erasures', 'r', array['erased_at', 'erased_by', 'gone', 'id']),
            ('kafka_positions', 'r', array['group_id', 'next_offset', 'noted_at', 'partition', 'skipped', 'topic']),
            ('parked_events_by_time', 'i', array['last_parked_at']),
            ('parked_events_in_order', 'i', array['event_id', 'last_parked_at']),

@@ -17,7 +17,7 @@ def test_its_commands_erase_and_export(database: str) -> None:
     erasing, exporting = ([shlex.split(line)[1:] for line in block.splitlines()] for block in blocks)
     with psycopg.connect(database, autocommit=True) as connection:
         connection.execute(
-            "select public.ingest_route_analyze('whatsapp', 'message', 'e1', '4915112345678', 'A', 'hello', now(), '{}')"
+            "select public.ingest_route_analyze('whatsapp', 'message', 'e', '4915112345678', 'A', 'hello', now(), '{}')"
         )
         ((*arguments, _, _),) = exporting
         exported = command(*arguments, dsn=database)

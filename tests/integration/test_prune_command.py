@@ -37,7 +37,7 @@ def left(connection: Connection) -> list[str]:
 
 def test_what_was_kept_long_enough_goes(database: str, connection: Connection) -> None:
     """By flags; a dry run says the same numbers and changes nothing."""
-    flags = ("--keep-events", "75d", "--keep-payloads", "35d", "--share", "1", "--batch-size", "2")
+    flags = ("--keep-events", "75d", "--keep-payloads", "35d", "--share", "1", "--step", "2")
     dry = run(database, "prune", *flags, "--dry-run")
     assert (dry.code, dry.err) == (0, "")
     payloads, events = dry.out.splitlines()
