@@ -123,11 +123,13 @@ with wanted_tables (name) as (
            ('router_ready_by_arrival', 'webhook_events', 'the service'),
            ('router_parked_by_next_attempt', 'webhook_events', 'further attempts'),
            ('router_threads', 'conversations', 'conversations without a contact')
-), wanted_lookups (table_name, column_name) as (
-    values ('conversations', 'contact_id'), ('messages', 'conversation_id'), ('contact_channels', 'contact_id'),
-           ('webhook_events', 'routed_at')
+), wanted_lookups (table_name, column_name, deletes) as (
+    -- deletes: what of the application's is slow to delete without it; null: each event looks something up by it.
+    values ('conversations', 'contact_id', null), ('messages', 'conversation_id', null), ('contact_channels', 'contact_id', null),
+           ('webhook_events', 'routed_at', null), ('webhook_events', 'conversation_id', 'a conversation'),
+           ('messages', 'contact_id', 'a contact')
 ), lookups as (
-    select w.table_name, w.column_name, x.relname as found
+    select w.table_name, w.column_name, w.deletes, x.relname as found
     from wanted_lookups w
     join tables t on t.name = w.table_name
     left join lateral (
@@ -372,11 +374,16 @@ with wanted_tables (name) as (
     join pg_class c on c.oid = i.indexrelid
     join pg_namespace n on n.oid = c.relnamespace
     where not i.indisvalid and n.nspname = 'public'
-      and c.relname in ('router_conversations_by_contact', 'router_messages_by_conversation', 'router_channels_by_contact')
+      and c.relname in ('router_conversations_by_contact', 'router_messages_by_conversation', 'router_channels_by_contact',
+                        'router_events_by_conversation', 'router_messages_by_contact')
 
     union all
-    select 52, 'look-up index', format('public.%s (%s)', l.table_name, l.column_name), false, l.found is not null,
-           coalesce(l.found, case when l.table_name = 'webhook_events' then 'missing: `status` reads the whole table'
+    select 52, case when l.deletes is null then 'look-up index' else 'deletion index' end,
+           format('public.%s (%s)', l.table_name, l.column_name), false, l.found is not null,
+           coalesce(l.found, case when l.deletes is not null
+                                  then format('not built: deleting %s reads the whole table; webhook-router migrate '
+                                              '--deletion-indexes builds it, and each event costs more with it', l.deletes)
+                                  when l.table_name = 'webhook_events' then 'missing: `status` reads the whole table'
                                   else 'missing: each event reads the whole table' end)
     from lookups l
 

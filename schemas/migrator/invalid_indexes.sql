@@ -7,6 +7,7 @@ join pg_namespace n on n.oid = c.relnamespace
 where not i.indisvalid
   and n.nspname = 'public'
   and c.relname in ('router_ready_by_event_date', 'router_ready_by_arrival', 'router_parked_by_next_attempt', 'router_threads',
-                    'router_conversations_by_contact', 'router_messages_by_conversation', 'router_channels_by_contact')
+                    'router_conversations_by_contact', 'router_messages_by_conversation', 'router_channels_by_contact',
+                    'router_events_by_conversation', 'router_messages_by_contact')
   and not exists (select from pg_stat_progress_create_index p where p.index_relid = i.indexrelid)
 order by 1, 2

@@ -82,7 +82,9 @@ with wanted_columns (table_name, column_name, kind, written, lacks) as (
            ('router_threads', 'conversations', array['channel_conversation_id'], 'channel_conversation_id is not null'),
            ('router_conversations_by_contact', 'conversations', array['contact_id'], null),
            ('router_messages_by_conversation', 'messages', array['conversation_id', 'sent_at'], null),
-           ('router_channels_by_contact', 'contact_channels', array['contact_id'], null)
+           ('router_channels_by_contact', 'contact_channels', array['contact_id'], null),
+           ('router_events_by_conversation', 'webhook_events', array['conversation_id'], null),
+           ('router_messages_by_contact', 'messages', array['contact_id'], null)
 ), wanted_functions (name, arguments, named, result) as (
     values ('ingest_webhook_event', 'text, text, text, text, text, text, timestamptz, text, uuid, jsonb',
             'p_channel,p_type,p_event_id,p_author_id,p_author_name,p_content,p_event_date,p_post_id,p_conversation_id,p_raw_payload',

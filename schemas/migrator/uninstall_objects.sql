@@ -15,7 +15,8 @@ with ours (file) as (
     values ('router_ready_by_event_date', 'webhook_events'), ('router_ready_by_arrival', 'webhook_events'),
            ('router_parked_by_next_attempt', 'webhook_events'), ('router_threads', 'conversations'),
            ('router_conversations_by_contact', 'conversations'), ('router_messages_by_conversation', 'messages'),
-           ('router_channels_by_contact', 'contact_channels')
+           ('router_channels_by_contact', 'contact_channels'), ('router_events_by_conversation', 'webhook_events'),
+           ('router_messages_by_contact', 'messages')
 ), columns (table_name, name) as (
     values ('webhook_events', 'parked_until'), ('webhook_events', 'routed_at'), ('contact_channels', 'display_name_at'),
            ('webhook_events', 'normalized'), ('conversations', 'account_id'), ('webhook_events', 'routed_by')

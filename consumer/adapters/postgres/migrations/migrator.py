@@ -58,13 +58,15 @@ class MigrationReport:
     """Events that were marked as routed, as `routed_before` says."""
     rights: tuple[str, ...] = ()
     """How owners and rights deviated from what they should be, and were put right without applying functions."""
+    built: tuple[str, ...] = ()
+    """Indexes that were asked for, for deletions."""
     notes: tuple[str, ...] = ()
     """What should be known about this database, and prevents nothing."""
 
     @property
     def changed(self) -> bool:
         """Whether the run did anything."""
-        return bool(self.migrations or self.functions or self.repaired or self.marked or self.rights)
+        return bool(self.migrations or self.functions or self.repaired or self.marked or self.built or self.rights)
 
 
 def migrate(
@@ -76,6 +78,7 @@ def migrate(
     public_api: bool | None = None,
     service: bool = False,
     routed_before: datetime | None = None,
+    deletion_indexes: bool = False,
     patience: float = 300.0,
     lock_timeout: float = LOCK_TIMEOUT,
     minimum_major: int = MINIMUM_MAJOR,
@@ -93,6 +96,7 @@ def migrate(
             first yes.
         service: give the existing role of the service its rights in this database, which it keeps from then on.
         routed_before: what arrived before is marked as routed; see `history`.
+        deletion_indexes: build what deleting conversations and contacts needs, where nothing serves it.
         patience: seconds to go on trying while transactions of the application hold the locks that a step needs.
         lock_timeout: seconds that each of these attempts waits for a lock.
         minimum_major: the oldest version of Postgres that is accepted.
@@ -108,7 +112,7 @@ def migrate(
         with sessions.alone(connection, report):
             run = _Run(connection, files, report, patience=patience, lock_timeout=lock_timeout)
             decisions = Decisions(doorbell=doorbell, public_api=public_api, service=service)
-            return run.all(decisions, reapply=reapply, routed_before=routed_before)
+            return run.all(decisions, reapply=reapply, routed_before=routed_before, deletion_indexes=deletion_indexes)
 
 
 class _Run:
@@ -126,7 +130,9 @@ class _Run:
         self._sent = ""  # the text of it that was sent
         self._line = 1  # the line of the file where that text begins
 
-    def all(self, decisions: Decisions, *, reapply: bool, routed_before: datetime | None) -> MigrationReport:
+    def all(
+        self, decisions: Decisions, *, reapply: bool, routed_before: datetime | None, deletion_indexes: bool
+    ) -> MigrationReport:
         with sessions.reading(self._connection):
             problems = checks.problems(self._connection, self._files)
             applied = set() if problems else checks.applied_versions(self._connection)
@@ -161,6 +167,7 @@ class _Run:
             elif not migration.transactional and self._indexes_gone(applied):
                 self._apply(migration)
         history.work()
+        built = self._build_for_deletion() if deletion_indexes else ()
         with sessions.reading(self._connection):
             outdated = checks.outdated_functions(self._connection, self._files)
             changes = decisions.doorbell not in (None, checks.rings(self._connection))
@@ -177,6 +184,7 @@ class _Run:
             functions=functions,
             repaired=(*(what for _, what in gone), *(f"{s}.{index}" for s, index in broken)),
             marked=history.marked,
+            built=tuple(built),
             rights=tuple(wrong),
             notes=tuple(said),
         )
@@ -232,6 +240,22 @@ class _Run:
                     self._connection.execute(row[0].encode())
         with self._transaction():
             self._record(migration)
+
+    def _build_for_deletion(self) -> list[str]:
+        wanted = self._files.file("migrator", "deletion_indexes.sql")
+
+        def once() -> list[str]:
+            if waiting := sessions.in_the_way_of_builds(self._connection):
+                raise errors.LockNotAvailable(f"an index build would wait for {waiting}")
+            with sessions.reading(self._connection):
+                found = self._connection.execute(wanted.text.encode()).fetchall()
+            with sessions.building(self._connection):
+                for name, statement in found:
+                    self._report(f"building index {name}")
+                    self._connection.execute(statement.encode())
+            return [name for name, _ in found]
+
+        return self._apart("indexes for deletions", once)
 
     def _put_rights_in_force(self, decisions: Decisions) -> list[str]:
         """What was not as it should be; what only a superuser should decide is left as it is."""
