@@ -99,7 +99,7 @@ docs-build: $(READY)  ## build the documentation's site into site/
 lock: $(READY)  ## pin the dependencies of pyproject.toml anew, with hashes
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check pip-tools
 	$(BIN)/pip-compile --quiet --generate-hashes --strip-extras --allow-unsafe --no-emit-index-url --no-emit-find-links \
-		--no-header --extra embedded --extra msk-iam --extra otel --extra dev --build-deps-for wheel --build-deps-for editable \
+		--no-header --extra embedded --extra msk-iam --extra otel --extra s3 --extra dev --build-deps-for wheel --build-deps-for editable \
 		-o requirements.lock pyproject.toml
 
 clean:  ## remove the virtual environment and caches

@@ -17,6 +17,9 @@ from consumer.domain.errors import Fatal, Misconfigured
 
 STANDARD_INPUT: Final = "standard input"
 LONGEST_LINE: Final = 16 * 1024 * 1024
+ARCHIVED: Final = b'{"webhook_router_archive": '
+"""How a line begins that `prune --archive` wrote. It may be longer than others: nothing else has what it says."""
+LONGEST_ARCHIVED: Final = 768 * 1024 * 1024
 _READ_BYTES: Final = 1024 * 1024
 _KEPT_BYTES: Final = 1000  # of a line that is too long
 _NO_LINK: Final = getattr(os, "O_NOFOLLOW", 0)
@@ -115,7 +118,7 @@ class LineReader:
                 rest = bytearray(chunk[end + 1 :])
             else:
                 rest += chunk
-            if len(rest) > self.longest:
+            if len(rest) > self._most(rest):
                 self._number += 1
                 too_long = Line(self._number, bytes(rest[:_KEPT_BYTES]), len(rest))
                 rest.clear()
@@ -124,13 +127,16 @@ class LineReader:
         elif rest:
             yield self._lines(bytes(rest))
 
+    def _most(self, line: bytes | bytearray) -> int:
+        return max(self.longest, LONGEST_ARCHIVED) if line.startswith(ARCHIVED) else self.longest
+
     def _lines(self, text: bytes) -> list[Line]:
         if not self._number:
             self._check_form(text)
         lines = []
         for number, piece in enumerate(text.split(b"\n"), self._number + 1):
             if piece and not piece.isspace():
-                if len(piece) > self.longest:
+                if len(piece) > self._most(piece):
                     lines.append(Line(number, piece[:_KEPT_BYTES], len(piece)))
                 else:
                     lines.append(Line(number, piece.removesuffix(b"\r")))

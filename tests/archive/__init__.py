@@ -1,0 +1,1 @@
+"""Archives of pruned events, in folders and in buckets."""
