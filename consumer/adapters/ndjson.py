@@ -198,6 +198,8 @@ class RejectedLines:
         """No path: standard output. `elsewhere`: where it cannot be made, the folder of temporary files will do."""
         self.path = path
         self._elsewhere = elsewhere
+        self.file = ""
+        """Which file the lines are of; said in each if there is one."""
         self._file: BinaryIO | None = None
 
     @property
@@ -216,7 +218,7 @@ class RejectedLines:
         try:
             if self._file is None:
                 self._file = self._opened()
-            self._file.write(b"".join(_rejected(rejection) for rejection in rejections))
+            self._file.write(b"".join(_rejected(rejection, self.file) for rejection in rejections))
             self._file.flush()
         except OSError as error:
             raise Fatal(f"rejected lines cannot be written to {self.name}: {error.strerror}") from error
@@ -255,9 +257,10 @@ def of_the_system(path: Path) -> bool:
     return str(path.absolute()).startswith(("/dev/std", "/dev/fd/", "/proc/self/fd/"))
 
 
-def _rejected(rejection: Rejection) -> bytes:
+def _rejected(rejection: Rejection, file: str) -> bytes:
     line, reason = rejection
-    entry: dict[str, object] = {"line": line.number, "reason": reason}
+    entry: dict[str, object] = {"file": file} if file else {}
+    entry |= {"line": line.number, "reason": reason}
     if line.cut:
         entry |= {"record_start": line.text.decode(errors="replace"), "bytes": line.cut}
     else:

@@ -1,10 +1,11 @@
 -- router.ingest_or_refuse: stores the events of JSON lines; lines that fail together are split until the failing line
 -- is alone, and that one is refused. An error that is not a line's own fault (deadlock, full disk, shutdown, a fault of the
 -- schema, see router.is_schema_fault) is passed on: nothing is stored then, and the same lines can be tried again.
--- takes: lines; how many lines come before them, for the places returned
+-- takes: lines; how many lines come before them, for the places returned; p_archived: they are lines of an archive
 -- returns: as router.ingest_lines
 create or replace function router.ingest_or_refuse(
-    p_lines text[], p_before integer, out inserted integer, out refused integer[], out codes text[], out reasons text[]
+    p_lines text[], p_before integer, p_archived boolean default false,
+    out inserted integer, out refused integer[], out codes text[], out reasons text[]
 )
 language plpgsql
 volatile
@@ -22,6 +23,10 @@ begin
     codes := '{}';
     reasons := '{}';
     begin
+        if p_archived then
+            inserted := router.restore_events(p_lines::jsonb[]);
+            return;
+        end if;
         inserted := router.ingest_events((
             select array_agg(router.incoming_of(j.line) order by j.place)
             from (
@@ -52,7 +57,7 @@ begin
     end;
     inserted := 0;
     for v_place in 0..v_size - 1 by v_step loop
-        v_part := router.ingest_or_refuse(p_lines[v_place + 1:v_place + v_step], p_before + v_place);
+        v_part := router.ingest_or_refuse(p_lines[v_place + 1:v_place + v_step], p_before + v_place, p_archived);
         inserted := inserted + v_part.inserted;
         refused := refused || v_part.refused;
         codes := codes || v_part.codes;

@@ -16,14 +16,15 @@ from typing import Final
 
 import psycopg
 
-from consumer.adapters.ndjson import Line, LineReader, RejectedLines, Rejection
+from consumer.adapters.ndjson import ARCHIVED, Line, LineReader, RejectedLines, Rejection
 from consumer.adapters.postgres.blocking import Connection, connect
 from consumer.adapters.postgres.connection import translated
 from consumer.adapters.postgres.encodings import encoding_of, fitting
 from consumer.domain.backoff import Backoff
-from consumer.domain.errors import ConsumerError, Misconfigured, TooSlow, Transient
+from consumer.domain.errors import ConsumerError, Fatal, Misconfigured, TooSlow, Transient
 
 _INGEST: Final = "select inserted, refused, codes, reasons from router.ingest_lines(%s)"
+_RESTORE: Final = "select inserted, refused, codes, reasons from router.restore_lines(%s)"
 _BATCH_BYTES: Final = 4 * 1024 * 1024
 _PATIENCE_SECONDS: Final = 60.0
 _CANCEL_SECONDS: Final = 5.0
@@ -125,18 +126,39 @@ class Loader(ABC):
 
 
 class EventLoader(Loader):
-    """Stores lines that were found to be events."""
+    """Stores lines that were found to be events, or lines of an archive."""
 
     def _once(self, connection: Connection, lines: Sequence[bytes]) -> Stored:
-        text = fitting(b"\n".join(lines).decode(), encoding_of(connection))
-        row = connection.execute(_INGEST, [text]).fetchone()
-        assert row is not None
-        new, places, codes, reasons = row
-        refused = tuple(
-            (place - 1, f"the database says: {reason} [{code}]")
-            for place, code, reason in zip(places, codes, reasons, strict=True)
-        )
-        return Stored(new=new, refused=refused)
+        places = [place for place, line in enumerate(lines) if line.startswith(ARCHIVED)]
+        if not places:
+            return _stored(connection, _INGEST, lines)
+        others = [place for place, line in enumerate(lines) if not line.startswith(ARCHIVED)]
+        try:
+            restored = _stored(connection, _RESTORE, [lines[place] for place in places])
+        except psycopg.errors.InsufficientPrivilege as error:
+            raise Fatal(
+                "events of an archive are read back by the owner of the tables, since they set any column: "
+                f"give the owner's URL as WEBHOOK_ROUTER_DATABASE_URL ({error.diag.message_primary})"
+            ) from error
+        refused = [(places[index], reason) for index, reason in restored.refused]
+        new = restored.new
+        if others:
+            stored = _stored(connection, _INGEST, [lines[place] for place in others])
+            refused += [(others[index], reason) for index, reason in stored.refused]
+            new += stored.new
+        return Stored(new=new, refused=tuple(sorted(refused)))
+
+
+def _stored(connection: Connection, statement: str, lines: Sequence[bytes]) -> Stored:
+    text = fitting(b"\n".join(lines).decode(), encoding_of(connection))
+    row = connection.execute(statement.encode(), [text]).fetchone()
+    assert row is not None
+    new, places, codes, reasons = row
+    refused = tuple(
+        (place - 1, f"the database says: {reason} [{code}]")
+        for place, code, reason in zip(places, codes, reasons, strict=True)
+    )
+    return Stored(new=new, refused=refused)
 
 
 @dataclass(slots=True)
