@@ -54,6 +54,24 @@ def test_a_line_that_cannot_be_stored_is_refused_alone(latin1: Database, tmp_pat
     assert len(refusals) == 2
 
 
+@pytest.mark.parametrize("encoding", ["LATIN1", "SQL_ASCII"])
+def test_an_archive_is_read_back(server_with_owner: EmbeddedPostgres, tmp_path: Path, encoding: str) -> None:
+    """Its lines are UTF-8, whatever the database has."""
+    case = Case(name=encoding.lower(), create=f"encoding '{encoding}' lc_collate 'C' lc_ctype 'C'")
+    with database_of(case, server_with_owner) as database:
+        migrator.migrate(database.owned)
+        (tmp_path / "lines").write_text(line("1", 'é \\ "ü"'), encoding="utf-8")
+        assert run(database.owned, "ingest", str(tmp_path / "lines")).code == 0
+        with psycopg.connect(database.admin, client_encoding="utf8", autocommit=True) as connection:
+            stored = connection.execute("select to_jsonb(w)::text from public.webhook_events w").fetchall()
+            row = connection.execute("select router.archive_line(w) from public.webhook_events w").fetchone()
+            assert row is not None
+            connection.execute("delete from public.webhook_events")
+            (tmp_path / "archived").write_text(row[0], encoding="utf-8")
+            assert run(database.owned, "ingest", str(tmp_path / "archived")).code == 0
+            assert connection.execute("select to_jsonb(w)::text from public.webhook_events w").fetchall() == stored
+
+
 async def test_a_record_that_cannot_be_stored_is_refused_alone(latin1: Database) -> None:
     """The others of its poll are stored and routed; an id that cannot be sent makes the call one that is refused."""
     store = PostgresRecordStore(latin1.owned, group="λ", call_timeout=30.0)

@@ -5,6 +5,7 @@ triggers and foreign keys too. A plan that reads a table, or an index, from one 
 whatever it is called.
 """
 
+import json
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -138,12 +139,22 @@ def calls(session: Inbox, prefix: str, size: int, message_id: UUID) -> dict[str,
         "ingest_webhook_event again": (1, lambda: session.ingest(f"{prefix} new", content="other")),
         "route_webhook_event": (1, lambda: session.route(f"{prefix} new")),
         "analyze_message_simple": (1, lambda: session.analyze(message_id)),
+        "restore_lines": (2 * size, lambda: session.run("select router.restore_lines(%s)", archive_of(prefix, size))),
         "auto_reply_stub": (1, lambda: session.value("select public.auto_reply_stub(%s)", message_id)),
         "backlog": (6 * size, lambda: session.row("select * from router.backlog()")),
         "recent_backlog": (6 * size, lambda: session.row("select * from router.recent_backlog(60)")),
         "backlog_by_channel": (6 * size, lambda: session.rows("select * from router.backlog_by_channel()")),
         "status": (6 * size, lambda: session.row("select * from router.status()")),
     }
+
+
+def archive_of(prefix: str, size: int) -> str:
+    """Lines of an archive: of events that are there and have lost their payload, and of others that are gone."""
+    return "\n".join(
+        json.dumps({"webhook_router_archive": 1, "channel": ("instagram", "whatsapp")[number % 2], "type": "message",
+                    "event_id": f"{prefix} {gone}{number}", "raw_payload": {"gone": gone}})
+        for number in range(1, size + 1) for gone in ("", "gone ")
+    )  # fmt: skip
 
 
 def make_pending(inbox: Inbox, prefix: str, count: int, *, first: int = 0) -> None:
