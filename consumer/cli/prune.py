@@ -5,6 +5,8 @@ from typing import Annotated, Any, Final
 
 import typer
 
+from consumer.adapters.archive.places import archive_at
+from consumer.adapters.postgres.operating.archiving import ArchivingPruning
 from consumer.adapters.postgres.operating.prune import Pruning
 from consumer.adapters.postgres.operating.session import session
 from consumer.cli.options import AsJson, with_settings
@@ -14,6 +16,7 @@ from consumer.config import Settings
 from consumer.domain.errors import Misconfigured
 from consumer.domain.retention import Kind, PruneStep, Rule
 from consumer.pipeline.retention import Steps, prune_all
+from consumer.ports import RetentionStore
 
 EVERY: Final = 10.0
 """Seconds between lines about how far it is."""
@@ -55,6 +58,14 @@ class _Tally:
 def prune(
     settings: Settings,
     *,
+    archive: Annotated[
+        str | None,
+        typer.Option(
+            metavar="DIR|s3://…",
+            help="Write events into this folder, or bucket and prefix, before they go; ingest reads them back. As the "
+            "owner of the tables.",
+        ),
+    ] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would go.")] = False,
     share: Annotated[
         float, typer.Option(min=0.01, max=1, help="Part of the time that steps may take; between them it rests.")
@@ -76,10 +87,15 @@ def prune(
         )
     conninfo = settings.database()
     tallies: list[_Tally] = []
+    kept_at = archive_at(archive) if archive is not None else None
+    if kept_at is not None and not dry_run:
+        kept_at.check()
 
     async def work() -> bool:
         async with session(conninfo, name="prune") as connection:
-            store = Pruning(connection, dry_run=dry_run)
+            store: RetentionStore = Pruning(connection, dry_run=dry_run)
+            if kept_at is not None and not dry_run:
+                store = ArchivingPruning(connection, kept_at)
             for rule in rules:
                 tallies.append(_Tally(rule, dry_run=dry_run))
                 steps = Steps(store, rule, most=step)

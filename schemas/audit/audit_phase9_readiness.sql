@@ -66,7 +66,7 @@ with wanted_tables (name) as (
            ('parked_groups', true),
            ('claim_deliveries', true), ('keep_deliveries', true), ('refused_channels', true),
            ('deliveries_kinds', true), ('deliveries_list', true),
-           ('prune', true), ('take_due', false), ('drop_taken', false), ('note_pruned', false),
+           ('prune', true), ('take_due', false), ('drop_taken', false), ('note_pruned', false), ('restore_lines', false),
            ('erase', false), ('person_of', false), ('export_person', false), ('scrub_deliveries', false),
            ('deliveries_troubled', true), ('deliveries_example', true), ('routed_within', true)
 ), gates as (

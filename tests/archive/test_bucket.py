@@ -10,8 +10,8 @@ import pytest
 
 from consumer.adapters.archive.bucket import Bucket
 from consumer.adapters.archive.members import Unpacking
-from consumer.adapters.archive.names import Line
 from consumer.adapters.archive.places import archive_at
+from consumer.domain.archives import ArchivedLine as Line
 from consumer.domain.errors import Fatal, Misconfigured, Transient
 from tests.archive.buckets import Server
 from tests.ports import free_port

@@ -17,7 +17,7 @@ import pytest
 
 from consumer.adapters.archive.folder import Folder
 from consumer.adapters.archive.members import SIGNATURE, Unpacking, packed
-from consumer.adapters.archive.names import Line
+from consumer.domain.archives import ArchivedLine as Line
 from consumer.domain.errors import Fatal, Misconfigured, Transient
 from tests.processes import clean_environment
 
@@ -230,7 +230,7 @@ import sys
 from datetime import UTC, datetime
 from pathlib import Path
 from consumer.adapters.archive.folder import Folder
-from consumer.adapters.archive.names import Line
+from consumer.domain.archives import ArchivedLine as Line
 folder, at, number = Folder(Path(sys.argv[1])), datetime(2026, 1, 31, 9, tzinfo=UTC), int(sys.argv[2])
 while True:
     texts = [b"%d %s" % (number + step, b"x" * 2000) for step in range(50)]

@@ -16,9 +16,9 @@ from psycopg.rows import dict_row
 
 from consumer.adapters.archive.folder import Folder
 from consumer.adapters.archive.members import SIGNATURE
-from consumer.adapters.archive.names import Line
 from consumer.adapters.archive.places import archive_at, find
 from consumer.adapters.postgres.migrations import migrator
+from consumer.domain.archives import ArchivedLine as Line
 from consumer.domain.errors import Fatal, Misconfigured
 from tests.archive.buckets import Server
 from tests.cli import run

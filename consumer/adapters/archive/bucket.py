@@ -10,7 +10,8 @@ from typing import Any, Final
 from urllib.parse import urlsplit
 
 from consumer.adapters.archive.members import packed
-from consumer.adapters.archive.names import ENDING, Kind, Line, by_file, is_ours
+from consumer.adapters.archive.names import ENDING, by_file, is_ours
+from consumer.domain.archives import ArchivedLine
 from consumer.domain.errors import ConsumerError, Fatal, Misconfigured, Transient
 
 SCHEME: Final = "s3://"
@@ -68,7 +69,7 @@ class Bucket:
         with self._translated():
             self._client.list_objects_v2(Bucket=self._bucket, Prefix=self._prefix, MaxKeys=1)
 
-    def write(self, kind: Kind, lines: Sequence[Line]) -> int:
+    def write(self, kind: str, lines: Sequence[ArchivedLine]) -> int:
         """Writes objects; when it returns, the bucket has answered that it has them, and what it has was measured.
 
         Raises:

@@ -11,8 +11,9 @@ from pathlib import Path
 from typing import Final
 
 from consumer.adapters.archive.members import GZIP, HEADER, SIGNATURE, header_of, packed, unpacked
-from consumer.adapters.archive.names import ENDING, Kind, Line, by_file, is_ours
+from consumer.adapters.archive.names import ENDING, by_file, is_ours
 from consumer.adapters.ndjson import open_source
+from consumer.domain.archives import ArchivedLine
 from consumer.domain.errors import Fatal, Misconfigured, Transient
 
 _FLAGS: Final = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
@@ -46,7 +47,7 @@ class Folder:
         if not os.access(self.path, os.R_OK | os.W_OK | os.X_OK):
             raise Misconfigured(f"the archive {self.path} cannot be written to; name another folder")
 
-    def write(self, kind: Kind, lines: Sequence[Line]) -> int:
+    def write(self, kind: str, lines: Sequence[ArchivedLine]) -> int:
         """Appends lines to their files; when it returns they are on the disk, were read back and counted.
 
         Raises:

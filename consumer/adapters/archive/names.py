@@ -3,23 +3,15 @@
 import re
 from collections.abc import Iterable
 from datetime import UTC, datetime
-from typing import Final, Literal, NamedTuple
+from typing import Final
 
-Kind = Literal["events", "payloads"]
-"""Events that are deleted, or events that lose their payload and stay."""
+from consumer.domain.archives import ArchivedLine
+
 ENDING: Final = ".ndjson.gz"
 _OURS: Final = re.compile(r"(?:.*/)?(?:events|payloads)-\d{8,}T\d\dZ(?:-[0-9a-z-]+)?\.ndjson\.gz", re.ASCII)
 
 
-class Line(NamedTuple):
-    """An event on its way into the archive."""
-
-    routed_at: datetime
-    text: bytes
-    """JSON on one line, without its end."""
-
-
-def name_of(kind: Kind, routed_at: datetime) -> str:
+def name_of(kind: str, routed_at: datetime) -> str:
     """The file of an event, without its ending, from the archive's folder on."""
     hour = routed_at.astimezone(UTC)
     year = f"{hour.year:04}"
@@ -31,7 +23,7 @@ def is_ours(path: str) -> bool:
     return _OURS.fullmatch(path) is not None
 
 
-def by_file(kind: Kind, lines: Iterable[Line]) -> dict[str, list[bytes]]:
+def by_file(kind: str, lines: Iterable[ArchivedLine]) -> dict[str, list[bytes]]:
     """The lines of each file, by its name.
 
     Raises:
