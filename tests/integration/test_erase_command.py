@@ -5,6 +5,7 @@ import json
 import zlib
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import psycopg
 import pytest
@@ -247,3 +248,22 @@ def test_it_does_not_lose_what_others_send_meanwhile(database: str, connection: 
     assert value(connection, "select count(*) from router.parked_events") == 0
     run(database, "erase", "whatsapp", ANA)
     assert value(connection, "select count(*) from public.contacts") == 1
+
+
+def test_archives_that_hold_the_person_are_listed(database: str, connection: Connection, tmp_path: Path) -> None:
+    """With how many lines; no file is changed. Later, by the same id, they are found again."""
+    connection.execute(
+        "update public.webhook_events set routed_at = now() - interval '90 days' where routed_at is not null"
+    )
+    pruned = run(database, "prune", "--keep-events", "30d", "--archive", str(tmp_path), "--share", "1")
+    assert pruned.code == 0, pruned.err
+    files = {file: file.read_bytes() for file in tmp_path.rglob("*.gz")}
+    assert files
+    done = run(database, "erase", "whatsapp", ANA, "--archive", str(tmp_path), "--json")
+    assert sum(file["lines"] for file in done.json["archives"]) == 3
+    assert {file["damaged"] for file in done.json["archives"]} == {False}
+    assert {file: file.read_bytes() for file in tmp_path.rglob("*.gz")} == files
+    again = run(database, "erase", "whatsapp", ANA, "--archive", str(tmp_path))
+    assert again.out.startswith("nothing is known of this person\n")
+    assert "still in the archive, in" in again.out
+    assert run(database, "erase", "whatsapp", "4900000001", "--archive", str(tmp_path), "--json").json["archives"] == []
