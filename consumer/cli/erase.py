@@ -8,13 +8,12 @@ from typing import Annotated, Final
 
 import typer
 
-from consumer.adapters.archive.places import Archive, Holding, archive_at, find
+from consumer.adapters.archive.places import Holding, archive_at, find
 from consumer.adapters.postgres.operating.forgetting import Erased, Forgetting
 from consumer.adapters.postgres.operating.session import session
 from consumer.cli.options import AsJson, DatabaseUrl, database
 from consumer.cli.runtime import run_async
 from consumer.cli.tables import json_text, table
-from consumer.domain.forgetting import Identity
 
 EVERY: Final = 10.0
 """Seconds between lines about how far it is."""
@@ -32,7 +31,8 @@ def erase(
     archive: Annotated[
         str | None,
         typer.Option(
-            metavar="DIR|s3://…", help="Also list the files of this archive that mention the person; none is changed."
+            metavar="DIR|s3://…",
+            help="Also list the files of this archive that name the person; they are not changed.",
         ),
     ] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would go.")] = False,
@@ -54,31 +54,33 @@ def erase(
             told_at = time.monotonic()
             typer.echo(f"looked at {looked:,} deliveries", err=True)
 
-    kept_at = None if archive is None else archive_at(archive)
+    kept_at = archive_at(archive) if archive is not None else None
+    files: list[Holding] = []
 
-    async def work() -> tuple[Erased, list[Holding]]:
+    async def work() -> Erased:
         async with session(conninfo, name="erase") as connection:
             person = Forgetting(connection, channel=channel, external_id=external_id)
             identities = await person.identities()
-            # First: once the rows have gone, nobody knows the other identities any more.
-            holding = [] if kept_at is None else await asyncio.to_thread(_held, kept_at, identities)
-            return await person.erase(identities, dry_run=dry_run, progress=progress), holding
+            if kept_at is not None:
+                # Before the tables forget which other ids the person has.
+                ids = {*(one.id for one in identities), external_id}
+                files.extend(await asyncio.to_thread(lambda: list(find(kept_at, ids))))
+            return await person.erase(identities, dry_run=dry_run, progress=progress)
 
-    done, holding = run_async(work())
+    done = run_async(work())
     if as_json:
-        report = {"gone": done.gone, "waiting": done.waiting, "dry_run": dry_run}
-        archived = {} if archive is None else {"archives": [file._asdict() for file in holding]}
-        typer.echo(json_text(report | archived, indent=False))
-        holding = []
+        report: dict[str, object] = {"gone": done.gone, "waiting": done.waiting, "dry_run": dry_run}
+        if archive is not None:
+            report["archived"] = [one._asdict() for one in files]
+        typer.echo(json_text(report, indent=False))
     elif done.gone:
         rows = [[name, f"{count:,}"] for name, count in sorted(done.gone.items())]
         rows.append(["all", f"{sum(done.gone.values()):,}"])
         sys.stdout.write("\n".join(table(["would go from" if dry_run else "gone from", "rows"], rows)) + "\n")
     else:
         typer.echo("nothing is known of this person")
-    if holding:
-        files = [[file.file, f"{file.lines:,}" + (", and it is damaged" if file.damaged else "")] for file in holding]
-        sys.stdout.write("\n".join(table(["still in the archive, in", "lines"], files)) + "\n")
+    if archive is not None and not as_json:
+        _list(files)
     if done.waiting:
         typer.echo(
             f"{done.waiting:,} deliveries that mention the person are not in effect yet and keep their bodies; "
@@ -88,12 +90,11 @@ def erase(
         raise typer.Exit(1)
 
 
-def _held(archive: Archive, identities: Sequence[Identity]) -> list[Holding]:
-    """The files of an archive that mention the person on any channel, each once."""
-    found: dict[str, Holding] = {}
-    for channel in sorted({identity.channel for identity in identities}):
-        ids = [identity.id for identity in identities if identity.channel == channel]
-        for holding in find(archive, channel, ids):
-            before = found.get(holding.file)
-            found[holding.file] = holding._replace(lines=holding.lines + (before.lines if before else 0))
-    return [found[name] for name in sorted(found)]
+def _list(files: Sequence[Holding]) -> None:
+    """The files of an archive that name the person."""
+    if not files:
+        typer.echo("no file of the archive names this person")
+        return
+    rows = [[one.file, f"{one.lines:,}", "damaged: it may have more" if one.damaged else ""] for one in files]
+    typer.echo("\n".join(table(["archived in", "lines", ""], rows)))
+    typer.echo("these files were not changed: reading them back would bring the person back")

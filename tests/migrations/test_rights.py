@@ -52,10 +52,8 @@ SERVICE |= {"take_deliveries", "claim_deliveries", "keep_deliveries", "sweep_wai
 SERVICE |= {"deliveries_kinds", "deliveries_list", "deliveries_of", "intake_backlog", "correct_events"}
 SERVICE |= {"deliveries_troubled", "deliveries_example", "routed_within", "prune"}
 OPERATORS = {"parked_contents", "deliveries_show", "deliveries_since", "grant_service"}
-OPERATORS |= {"take_due", "drop_taken", "note_pruned"}
+OPERATORS |= {"take_due", "drop_taken", "note_pruned", "restore_lines"}
 OPERATORS |= {"erase", "person_of", "export_person", "scrub_deliveries"}
-SERVICE |= {"deliveries_troubled", "deliveries_example", "routed_within"}
-OPERATORS = {"restore_lines", "parked_contents", "deliveries_show", "deliveries_since", "grant_service"}
 """What people wrote, and rights: for the owner alone."""
 
 FUNCTIONS = """

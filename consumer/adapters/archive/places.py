@@ -95,9 +95,9 @@ class Holding(NamedTuple):
     """Some of the file cannot be read, and may have more."""
 
 
-def find(archive: Archive, channel: str, ids: Collection[str]) -> Iterator[Holding]:
-    """The files with events of a channel in which one of these ids stands as a whole string: as author, in what the
-    provider sent, or anywhere else. Files that are damaged are among them.
+def find(archive: Archive, ids: Collection[str]) -> Iterator[Holding]:
+    """The files with events in which one of these ids stands as a whole string: as author, in what the provider sent,
+    or anywhere else. Files that are damaged are among them, and an id of another channel may be the same one.
 
     Raises:
         Misconfigured, Transient, Fatal: the archive cannot be read.
@@ -108,22 +108,8 @@ def find(archive: Archive, channel: str, ids: Collection[str]) -> Iterator[Holdi
         try:
             file = Unpacking(source, name=name)
             reader = LineReader(file, name=name)
-            lines = sum(
-                any(each in line.text for each in wanted) and _channel_of(line.text) in {channel, None}
-                for block in reader.blocks()
-                for line in block
-            )
+            lines = sum(any(each in line.text for each in wanted) for block in reader.blocks() for line in block)
         finally:
             source.close()
         if lines or file.damaged:
             yield Holding(name, lines, damaged=bool(file.damaged))
-
-
-def _channel_of(line: bytes) -> str | None:
-    """None if the line does not say."""
-    try:
-        record = orjson.loads(line)
-    except orjson.JSONDecodeError:
-        return None
-    found = record.get("channel") if isinstance(record, dict) else None
-    return found if isinstance(found, str) else None
