@@ -134,3 +134,23 @@ async def test_wal_bytes_an_event(counting: str, counting_server: EmbeddedPostgr
     assert events == 3000
     bytes_an_event = float(written[0]) / events
     assert bytes_an_event == pytest.approx(recorded[major], rel=0.1)
+
+
+@pytest.mark.parametrize("events", [1, 3], ids=str)
+async def test_a_call_takes_two_transaction_ids(counting: str, events: int) -> None:
+    """That of the transaction, and that of its one part which can be undone: ids are vacuumed for, sooner or later."""
+    with psycopg.connect(counting, autocommit=True) as connection:
+        load(connection, 1000 + events)
+        store = PostgresStore(counting, call_timeout=60)
+        try:
+            first = await drain_one(store)
+            ids = "select pg_snapshot_xmax(pg_current_snapshot())::text::bigint"
+            begin = connection.execute(ids).fetchone()
+            batch = await drain_one(store, Window(after=first.reached))
+            end = connection.execute(ids).fetchone()
+        finally:
+            await store.close()
+    assert batch.claimed == events
+    assert begin is not None
+    assert end is not None
+    assert end[0] - begin[0] == 2

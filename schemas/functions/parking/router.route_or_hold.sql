@@ -24,21 +24,12 @@ begin
     dead := 0;
     held := '{}';
     faults := 0;
-    begin
-        inserted := router.route_events(p_events);
-        perform router.check_deferred(p_constraints);  -- at the commit it would be too late to find the failing event
+    v_done := router.route(p_events, p_constraints, true);
+    v_error := v_done.error;
+    if v_error.code is null then
+        inserted := v_done.made;
         return;
-    exception
-        when transaction_rollback or insufficient_resources or operator_intervention or system_error
-             or lock_not_available or invalid_transaction_state then
-            raise;
-        when others or assert_failure then  -- "others" alone does not catch failed assertions
-            get stacked diagnostics
-                v_error.code = returned_sqlstate, v_error.message = message_text, v_error.context = pg_exception_context,
-                v_error.schema_name = schema_name, v_error.table_name = table_name, v_error.column_name = column_name,
-                v_error.constraint_name = constraint_name;
-    end;
-    inserted := 0;
+    end if;
     if v_size = 1 then
         if router.is_schema_fault(v_error) then
             held := array[(p_events[1]).id];

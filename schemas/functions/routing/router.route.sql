@@ -1,14 +1,20 @@
 -- router.route: makes what claimed events need (contact, conversation, message) and marks them routed.
 -- The only implementation of routing. It fails as a whole; router.route_or_hold deals with that.
--- takes: events whose rows the caller has locked
+-- takes: events whose rows the caller has locked; p_constraints, what is checked in the end: see router.check_deferred; p_tell:
+--   return an error of the events' or the schema's instead of raising it, with nothing done: a caller that catches it would need a
+--   subtransaction of its own, which costs every call one more transaction id
 -- returns: made: the number of messages made; the other events had a message already and were only marked; message_id, for a
---   single event: its message, null if a trigger of the application keeps it out
+--   single event: its message, null if a trigger of the application keeps it out; error, see p_tell
+-- raises: what will pass (deadlock, lock timeout, full disk, shutdown); anything else unless p_tell
 -- writes: contacts, contact_channels, conversations, messages, webhook_events, router.parked_events; for events with
 --   "normalized" also router.open_replies, and what router.settle writes
 -- locks: in one order in every batch (people by hash, new channels by key, contacts by id, threads, channels by key,
 --   conversations by id), and all of them before the application's triggers on messages run. Batches that share contacts may
 --   wait for each other but do not deadlock
-create or replace function router.route(p_events router.event[], out made integer, out message_id uuid)
+create or replace function router.route(
+    p_events router.event[], p_constraints text default '', p_tell boolean default false,
+    out made integer, out message_id uuid, out error router.fault
+)
 language plpgsql
 volatile
 set search_path = pg_catalog, pg_temp
@@ -24,6 +30,7 @@ declare
     v_names      text := 'together';
     v_detail     text;
     v_rewritten  jsonb;
+    v_ends       boolean := false;
 begin
     -- Looking for existing messages costs a look-up an event and hardly ever finds one, so it is done only if there is a
     -- sign of them: a conversation that the event has already, a key that is taken, or that the application may have sent it.
@@ -31,13 +38,13 @@ begin
            bool_or(not isfinite(e.sent_at)), count(e.normalized)
     into v_look, v_endless, v_normalized
     from unnest(p_events) e;
-    if v_endless then
-        raise exception 'event_date is not a finite time' using errcode = 'datetime_field_overflow';
-    end if;
     loop
         v_rounds := v_rounds + 1;
         begin
             v_stage := 'find';
+            if v_endless then
+                raise exception 'event_date is not a finite time' using errcode = 'datetime_field_overflow';
+            end if;
             if v_normalized > 0 then
                 perform router.join_identities(p_events);
             end if;
@@ -77,27 +84,29 @@ begin
             if v_normalized > 0 then
                 perform router.settle(p_events, v_targets);
             end if;
+            if p_constraints is distinct from '' then
+                v_stage := 'deferred';  -- at the commit it would be too late to find the failing event
+                perform router.check_deferred(p_constraints);
+            end if;
             return;
         exception  -- everything since the beginning of this round is undone
-            when sqlstate 'RW002' or sqlstate 'RW003' then
-                if v_rounds >= 9 then
-                    raise;  -- it is the application that raises it
+            when transaction_rollback or insufficient_resources or operator_intervention or system_error
+                 or lock_not_available or invalid_transaction_state then
+                raise;
+            when others or assert_failure then
+                if v_stage = 'deferred' or sqlstate in ('RW002', 'RW003') and v_rounds >= 9 then
+                    v_ends := true;  -- it is the application that raises it
                 elsif sqlstate = 'RW002' then
                     -- The next round sees what the other batch did. Names are not worth more than a few rounds.
                     v_names := case when v_rounds >= 5 then 'left out' else v_names end;
-                else
+                elsif sqlstate = 'RW003' then
                     -- A trigger of the application has changed what was inserted.
                     v_careful := true;
                     if v_stage = 'messages' then
                         get stacked diagnostics v_detail = pg_exception_detail;
                         v_rewritten := nullif(v_detail, '');
                     end if;
-                end if;
-            when transaction_rollback or insufficient_resources or operator_intervention or system_error
-                 or lock_not_available or invalid_transaction_state then
-                raise;
-            when others or assert_failure then
-                if v_stage = 'names' and v_names = 'together' then
+                elsif v_stage = 'names' and v_names = 'together' then
                     v_names := 'alone';  -- the application refuses one of them
                 elsif v_stage = 'make' and not v_careful and left(sqlstate, 2) <> '54' then
                     v_careful := true;  -- the application may accept it in its own order; no order helps an id that is too long
@@ -107,7 +116,18 @@ begin
                     v_careful := v_careful or v_look;
                     v_look := true;
                 else
+                    v_ends := true;
+                end if;
+                if v_ends and not p_tell then
                     raise;
+                elsif v_ends then
+                    get stacked diagnostics
+                        error.code = returned_sqlstate, error.message = message_text, error.context = pg_exception_context,
+                        error.schema_name = schema_name, error.table_name = table_name, error.column_name = column_name,
+                        error.constraint_name = constraint_name;
+                    made := 0;
+                    message_id := null;
+                    return;
                 end if;
         end;
     end loop;
