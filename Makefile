@@ -71,6 +71,9 @@ bench: $(BENCH_READY)  ## every figure, beside what else one could use: about ha
 bench-quick: $(BENCH_READY)  ## the same in 2 minutes, with less to trust
 	$(BIN)/python -m benchmarks --quick
 
+soak: $(BENCH_READY)  ## live traffic of 500/s, and what it leaves behind: make soak MINUTES=30 SOAK_ARGS='--record now'
+	$(BIN)/python -m benchmarks.soak --minutes $(MINUTES) $(SOAK_ARGS)
+
 tools: $(READY)  ## what only tests need, into .tools
 	@{ $(BIN)/python -m tests.kafka.broker; $(BIN)/python -m tests.kafka.debezium.worker; } & PYTHON=$(PYTHON) sh deploy/tools.sh; wait
 
@@ -105,4 +108,4 @@ lock: $(READY)  ## pin the dependencies of pyproject.toml anew, with hashes
 clean:  ## remove the virtual environment and caches
 	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache .hypothesis .tools build dist site
 
-.PHONY: help setup run test test-unit test-chaos chaos chaos-ci chaos-ci-named chaos-ci-random kafka bench bench-quick tools lint format docs screenshots docs-serve docs-build lock clean
+.PHONY: help setup run test test-unit test-chaos chaos chaos-ci chaos-ci-named chaos-ci-random kafka bench bench-quick soak tools lint format docs screenshots docs-serve docs-build lock clean

@@ -1,4 +1,4 @@
-"""The command: `python -m benchmarks --quick | --full [--only NAME …] [--json PATH]`, or `--profile`."""
+"""The command: `python -m benchmarks --quick | --full [--only NAME …] [--against DIR]`, or `--profile`."""
 
 import argparse
 import asyncio
@@ -19,6 +19,7 @@ from benchmarks import (
     ingest,
     intake,
     latency,
+    live,
     memory,
     pages,
     profile,
@@ -79,6 +80,9 @@ MEASUREMENTS: dict[str, Callable[[Bench], None]] = {
     "kafka": kafka,
     "intake": intake.measure,
     "pages": pages.measure,
+    "alone": live.alone,
+    "live": live.steady,
+    "live-peak": live.peak,
 }
 
 
@@ -92,6 +96,7 @@ def main() -> int:
         "--profile", action="store_true", help="where the time of a batch goes, and what each index costs"
     )
     parser.add_argument("--only", action="append", choices=sorted(MEASUREMENTS), help="only this one; may be repeated")
+    parser.add_argument("--against", type=Path, help="another checkout, beside which alone, live, live-peak are put")
     parser.add_argument("--json", type=Path, help="where the results go instead of benchmarks/results/")
     arguments = parser.parse_args()
     console = Console(width=None if sys.stdout.isatty() else 200)
@@ -101,7 +106,8 @@ def main() -> int:
         return 0
     chosen = [name for name in MEASUREMENTS if not arguments.only or name in arguments.only]
     started, failed = time.monotonic(), []
-    with Bench(quick=arguments.quick, console=console) as bench:
+    against = arguments.against.resolve() if arguments.against else None
+    with Bench(quick=arguments.quick, console=console, against=against) as bench:
         about_machine = machine(bench)
         if "bare" not in chosen and {"original", "queues", "loaded"} & set(chosen):
             chosen.insert(0, "bare")

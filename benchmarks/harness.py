@@ -70,8 +70,14 @@ class Row:
 class Bench:
     """One run on one machine: the server, its templates, how much to do, and what came out."""
 
-    def __init__(self, *, quick: bool, console: Console, server: EmbeddedPostgres | None = None) -> None:
-        """`server`: one that runs already and that somebody else stops; otherwise the `with` block starts one."""
+    def __init__(
+        self, *, quick: bool, console: Console, server: EmbeddedPostgres | None = None, against: Path | None = None
+    ) -> None:
+        """`server`: one that runs already and that somebody else stops; otherwise the `with` block starts one.
+
+        `against`: another checkout, beside which some measurements put this one.
+        """
+        self.against = against
         self.quick = quick
         self.console = console
         self.rows: list[Row] = []
@@ -204,15 +210,20 @@ def free_port() -> int:
 class Service:
     """`python -m consumer run` as a process of its own; ends with its `with` block."""
 
-    def __init__(self, dsn: str, **settings: object) -> None:
+    def __init__(
+        self,
+        dsn: str,
+        *,
+        program: Sequence[str] = (sys.executable, "-m", "consumer", "run"),
+        folder: Path = ROOT,
+        **settings: object,
+    ) -> None:
         self.port = free_port()
         chosen = {"database_url": dsn, "http_port": self.port, "log_level": "warning", "log_format": "text"} | settings
         environment = {k: v for k, v in os.environ.items() if not k.startswith("WEBHOOK_ROUTER_")}
         environment |= {f"WEBHOOK_ROUTER_{name.upper()}": str(given) for name, given in chosen.items()}
         self.started = time.time()
-        self.process = subprocess.Popen(
-            [sys.executable, "-m", "consumer", "run"], cwd=ROOT, env=environment, stdin=subprocess.DEVNULL
-        )
+        self.process = subprocess.Popen(list(program), cwd=folder, env=environment, stdin=subprocess.DEVNULL)
 
     def __enter__(self) -> Self:
         return self
