@@ -71,7 +71,7 @@ bench: $(BENCH_READY)  ## every figure, beside what else one could use: about ha
 bench-quick: $(BENCH_READY)  ## the same in 2 minutes, with less to trust
 	$(BIN)/python -m benchmarks --quick
 
-soak: $(BENCH_READY)  ## live traffic of 500/s, and what it leaves behind: make soak MINUTES=30 SOAK_ARGS='--record now'
+soak: $(READY)  ## live traffic of 500/s, and what it leaves behind: make soak MINUTES=30 SOAK_ARGS='--record now'
 	$(BIN)/python -m benchmarks.soak --minutes $(MINUTES) $(SOAK_ARGS)
 
 tools: $(READY)  ## what only tests need, into .tools

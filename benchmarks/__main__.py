@@ -97,8 +97,15 @@ def main() -> int:
     )
     parser.add_argument("--only", action="append", choices=sorted(MEASUREMENTS), help="only this one; may be repeated")
     parser.add_argument("--against", type=Path, help="another checkout, beside which alone, live, live-peak are put")
+    parser.add_argument(
+        "--record",
+        action="store_true",
+        help="with --full --only: keep these rows in docs/figures.json, each with its date",
+    )
     parser.add_argument("--json", type=Path, help="where the results go instead of benchmarks/results/")
     arguments = parser.parse_args()
+    if arguments.record and not (arguments.full and arguments.only):
+        parser.error("--record goes with --full --only NAME: a complete run is recorded anyway, a quick one never")
     console = Console(width=None if sys.stdout.isatty() else 200)
     if arguments.profile:
         with Bench(quick=False, console=console) as bench:
@@ -137,6 +144,8 @@ def main() -> int:
             "machine": about_machine,
             "seconds_by_measurement": bench.seconds,
         }
+        if arguments.record:
+            report.record_rows([row for row in bench.rows if row.measured is not None], about)
         report.write(bench.rows, about, console=console, json_path=arguments.json, complete=not arguments.only)
     return 1 if failed else 0
 

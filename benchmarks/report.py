@@ -147,6 +147,20 @@ def recorded(result: dict[str, Any]) -> dict[str, Any]:
     return {**result, "rows": rows}
 
 
+def record_rows(rows: list[Row], about: dict[str, Any]) -> None:
+    """Puts rows that were measured by themselves among those of the recorded run; each says when and of what it is."""
+    if not FIGURES.is_file():
+        return
+    run = json.loads(FIGURES.read_text(encoding="utf-8"))["run"]
+    said = f"measured by itself on {about['date']}, version {about['version']}"
+    new = {
+        row["key"]: {**row, "note": "; ".join(filter(None, (row["note"], said)))}
+        for row in recorded(as_json(rows, about))["rows"]
+    }
+    kept = [new.pop(row["key"], row) for row in run["rows"]]
+    record("run", {**run, "rows": kept + list(new.values())})
+
+
 def record(part: str, value: dict[str, Any]) -> None:
     """Replaces a part of docs/figures.json; `make docs` makes the page of it."""
     if not FIGURES.is_file():

@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from benchmarks import live, soak
-from benchmarks.harness import ROOT, SETTINGS, Bench
+from benchmarks import live, report, soak
+from benchmarks.harness import ROOT, SETTINGS, Bench, Row
 from benchmarks.writers import pgbench_program
 from consumer.embedded_postgres.server import EmbeddedPostgres
 from tests.servers import newest_binaries
@@ -144,3 +144,17 @@ def test_saved_report_is_recorded(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     kept = json.loads(figures.read_text(encoding="utf-8"))["soak"]
     assert kept["now"] == {"kept": 1}
     assert kept["before"]["version"] == "abc"
+
+
+def test_rows_measured_by_themselves_say_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """They replace the row of their key where it was, or follow the others; other rows stay."""
+    figures = tmp_path / "figures.json"
+    figures.write_text(json.dumps({"run": {"rows": [{"key": "tax"}, {"key": "idle"}]}}), encoding="utf-8")
+    monkeypatch.setattr("benchmarks.report.FIGURES", figures)
+    rows = [Row(key="live-peak", what="peak", measured=2.0, note="n"), Row(key="tax", what="tax", measured=1.0)]
+    report.record_rows(rows, {"date": "2026-01-01", "version": "abc"})
+    kept = json.loads(figures.read_text(encoding="utf-8"))["run"]["rows"]
+    assert [row["key"] for row in kept] == ["tax", "idle", "live-peak"]
+    assert kept[0]["note"] == "measured by itself on 2026-01-01, version abc"
+    assert kept[1] == {"key": "idle"}
+    assert kept[2]["note"] == "n; measured by itself on 2026-01-01, version abc"
