@@ -10,7 +10,7 @@ from pathlib import Path
 
 from consumer.adapters.telemetry.metrics import Metrics
 from consumer.domain import routing as events
-from consumer.domain.facts import BacklogSampled, BatchRouted, Fact, ListenerUp, Progress, Started
+from consumer.domain.facts import BacklogSampled, BatchRouted, Fact, ListenerUp, Progress, Pruned, Started
 from consumer.domain.intake_facts import (
     UNKNOWN,
     DeliveriesTaken,
@@ -29,6 +29,7 @@ from consumer.domain.kafka_facts import (
     RecordsRead,
 )
 from consumer.domain.lag import Partition, PartitionLag
+from consumer.domain.retention import Kind, PruneStep
 from consumer.domain.routing import NOW, Backlog, Batch
 from consumer.pipeline.parts import Part
 from tests.deploy.dashboard import DASHBOARD, dashboard, evaluable, metrics_in, panels
@@ -61,6 +62,10 @@ EVERYTHING: tuple[Fact, ...] = (
     ),
     BacklogSampled(backlog=Backlog(ready=1, oldest_seconds=1, parked=1, dead=1, notification_queue=0)),
     ListenerUp(),
+    Pruned(
+        kind=Kind.EVENTS,
+        step=PruneStep(gone=1, bytes=1, refused=1, reason=None, place=None, oldest=1.0, busy=False, seconds=0.01),
+    ),
     RecordsRead(counts={EVENTS: 2}),
     RecordsDone(skipped={}, flawed={}, repeated=0, ages={EVENTS.topic: (0.01,)}, traces=()),
     OffsetsCommitted(seconds=0.01),
