@@ -24,10 +24,12 @@ from consumer.domain.facts import (
     ListenerLost,
     LoopFailed,
     LoopRecovered,
+    Pruned,
     Started,
     Stopped,
     SweepFinished,
 )
+from consumer.domain.retention import Kind, PruneStep
 from consumer.domain.routing import NOW, Backlog, Batch, Path
 from tests.deploy import service_login
 from tests.processes import command, running
@@ -245,6 +247,38 @@ class TestLines:
         failures = [LoopFailed(loop="hot", reason="refused", attempt=n, delay=1) for n in range(1, 101)]
         lines = written(*failures, LoopRecovered(loop="hot", attempts=100))
         assert [line.get("attempt") for line in lines] == [1, 2, 4, 8, 16, 32, 64, None]
+
+    def test_pruning_is_a_line_a_round(self, written: Written) -> None:
+        """With what all of its steps have done; what the application keeps is a warning, once for each reason."""
+
+        def step(gone: int, place: str | None, refused: int = 0, reason: str | None = None) -> Pruned:
+            return Pruned(
+                kind=Kind.EVENTS,
+                step=PruneStep(
+                    gone=gone,
+                    bytes=10 * gone,
+                    refused=refused,
+                    reason=reason,
+                    place=place,
+                    oldest=None,
+                    busy=False,
+                    seconds=0.1,
+                ),
+            )
+
+        lines = written(
+            step(1000, "1"),
+            step(500, None),
+            step(0, None),
+            step(0, "1", refused=2, reason="23503: a key"),
+            step(3, "2", refused=2, reason="23503: a key"),
+            step(1, None),
+        )
+        assert [(line["event"], line.get("gone"), line.get("bytes"), line.get("reason")) for line in lines] == [
+            ("pruned", 1500, 15_000, None),
+            ("the application keeps events that are due to go", None, None, "23503: a key"),
+            ("pruned", 4, 40, None),
+        ]
 
     def test_levels_say_who_has_to_look(self, written: Written) -> None:
         """Warnings are what an operator may have to act on; a quiet level keeps exactly those."""
