@@ -232,6 +232,18 @@ def test_rows_that_somebody_writes_are_left_for_the_next_round(inbox: Inbox) -> 
     assert prune(inbox)["gone"] == 1
 
 
+def test_a_payload_that_was_being_written_goes_in_the_next_round(inbox: Inbox) -> None:
+    """How far payloads have gone is noted up to it, and not beyond."""
+    for number in range(6):
+        routed(inbox, f"e{number}", days=31 - number / 1000)
+    other = inbox.another()
+    with other.transaction():
+        other.run("update webhook_events set content = 'mine' where event_id = 'e2'")
+        assert prune(inbox, "payloads", limit=2)["gone"] == 5
+    assert prune(inbox, "payloads", limit=2)["gone"] == 1
+    assert prune(inbox, "payloads", limit=2)["steps"] == 1
+
+
 def test_one_session_prunes_at_a_time(inbox: Inbox) -> None:
     """The other is told so, and does nothing; a dry run needs nobody's leave."""
     routed(inbox, "e1", days=31)

@@ -4,7 +4,7 @@
 -- takes: p_kind, p_keep, p_limit, p_place: see router.prune; p_lines: return each event as a line of an archive as well, see
 --   router.archive_line, and stop at 16 MiB; p_dry_run: lock nothing
 -- returns: ids, in the order of routing; routed: when each of them was; lines; bytes: what goes with them, about; place: where the
---   next step goes on, null: there is nothing else; reached: the place behind all that was looked at; busy: another
+--   next step goes on, null: there is nothing else; reached: the place behind all that was looked at, null once something was left out that another session is writing; busy: another
 --   session prunes, and nothing was looked at
 -- raises: invalid_parameter_value; object_not_in_prerequisite_state if no index leads with routed_at, or row level security
 --   hides rows
@@ -42,6 +42,7 @@ declare
     v_tids   tid[];
     v_sizes  bigint[];
     v_kept   integer;
+    v_held   boolean;
 begin
     if p_kind is null or p_kind not in ('events', 'payloads') then
         raise exception 'p_kind is ''events'' or ''payloads''' using errcode = 'invalid_parameter_value';
@@ -199,6 +200,21 @@ begin
         where p_dry_run
     ) f;
 
+    -- What another session is writing is for the next round, which begins where this one has noted that it came to.
+    v_held := coalesce((p_place ->> 'held')::boolean, false)
+              or p_kind = 'payloads' and cardinality(ids) < cardinality(v_found) and exists (
+                  select
+                  from unnest(v_found) f (id)
+                  cross join lateral (
+                      select w.routed_at, w.raw_payload, w.parked_until
+                      from public.webhook_events w
+                      where w.id = f.id
+                      limit 1
+                  ) w
+                  where f.id <> all (ids) and w.routed_at < v_before and w.parked_until is null and w.raw_payload <> '{}'
+                    and not exists (select from router.parked_events p where p.event_id = f.id)
+              );
+
     if p_lines then
         -- Payloads have up to some MiB each.
         v_kept := 0;
@@ -222,6 +238,11 @@ begin
         );
     else
         bytes := coalesce((select sum(s) from unnest(v_sizes) s), 0);
+    end if;
+    if v_held then
+        place := place || '{"held": true}';
+        reached := null;
+        return;
     end if;
     reached := coalesce(place, case when cardinality(v_ats) > 0 then jsonb_build_object('at', v_ats[cardinality(v_ats)]) end);
 end
