@@ -129,7 +129,7 @@ with wanted_tables (name) as (
            ('webhook_events', 'routed_at', null), ('webhook_events', 'conversation_id', 'a conversation'),
            ('messages', 'contact_id', 'a contact')
 ), lookups as (
-    select w.table_name, w.column_name, w.deletes, x.relname as found
+    select w.table_name, w.column_name, w.deletes, x.relname as found, t.oid is not null as has_table
     from wanted_lookups w
     join tables t on t.name = w.table_name
     left join lateral (
@@ -379,7 +379,8 @@ with wanted_tables (name) as (
 
     union all
     select 52, case when l.deletes is null then 'look-up index' else 'deletion index' end,
-           format('public.%s (%s)', l.table_name, l.column_name), false, l.found is not null,
+           -- One for deletions is a choice.
+           format('public.%s (%s)', l.table_name, l.column_name), false, l.found is not null or l.deletes is not null and l.has_table,
            coalesce(l.found, case when l.deletes is not null
                                   then format('not built: deleting %s reads the whole table; webhook-router migrate '
                                               '--deletion-indexes builds it, and each event costs more with it', l.deletes)

@@ -17,6 +17,8 @@ set enable_seqscan = off
 set enable_bitmapscan = off
 set enable_hashjoin = off
 set enable_mergejoin = off
+set enable_sort = off
+set enable_incremental_sort = off
 set jit = off
 as $function$
 declare
