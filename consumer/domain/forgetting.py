@@ -20,6 +20,10 @@ PROVIDERS: Final = {
 """Channel → whose deliveries bring its events."""
 
 
+OTHERS: Final = frozenset({"youtube", "webchat", "other"})
+"""Channels that no provider's deliveries bring."""
+
+
 class Identity(NamedTuple):
     """One of the ids of a person."""
 

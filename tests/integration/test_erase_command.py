@@ -267,3 +267,22 @@ def test_archives_that_hold_the_person_are_listed(database: str, connection: Con
     assert again.out.startswith("nothing is known of this person\n")
     assert "archive" in again.out
     assert run(database, "erase", "whatsapp", "4900000001", "--archive", str(tmp_path), "--json").json["archived"] == []
+
+
+def test_a_channel_that_nobody_knows_is_a_typing_error(database: str, connection: Connection) -> None:
+    """Else somebody would believe that the person is forgotten."""
+    for command in ("erase", "export"):
+        done = run(database, command, "messenger", "123456")
+        assert isinstance(done.error, Misconfigured)
+        assert "that of Messenger is called facebook" in str(done.error)
+        assert run(database, command, "facebook", "123456").error is None
+
+
+@pytest.mark.parametrize("plus", ["", "+"], ids=["digits", "plus"])
+def test_a_contact_with_the_number_alone_goes_too(database: str, connection: Connection, plus: str) -> None:
+    """The application has made it, and the person has not written yet."""
+    phone = f"{plus}4915100000001"
+    connection.execute("insert into public.contacts (full_name, whatsapp_phone) values ('Cy', %s)", [phone])
+    assert run(database, "export", "whatsapp", "4915100000001").json["contacts"][0]["full_name"] == "Cy"
+    assert run(database, "erase", "whatsapp", "4915100000001", "--json").json["gone"] == {"contacts": 1}
+    assert value(connection, "select count(*) from public.contacts where full_name = 'Cy'") == 0

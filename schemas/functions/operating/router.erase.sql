@@ -23,13 +23,7 @@ declare
     v_wanted   bigint;
     v_path     text;
 begin
-    v_contacts := array(
-        select distinct k.contact_id
-        from unnest(p_channels, p_ids) i (channel, id)
-        join public.contact_channels k on k.channel = i.channel and k.external_id = i.id
-        where k.contact_id is not null
-        order by k.contact_id
-    );
+    v_contacts := router.contacts_of(p_channels, p_ids);
     -- Routing makes nothing more for them from now on: it waits for these rows, and finds them gone then.
     perform from public.contacts c where c.id = any (v_contacts) order by c.id for update;
     perform from public.conversations v where v.contact_id = any (v_contacts) order by v.id for update;

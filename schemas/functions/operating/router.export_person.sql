@@ -12,13 +12,7 @@ set plan_cache_mode = force_custom_plan
 set jit = off
 as $function$
 declare
-    v_contacts uuid[] := array(
-        select distinct k.contact_id
-        from unnest(p_channels, p_ids) i (channel, id)
-        join public.contact_channels k on k.channel = i.channel and k.external_id = i.id
-        where k.contact_id is not null
-        order by k.contact_id
-    );
+    v_contacts uuid[] := router.contacts_of(p_channels, p_ids);
     v_rows     record;
 begin
     v_rows := router.rows_of(v_contacts, p_channels, p_ids);

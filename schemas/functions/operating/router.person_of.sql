@@ -19,15 +19,7 @@ begin
     ids := p_ids;
     while cardinality(ids) + cardinality(contacts) > v_known loop
         v_known := cardinality(ids) + cardinality(contacts);
-        contacts := array(
-            select k.contact_id
-            from unnest(channels, ids) i (channel, id)
-            join public.contact_channels k on k.channel = i.channel and k.external_id = i.id
-            where k.contact_id is not null
-            union
-            select unnest(contacts)
-            order by 1
-        );
+        contacts := array(select unnest(contacts) union select unnest(router.contacts_of(channels, ids)) order by 1);
         select array_agg(i.channel order by i.channel, i.id), array_agg(i.id order by i.channel, i.id)
         into channels, ids
         from (

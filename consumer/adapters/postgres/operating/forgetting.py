@@ -14,7 +14,7 @@ from consumer.adapters.postgres.connection import translation
 from consumer.adapters.postgres.operating.answers import answers, refuse_superusers
 from consumer.adapters.postgres.operating.session import Connection
 from consumer.domain.errors import ConsumerError, Misconfigured
-from consumer.domain.forgetting import PROVIDERS, Identity, all_spellings, given, mention
+from consumer.domain.forgetting import OTHERS, PROVIDERS, Identity, all_spellings, given, mention
 
 _PERSON: Final = """
     select pg_catalog.row_to_json(l)
@@ -81,6 +81,8 @@ class Forgetting:
         parameters = _parameters(await self.identities())
         for row in await answers(self._connection, "export_person", _EXPORT, parameters):
             found.setdefault(row["kind"], []).append(row["data"])
+        if not found:
+            self._check_channel()
         return found
 
     async def erase(
@@ -103,7 +105,20 @@ class Forgetting:
             scrubbed, done.waiting = scrubbed + more, max(waiting, still)
         if scrubbed:
             done.gone[DELIVERIES] = scrubbed
+        if not done.gone:
+            self._check_channel()
         return done
+
+    def _check_channel(self) -> None:
+        """A channel that nobody knows is a typing error, and somebody would believe to have been forgotten.
+
+        Raises:
+            Misconfigured: it is one.
+        """
+        known = sorted(PROVIDERS.keys() | OTHERS)
+        if self._channel.lower() not in known:
+            hint = "; that of Messenger is called facebook" if self._channel.lower() == "messenger" else ""
+            raise Misconfigured(f"nothing is known of a channel {self._channel!r}: there are {', '.join(known)}{hint}")
 
     async def _now(self) -> datetime:
         row = await (await self._connection.execute(_NOW, binary=True)).fetchone()
