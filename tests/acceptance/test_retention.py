@@ -119,6 +119,6 @@ def test_payloads_go_and_messages_stay(database: str) -> None:
                 what="the payloads to go",
             )
             wait_for(lambda: router.metric("webhook_router_pruned_total", kind="payloads") == 50, what="the metric")
-            assert router.metric("webhook_router_oldest_event_timestamp_seconds") > 0
+            assert router.metric("webhook_router_oldest_event_timestamp_seconds", kind="payloads") > 0
         assert db.execute("select * from public.messages order by id").fetchall() == messages
         assert value(db, "select count(*) from public.webhook_events") == 50

@@ -144,7 +144,9 @@ class Metrics:
             "prune_refused_total", "Events that were due to go and that the application keeps, each attempt.", "kind"
         )
         self._oldest_kept = gauge(
-            "oldest_event_timestamp_seconds", "Unix time at which the oldest event that retention has left was routed."
+            "oldest_event_timestamp_seconds",
+            "Unix time at which the oldest event that retention has left was routed.",
+            "kind",
         )
         self._info = gauge("info", "1; the labels tell what runs.", "source", "version")
         self._kafka = KafkaMetrics(counter=counter, gauge=gauge, histogram=latency)
@@ -202,7 +204,7 @@ class Metrics:
                 self._pruned_bytes.labels(kind).inc(step.bytes)
                 self._refused.labels(kind).inc(step.refused)
                 if step.oldest is not None:
-                    self._oldest_kept.set(step.oldest)
+                    self._oldest_kept.labels(kind).set(step.oldest)
             case Started(source=source, version=version):
                 self._info.labels(source, version).set(1)
             case LoopRecovered() | ByChannelSampled() | PageFailed() | ParkedDecided() | TokensRefused():
