@@ -20,6 +20,8 @@ PROVIDERS: Final = {
 """Channel → whose deliveries bring its events."""
 
 
+NUMBERS: Final = "whatsapp"
+"""The channel whose ids are telephone numbers."""
 OTHERS: Final = frozenset({"youtube", "webchat", "other"})
 """Channels that no provider's deliveries bring."""
 
@@ -31,20 +33,26 @@ class Identity(NamedTuple):
     id: str
 
 
-def given(external_id: str) -> list[str]:
-    """An id as somebody types it, in all its spellings."""
-    return spellings(external_id)
+def given(channel: str, external_id: str) -> list[Identity]:
+    """An id as somebody types it; a number of WhatsApp in all its spellings, and with the spaces that people write."""
+    channel = channel.lower()
+    ids = spellings(external_id) if channel == NUMBERS else [external_id]
+    return [Identity(channel, found) for found in ids]
 
 
 def all_spellings(identities: Iterable[Identity]) -> list[Identity]:
-    """Those identities, and the other spellings of numbers among them; each once, in order."""
+    """Those identities, and the other spellings of numbers among them; each once, in order.
+
+    Elsewhere an id that looks like another spelling is somebody else's.
+    """
     return sorted(
-        {
-            Identity(identity.channel, form)
-            for identity in identities
-            for form in (identity.id, *(phones.spellings(identity.id) if phones.is_phone(identity.id) else ()))
-        }
+        {Identity(identity.channel, form) for identity in identities for form in (identity.id, *_forms(identity))}
     )
+
+
+def _forms(identity: Identity) -> tuple[str, ...]:
+    is_number = identity.channel == NUMBERS and phones.is_phone(identity.id)
+    return phones.spellings(identity.id) if is_number else ()
 
 
 def mention(identities: Iterable[Identity]) -> re.Pattern[bytes]:

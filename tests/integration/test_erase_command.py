@@ -286,3 +286,42 @@ def test_a_contact_with_the_number_alone_goes_too(database: str, connection: Con
     assert run(database, "export", "whatsapp", "4915100000001").json["contacts"][0]["full_name"] == "Cy"
     assert run(database, "erase", "whatsapp", "4915100000001", "--json").json["gone"] == {"contacts": 1}
     assert value(connection, "select count(*) from public.contacts where full_name = 'Cy'") == 0
+
+
+def test_spellings_of_a_number_lead_to_one_person(database: str, connection: Connection) -> None:
+    """Two contacts that were made apart, of one number; the second has another channel, whose rows go as well."""
+    for number, who in enumerate(("5215512345678", "525512345678")):
+        connection.execute(ROUTE, (f"mx-{number}", who, f"Mx {number}", "hola", "{}"))
+    connection.execute(
+        """
+        insert into public.contact_channels (contact_id, channel, external_id)
+        select contact_id, 'telegram', '777000111' from public.contact_channels where external_id = '525512345678'
+        """
+    )
+    connection.execute(
+        """
+        insert into public.webhook_events (channel, type, event_id, author_id, event_date)
+        values ('telegram', 'message', 'unrouted', '777000111', 'infinity')
+        """
+    )
+    done = run(database, "erase", "whatsapp", "5215512345678", "--json")
+    assert done.json["gone"]["contacts"] == 2
+    assert value(connection, "select count(*) from public.webhook_events where author_id = '777000111'") == 0
+
+
+def test_a_shared_conversation_stays_whatever_its_key_does(database: str, connection: Connection) -> None:
+    """Also where the application has a foreign key that would take it along."""
+    connection.execute(
+        """
+        alter table public.conversations drop constraint conversations_contact_id_fkey,
+            add foreign key (contact_id) references public.contacts on delete cascade;
+        insert into public.messages (conversation_id, contact_id, channel, direction, content_text)
+        select v.id, b.id, 'whatsapp', 'inbound', 'ben was here'
+        from public.conversations v
+        join public.contacts a on a.id = v.contact_id and a.full_name = 'Ana Secret'
+        cross join (select id from public.contacts where full_name = 'Ben Secret') b
+        """
+    )
+    assert run(database, "erase", "whatsapp", ANA).code == 0
+    assert value(connection, "select count(*) from public.messages where content_text = 'ben was here'") == 1
+    assert value(connection, "select count(*) from public.messages where content_text like 'ana%'") == 0

@@ -47,5 +47,12 @@ def test_longer_ids_are_somebody_else(external_id: str, body: str) -> None:
 def test_a_number_has_several_spellings() -> None:
     """All of them are looked for, whichever was given; ids of other kinds have one."""
     assert {identity.id for identity in all_spellings([WHATSAPP])} == {"5215512345678", "525512345678"}
-    assert set(given("+52 55 1234 5678")) >= {"525512345678", "5215512345678"}
+    typed = {identity.id for identity in given("WhatsApp", "+52 55 1234 5678")}
+    assert typed >= {"525512345678", "5215512345678"}
     assert all_spellings([Identity("instagram", "abc"), Identity("instagram", "abc")]) == [Identity("instagram", "abc")]
+
+
+def test_elsewhere_another_spelling_is_somebody_else() -> None:
+    """Ids of other channels may look like numbers of Mexico."""
+    telegram = Identity("telegram", "5215512345678")
+    assert all_spellings([telegram]) == given("telegram", "5215512345678") == [telegram]

@@ -100,7 +100,11 @@ begin
     perform router.refuse_kept('messages', cardinality(v_rows.messages), v_count);
     v_gone := v_gone || jsonb_build_object('messages', v_count);
 
+    -- What others wrote there stays, whatever a foreign key of the application would do.
     v_path := pg_catalog.set_config('search_path', router.application_path(), true);
+    update public.conversations v
+    set contact_id = null
+    where v.id operator(pg_catalog.=) any (v_rows.shared);
     delete from public.conversations v where v.id operator(pg_catalog.=) any (v_rows.conversations);
     get diagnostics v_count = row_count;
     v_path := pg_catalog.set_config('search_path', 'pg_catalog, pg_temp', true);

@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
 import psycopg
@@ -45,6 +45,8 @@ _ATTEMPTS: Final = 5
 _COLLISIONS: Final = {"40001", "40P01"}
 """Routing may be about to write to the same person."""
 _REFERS: Final = "23503"
+_LATE: Final = timedelta(minutes=10)
+"""How long before its commit a delivery may have arrived."""
 _LONG_AGO: Final = datetime(1, 1, 2, tzinfo=UTC)
 
 DELIVERIES: Final = "router.deliveries"
@@ -70,10 +72,17 @@ class Forgetting:
 
     async def identities(self) -> Sequence[Identity]:
         """All of them, with all their spellings, that in the question among them."""
-        asked = {"channel": self._channel, "ids": given(self._external_id)}
-        with _as_owner():
-            (person,) = await answers(self._connection, "person_of", _PERSON, asked)
-        return all_spellings(map(Identity, person["channels"], person["ids"]))
+        known: set[Identity] = set()
+        found = set(given(self._channel, self._external_id))
+        # Another spelling may lead to another contact, and that one to further identities.
+        while found > known:
+            known = set(found)
+            for channel in sorted({identity.channel for identity in known}):
+                asked = {"channel": channel, "ids": sorted(one.id for one in known if one.channel == channel)}
+                with _as_owner():
+                    (person,) = await answers(self._connection, "person_of", _PERSON, asked)
+                found |= set(all_spellings(map(Identity, person["channels"], person["ids"])))
+        return sorted(found)
 
     async def export(self) -> dict[str, list[Any]]:
         """All rows of the person, by table."""
@@ -97,7 +106,7 @@ class Forgetting:
             ConsumerError: the application refuses it, in words; nothing but bodies of deliveries has gone.
         """
         await refuse_superusers(self._connection, "erase")
-        begun = await self._now()
+        begun = await self._now() - _LATE
         scrubbed, waiting = await self._bodies(identities, since=_LONG_AGO, dry_run=dry_run, progress=progress)
         done = Erased(gone=await self._rows(identities, dry_run=dry_run), waiting=waiting)
         if not dry_run:
@@ -204,6 +213,7 @@ def _in_words(error: psycopg.Error) -> ConsumerError:
     if error.sqlstate == _REFERS and error.diag.table_name:
         return ConsumerError(
             f"nothing was erased: rows of {error.diag.table_name} refer to what was to go (foreign key "
-            f"{error.diag.constraint_name}); delete them there first, or let that key do so, by on delete cascade"
+            f"{error.diag.constraint_name}); delete them or let go of them there first, or have that key do so: "
+            "on delete cascade for what is the person's, on delete set null for what is not"
         )
     return found
