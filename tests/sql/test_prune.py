@@ -202,6 +202,41 @@ def test_what_the_application_refuses_stays(any_inbox: Inbox) -> None:
     assert done["reason"].startswith("P0001")
 
 
+@pytest.mark.parametrize(
+    "made",
+    [
+        "alter table messages add column event uuid references webhook_events on delete cascade",
+        "alter table messages add column event uuid references webhook_events on delete set null",
+        """
+        create table parts (id uuid primary key references webhook_events on delete cascade);
+        alter table messages add column part uuid references parts on delete cascade
+        """,
+        "alter table webhook_events add column answers uuid references webhook_events on delete cascade",
+    ],
+    ids=["cascade", "set null", "by way of another table", "other events"],
+)
+def test_no_foreign_key_takes_more_along(database: str, made: str) -> None:
+    """Messages are never touched, whatever the application has made of its tables; payloads may go."""
+    with Inbox(database) as inbox:
+        inbox.run(made)
+        routed(inbox, "e1", days=31, author_id="a1")
+        for dry_run in (True, False):
+            with pytest.raises(psycopg.errors.ObjectNotInPrerequisiteState, match="by its foreign key"):
+                prune(inbox, dry_run=dry_run)
+        assert prune(inbox, "payloads")["gone"] == 1
+        assert (events(inbox), inbox.count("messages")) == (["e1"], 1)
+
+
+def test_a_foreign_key_that_takes_only_its_own_rows_along_is_followed(database: str) -> None:
+    """As the application has asked for."""
+    with Inbox(database) as inbox:
+        inbox.run("create table notes (event uuid references webhook_events on delete cascade)")
+        routed(inbox, "e1", days=31)
+        inbox.run("insert into notes select id from webhook_events")
+        assert prune(inbox)["gone"] == 1
+        assert inbox.count("notes") == 0
+
+
 def test_a_deferred_refusal_is_one_as_well(database: str) -> None:
     """A constraint that is checked at the commit keeps its event, not the step."""
     with Inbox(database) as inbox:

@@ -24,7 +24,8 @@ declare
     v_done   record;
     v_path   text;
 begin
-    if p_kind is null or p_kind not in ('events', 'payloads') or p_keep is null or p_keep < interval '1 hour' then
+    if p_kind is null or p_kind not in ('events', 'payloads') or p_keep is null or p_keep < interval '1 hour'
+       or v_before > now() - interval '1 hour' then
         raise exception 'p_kind is ''events'' or ''payloads'', and p_keep an hour at least'
             using errcode = 'invalid_parameter_value';
     end if;

@@ -6,8 +6,8 @@
 -- returns: ids, in the order of routing; routed: when each of them was; lines; bytes: what goes with them, about; place: where the
 --   next step goes on, null: there is nothing else; reached: the place behind all that was looked at, null once something was left out that another session is writing; busy: another
 --   session prunes, and nothing was looked at
--- raises: invalid_parameter_value; object_not_in_prerequisite_state if no index leads with routed_at, or row level security
---   hides rows
+-- raises: invalid_parameter_value; object_not_in_prerequisite_state if no index leads with routed_at, row level security
+--   hides rows, or a foreign key would take more along, see router.refuse_cascades
 -- reads: webhook_events by an index on routed_at, or by place if more events bear one time than can be skipped at each step
 -- locks: 'retention', to the end of the transaction; the events
 create or replace function router.take_due(
@@ -47,7 +47,8 @@ begin
     if p_kind is null or p_kind not in ('events', 'payloads') then
         raise exception 'p_kind is ''events'' or ''payloads''' using errcode = 'invalid_parameter_value';
     end if;
-    if p_keep is null or p_keep < interval '1 hour' then
+    -- Months have no length of their own: '1 month -29 days' may end in the future.
+    if p_keep is null or p_keep < interval '1 hour' or v_before > now() - interval '1 hour' then
         raise exception 'p_keep is less than an hour' using errcode = 'invalid_parameter_value';
     end if;
     p_limit := least(greatest(p_limit, 1), 10000);
@@ -74,6 +75,9 @@ begin
                   hint = 'create index concurrently on public.webhook_events (routed_at);';
     end if;
     perform router.refuse_hidden_rows();
+    if p_kind = 'events' then
+        perform router.refuse_cascades();
+    end if;
 
     if p_place is null and p_kind = 'payloads' and not p_dry_run then
         p_place := (select i.payloads_pruned from router.installation i);
