@@ -83,8 +83,8 @@ def erase(
         _list(files)
     if done.waiting:
         typer.echo(
-            f"{done.waiting:,} deliveries that mention the person are not in effect yet and keep their bodies; "
-            "run this again once they are: webhook-router deliveries list --state waiting",
+            f"{done.waiting:,} deliveries that mention the person are not in effect yet, so the person is not erased, "
+            "or comes back; run this again once they are: webhook-router deliveries list --state waiting",
             err=True,
         )
         raise typer.Exit(1)

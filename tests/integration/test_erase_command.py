@@ -159,11 +159,12 @@ def test_a_delivery_that_is_not_in_effect_keeps_its_body(database: str, connecti
     deliver(connection, 1, ANA, processed=False)
     done = run(database, "erase", "whatsapp", ANA)
     assert done.code == 1
-    assert "1 deliveries that mention the person are not in effect yet" in done.err
+    assert "1 deliveries that mention the person are not in effect yet, so the person is not erased" in done.err
     assert value(connection, "select count(body) from router.deliveries") == 1
+    assert value(connection, "select count(*) from public.contacts") == 2, "what tells its other identities is needed"
     connection.execute("update router.deliveries set processed_at = now(), next_attempt_at = null")
     again = run(database, "erase", "whatsapp", ANA, "--json")
-    assert (again.code, again.json["gone"]) == (0, {"router.deliveries": 1})
+    assert (again.code, again.json["gone"]["router.deliveries"], again.json["gone"]["contacts"]) == (0, 1, 1)
 
 
 def test_a_thread_of_several_people_keeps_what_the_others_wrote(database: str, connection: Connection) -> None:
