@@ -93,8 +93,8 @@ def test_nothing_is_left_of_an_erased_person(case: Case, inbox: psycopg.Connecti
         identities, done = asyncio.run(erase(intake_database, theirs, external_id))
         assert done.gone == would.gone
         assert done.waiting == 0
-        for table in ("contacts", "contact_channels", "messages", "webhook_events"):
-            assert done.gone.get(table, 0) == len(kept.get(table, [])), table
+        for table in done.gone.keys() - {"router.deliveries"} | kept.keys():
+            assert done.gone.get(table, 0) == len(kept.get(table, [])), f"what goes is what is exported: {table}"
         now = snapshot(inbox)
         wanted = mention(identities)
         assert not [(table, row) for table, row in now if wanted.search(row.encode())]

@@ -115,6 +115,7 @@ def test_an_export_has_every_row(database: str, connection: Connection) -> None:
         "messages": 3,
         "message_analysis": 3,
         "webhook_events": 4,
+        "router.parked_events": 1,
     }
     assert found["contacts"][0]["full_name"] == "Ana Secret"
     assert [row["content_text"] for row in found["messages"]] == [f"ana's text {number}" for number in range(3)]

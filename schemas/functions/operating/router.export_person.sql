@@ -48,12 +48,37 @@ begin
     where w.id = any (v_rows.events)
     order by w.created_at, w.id;
     return query
+    select 'router.parked_events', to_jsonb(p) from router.parked_events p where p.event_id = any (v_rows.events);
+    return query
     select 'router.waiting', to_jsonb(w)
     from router.waiting w
+    where (w.channel, w.person) in (select i.channel, i.id from unnest(p_channels, p_ids) i (channel, id))
+       or (w.channel, w.target) in (select m.channel, m.provider_message_id
+                                    from public.messages m
+                                    where m.id = any (v_rows.messages) and m.provider_message_id is not null)
+       or (w.channel, w.atom_id) in (select e.channel, e.event_id
+                                     from public.webhook_events e
+                                     where e.id = any (v_rows.events))
+       or exists (select
+                  from unnest(p_channels, p_ids) i (channel, id)
+                  where i.channel = w.channel and position(to_json(i.id)::text in w.effect::text) > 0);
+    return query
+    select 'router.watermarks', to_jsonb(w)
+    from router.watermarks w
     where (w.channel, w.person) in (select i.channel, i.id from unnest(p_channels, p_ids) i (channel, id));
     return query
     select 'router.referrals', to_jsonb(r)
     from router.referrals r
-    where (r.channel, r.person) in (select i.channel, i.id from unnest(p_channels, p_ids) i (channel, id));
+    where (r.channel, r.person) in (select i.channel, i.id from unnest(p_channels, p_ids) i (channel, id))
+       or r.message_id = any (v_rows.messages);
+    return query
+    select 'router.silent_edits', to_jsonb(s) from router.silent_edits s where s.message_id = any (v_rows.messages);
+    return query
+    select 'router.open_replies', to_jsonb(o)
+    from router.open_replies o
+    where o.message_id = any (v_rows.messages)
+       or (o.channel, o.ref) in (select m.channel, m.provider_message_id
+                                 from public.messages m
+                                 where m.id = any (v_rows.messages) and m.provider_message_id is not null);
 end
 $function$;

@@ -4,8 +4,8 @@
 -- takes: p_kind, p_keep, p_limit, p_place: see router.prune; p_lines: return each event as a line of an archive as well, see
 --   router.archive_line, and stop at 16 MiB; p_dry_run: lock nothing
 -- returns: ids, in the order of routing; routed: when each of them was; lines; bytes: what goes with them, about; place: where the
---   next step goes on, null: there is nothing else; reached: the place behind all that was looked at, null once something was left out that another session is writing; busy: another
---   session prunes, and nothing was looked at
+--   next step goes on, null: there is nothing else; reached: the place behind all that was looked at, null once something was
+--   left out that another session is writing; busy: another session prunes, and nothing was looked at
 -- raises: invalid_parameter_value; object_not_in_prerequisite_state if no index leads with routed_at, row level security
 --   hides rows, or a foreign key would take more along, see router.refuse_cascades
 -- reads: webhook_events by an index on routed_at, or by place if more events bear one time than can be skipped at each step
