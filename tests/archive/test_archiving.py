@@ -179,7 +179,7 @@ def test_what_is_parked_unrouted_or_locked_stays(database: str, tmp_path: Path) 
 @pytest.mark.parametrize("how", ["raise exception 'no'", "return null"], ids=["raises", "silent"])
 @pytest.mark.parametrize("kind", ["events", "payloads"])
 def test_what_the_application_refuses_stays(database: str, tmp_path: Path, how: str, kind: str) -> None:
-    """The others go; the run ends, and says how many stay."""
+    """The others go, and they alone are in the archive, however often it is tried; the run says how many stay."""
     loaded(database, 150)
     with psycopg.connect(database, autocommit=True) as connection:
         connection.execute(
@@ -198,7 +198,24 @@ def test_what_the_application_refuses_stays(database: str, tmp_path: Path, how: 
     assert work.reason
     with psycopg.connect(database) as connection:
         kept = connection.execute("select event_id from public.webhook_events where raw_payload <> '{}'").fetchall()
-    assert {event_id for (event_id,) in kept} == {f"{tens}7" if tens else "7" for tens in range(15)}
+    staying = {f"{tens}7" if tens else "7" for tens in range(15)}
+    assert {event_id for (event_id,) in kept} == staying
+    all_steps(archiving(database, Folder(tmp_path), kind=kind, before=START + timedelta(days=1)), limit=20)
+    assert archived(str(tmp_path), kind) == Counter({str(number) for number in range(1, 151)} - staying)
+
+
+@pytest.mark.parametrize("kind", ["events", "payloads"])
+def test_a_rule_that_keeps_everything(database: str, tmp_path: Path, kind: str) -> None:
+    """Nothing goes, nothing is written; a rule that says what to do instead returns no rows."""
+    loaded(database, 30)
+    with psycopg.connect(database, autocommit=True) as connection:
+        for of in ("delete", "update"):
+            connection.execute(f"create rule keep_{of} as on {of} to public.webhook_events do instead nothing".encode())
+    work = archiving(database, Folder(tmp_path), kind=kind, before=START + timedelta(days=1))
+    all_steps(work, limit=20)
+    assert (work.gone, work.refused) == (0, 30)
+    assert work.reason == "a trigger or rule on webhook_events keeps them"
+    assert list(Folder(tmp_path).files()) == []
 
 
 def test_a_crash_at_any_moment_leaves_no_gap(database: str, tmp_path: Path) -> None:

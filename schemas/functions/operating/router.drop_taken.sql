@@ -1,11 +1,11 @@
 -- router.drop_taken: deletes events that router.take_due has locked in the same transaction, or their payloads.
 -- takes: p_kind, p_keep: as for router.take_due; the ids that it has returned
--- returns: gone: how many; refused: how many the application keeps, by a foreign key or a trigger; reason: why the first of
---   them, see router.reason_of
+-- returns: gone: how many; kept: those that the application keeps, by a foreign key or a trigger; reason: why the first of them,
+--   see router.reason_of
 -- raises: what will pass, and object_not_in_prerequisite_state if the fault is the schema's. What the application refuses stays
 -- writes: webhook_events
 create or replace function router.drop_taken(
-    p_kind text, p_keep interval, p_ids uuid[], out gone integer, out refused integer, out reason text
+    p_kind text, p_keep interval, p_ids uuid[], out gone integer, out kept uuid[], out reason text
 )
 language plpgsql
 volatile
@@ -47,8 +47,14 @@ begin
         v_path := pg_catalog.set_config('search_path', 'pg_catalog, pg_temp', true);
         perform router.check_deferred(router.deferred_constraints(true));
         v_path := pg_catalog.set_config('search_path', 'pg_catalog, pg_temp', true);
-        refused := cardinality(p_ids) - gone;
-        if refused > 0 then
+        kept := '{}';
+        if gone < cardinality(p_ids) then  -- a rule may forbid to return what has gone
+            kept := array(
+                select i.id
+                from unnest(p_ids) i (id)
+                cross join lateral (select w.raw_payload from public.webhook_events w where w.id = i.id limit 1) w
+                where p_kind = 'events' or w.raw_payload <> '{}'
+            );
             reason := 'a trigger or rule on webhook_events keeps them';
         end if;
         return;
@@ -63,9 +69,9 @@ begin
                 v_error.constraint_name = constraint_name;
     end;
     gone := 0;
-    refused := 0;
+    kept := '{}';
     if cardinality(p_ids) = 1 then
-        refused := 1;
+        kept := p_ids;
         reason := router.reason_of(v_error);
         return;
     end if;
@@ -75,7 +81,7 @@ begin
             p_kind, p_keep,
             case v_half when 0 then p_ids[: cardinality(p_ids) / 2] else p_ids[cardinality(p_ids) / 2 + 1 :] end);
         gone := gone + v_done.gone;
-        refused := refused + v_done.refused;
+        kept := kept || v_done.kept;
         reason := coalesce(reason, v_done.reason);
     end loop;
 end

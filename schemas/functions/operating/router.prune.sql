@@ -40,7 +40,7 @@ begin
         gone := cardinality(v_due.ids);
         bytes := v_due.bytes;
         if not p_dry_run then
-            select d.gone, d.refused, d.reason into gone, refused, reason
+            select d.gone, cardinality(d.kept), d.reason into gone, refused, reason
             from router.drop_taken(p_kind, p_keep, v_due.ids) d;
             bytes := case when gone = 0 then 0 else bytes * gone / cardinality(v_due.ids) end;
         end if;

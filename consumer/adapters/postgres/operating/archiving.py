@@ -1,7 +1,7 @@
-"""Pruning into an archive: what goes is written and counted first, in the transaction that drops it.
+"""Pruning into an archive: what goes is written and counted in the transaction that drops it, before that commits.
 
-Until that transaction commits, the events are in the table; what was written by then is in the archive as well, and a
-step that is done again writes it once more. So there may be doubles in an archive, but never a gap.
+Until then the events are in the table; what was written is in the archive as well, and a step that is done again writes
+it once more. So there may be doubles in an archive, but never a gap. What the application keeps is not written.
 """
 
 import asyncio
@@ -31,7 +31,7 @@ _TAKE: Final = """
                          %(limit)s::pg_catalog.int4, %(place)s::pg_catalog.jsonb, true) t
 """
 _DROP: Final = """
-    select gone, refused, reason
+    select gone, kept, reason
     from router.drop_taken(%(kind)s::pg_catalog.text, pg_catalog.make_interval(secs => %(keep)s),
                            %(ids)s::pg_catalog.uuid[])
 """
@@ -89,14 +89,15 @@ class ArchivingPruning:
             assert row is not None
             ids, size, next_place, reached, busy, routed, texts = row
             if ids:
-                lines = [ArchivedLine(at, text) for at, text in zip(routed, texts, strict=True)]
+                dropped = await (await connection.execute(_DROP, {**parameters, "ids": ids}, binary=True)).fetchone()
+                assert dropped is not None
+                gone, kept, reason = dropped
+                refused, staying = len(kept), set(kept)
+                taken = zip(ids, routed, texts, strict=True)
+                lines = [ArchivedLine(at, text) for each, at, text in taken if each not in staying]
                 written = await asyncio.to_thread(self._archive.write, rule.kind.value, lines)
-                if not written == len(lines) == len(ids):
-                    raise Fatal(
-                        f"the archive has {written} lines of {len(ids)} events; nothing of this step was deleted"
-                    )
-                dropped = await connection.execute(_DROP, {**parameters, "ids": ids})
-                gone, refused, reason = await dropped.fetchone() or (0, 0, None)
+                if not written == len(lines) == gone:
+                    raise Fatal(f"the archive has {written} lines of {gone} events; nothing of this step was deleted")
             if rule.kind is Kind.PAYLOADS and not busy:
                 await connection.execute(_NOTE, [reached])
         return PruneStep(
