@@ -37,7 +37,8 @@ begin
     end if;
     if to_regclass('router.found') is null then
         create table router.found (
-            kind text not null,  -- 'table', 'column', or 'check': one that was widened, as it was
+            -- 'table', 'column', 'check': one that was widened, as it was, or 'setting': of a table, as it was made
+            kind text not null,
             name text not null,
             primary key (kind, name)
         );

@@ -53,6 +53,8 @@ _CHECK: Final = re.compile(
     r"('[^'\\]*'::[a-z ]+(, )?)+\](\)::text\[\])?\)+(?: NOT VALID)?)"
 )
 """A check that was widened, as router.found has it: nothing but a list of channels, since it is run."""
+_SETTING: Final = re.compile(r"(?P<table>public\.[a-z_]+) (?P<name>[a-z_]+)=(?P<value>[0-9.]+)")
+"""A setting that was made, as router.found has it."""
 
 _ME: Final = """
     select r.rolname::text, r.rolsuper, coalesce(o.rolname, r.rolname)::text,
@@ -75,6 +77,7 @@ _READABLE: Final = """
                         and f.refclassid in ('pg_proc'::regclass, 'pg_operator'::regclass)
                         and t.classid <> 'pg_trigger'::regclass)
 """
+_SETTINGS: Final = "select unnest(c.reloptions)::text from pg_class c where c.oid = to_regclass(%s)"
 _SERVICES: Final = """
     select format('process %%s (%%s, %%s)', a.pid, coalesce(nullif(a.application_name, ''), 'unnamed'), a.usename)
     from pg_stat_activity a
@@ -287,6 +290,7 @@ class _Uninstallation:
                 self._execute(statement.format(", ".join(names)))
         self._drop_tables(removal)
         self._narrow_checks(removal)
+        self._reset_settings(removal)
         self._drop_roles(removal)
         return removal
 
@@ -452,6 +456,15 @@ class _Uninstallation:
                         removal.done.append(f"check {name} of public.{table} is what it was")
                     else:
                         removal.left.append(f"check {name} of public.{table}, which allows more channels: {refused}")
+
+    def _reset_settings(self, removal: Removal) -> None:
+        """Those that migrations have made, unless somebody has made others since."""
+        for entry in sorted(self._found or ()):
+            if entry.startswith("setting ") and (match := _SETTING.fullmatch(entry.removeprefix("setting "))):
+                table, name, value = match["table"], match["name"], match["value"]
+                if f"{name}={value}" in self._names(_SETTINGS, table):
+                    self._execute(f"alter table {table} reset ({name})")
+                    removal.done.append(f"setting {name} of {table} is what it was")
 
     def _has_check(self, table: str, name: str) -> bool:
         query = (
