@@ -26,6 +26,7 @@ from benchmarks import (
     queues,
     report,
     snapshot,
+    start,
     throughput,
 )
 from benchmarks import kafka as kafka_source
@@ -80,6 +81,7 @@ MEASUREMENTS: dict[str, Callable[[Bench], None]] = {
     "kafka": kafka,
     "intake": intake.measure,
     "pages": pages.measure,
+    "start": start.measure,
     "alone": live.alone,
     "live": live.steady,
     "live-peak": live.peak,
@@ -96,7 +98,9 @@ def main() -> int:
         "--profile", action="store_true", help="where the time of a batch goes, and what each index costs"
     )
     parser.add_argument("--only", action="append", choices=sorted(MEASUREMENTS), help="only this one; may be repeated")
-    parser.add_argument("--against", type=Path, help="another checkout, beside which alone, live, live-peak are put")
+    parser.add_argument(
+        "--against", type=Path, help="another checkout, beside which start, alone, live, live-peak are put"
+    )
     parser.add_argument(
         "--record",
         action="store_true",
