@@ -252,6 +252,51 @@ def test_it_does_not_lose_what_others_send_meanwhile(database: str, connection: 
     assert value(connection, "select count(*) from public.contacts") == 1
 
 
+def test_routing_goes_first(database: str, connection: Connection) -> None:
+    """It locks an event before the contact; waiting for the one with the other locked would be a deadlock."""
+    deadlocks = "select deadlocks from pg_stat_database where datname = current_database()"
+    before = value(connection, deadlocks)
+    with ThreadPoolExecutor(1) as pool, psycopg.connect(database) as routing:
+        routing.execute("select from public.webhook_events where event_id = 'ana-0' for update")
+        erasing = pool.submit(run, database, "erase", "whatsapp", ANA)
+        others = (
+            "select string_agg(query, ' ') like '%router.erase(%' from pg_stat_activity where pid <> pg_backend_pid()"
+        )
+        wait_for(lambda: value(connection, others), what="an attempt")
+        routing.execute("set local lock_timeout = '20s'")
+        routing.execute("select from public.contacts where full_name = 'Ana Secret' for update")
+        routing.execute("update public.contacts set full_name = 'Ana' where full_name = 'Ana Secret'")
+        routing.commit()
+        assert erasing.result().error is None
+    assert value(connection, "select count(*) from public.contacts") == 1
+    assert value(connection, deadlocks) == before
+
+
+@pytest.mark.parametrize("column", ["raw_payload", "normalized"])
+def test_an_unrouted_event_that_names_the_person(database: str, connection: Connection, column: str) -> None:
+    """Such as an echo of what the company wrote to the person: its author is the company. Longer ids are others'."""
+    for event_id, who in (("echo-ana", ANA), ("echo-other", f"{ANA}9")):
+        connection.execute(
+            f"insert into public.webhook_events (channel, type, event_id, author_id, event_date, {column}) "
+            "values ('whatsapp', 'message', %s, '490000000', 'infinity', %s)".encode(),
+            [event_id, json.dumps({"to": [who], "note": "\\"})],
+        )
+    assert len(run(database, "export", "whatsapp", ANA).json["webhook_events"]) == 5
+    assert run(database, "erase", "whatsapp", ANA, "--json").json["gone"]["webhook_events"] == 5
+    assert value(connection, "select count(*) from public.webhook_events where event_id = 'echo-other'") == 1
+
+
+def test_a_channel_that_lost_its_contact_goes_too(database: str, connection: Connection) -> None:
+    """In a table of the application that allows it."""
+    connection.execute(
+        "alter table public.contact_channels alter column contact_id drop not null; "
+        "insert into public.contact_channels (channel, external_id, display_name) "
+        "values ('telegram', '777000111', 'Ana')"
+    )
+    assert run(database, "export", "telegram", "777000111").json["contact_channels"][0]["display_name"] == "Ana"
+    assert run(database, "erase", "telegram", "777000111", "--json").json["gone"] == {"contact_channels": 1}
+
+
 def test_archives_that_hold_the_person_are_listed(database: str, connection: Connection, tmp_path: Path) -> None:
     """With how many lines; no file is changed. Later, by the same id, they are found again."""
     connection.execute(

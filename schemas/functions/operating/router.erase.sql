@@ -5,7 +5,9 @@
 -- raises: what a foreign key or a trigger of the application raises; object_not_in_prerequisite_state if one of them keeps rows
 --   without a word. Nothing has gone then
 -- writes: what router.rows_of names, and what refers to it; router.erasures: the numbers, and nothing of the person
--- locks: the contacts by id, the conversations by id, the events by id
+--   lock_not_available if another session has an event locked: routing locks events first and contacts then, so waiting for it with
+--   the contacts locked would be a deadlock
+-- locks: the contacts by id, the conversations by id, the events without waiting
 create or replace function router.erase(p_channels text[], p_ids text[])
 returns jsonb
 language plpgsql
@@ -17,6 +19,7 @@ set jit = off
 as $function$
 declare
     v_contacts uuid[];
+    v_channels uuid[];
     v_rows     record;
     v_gone     jsonb := '{}';
     v_count    bigint;
@@ -28,7 +31,7 @@ begin
     perform from public.contacts c where c.id = any (v_contacts) order by c.id for update;
     perform from public.conversations v where v.contact_id = any (v_contacts) order by v.id for update;
     v_rows := router.rows_of(v_contacts, p_channels, p_ids);
-    perform from public.webhook_events w where w.id = any (v_rows.events) order by w.id for update;
+    perform from public.webhook_events w where w.id = any (v_rows.events) order by w.id for update nowait;
 
     delete from router.parked_events p where p.event_id = any (v_rows.events);
     get diagnostics v_count = row_count;
@@ -111,12 +114,18 @@ begin
     perform router.refuse_kept('conversations', cardinality(v_rows.conversations), v_count);
     v_gone := v_gone || jsonb_build_object('conversations', v_count);
 
-    v_wanted := (select count(*) from public.contact_channels k where k.contact_id = any (v_contacts));
+    v_channels := array(
+        select k.id
+        from public.contact_channels k
+        where k.contact_id = any (v_contacts)
+           or (k.channel, k.external_id) in (select i.channel, i.id from unnest(p_channels, p_ids) i (channel, id))
+        order by k.id
+    );
     v_path := pg_catalog.set_config('search_path', router.application_path(), true);
-    delete from public.contact_channels k where k.contact_id operator(pg_catalog.=) any (v_contacts);
+    delete from public.contact_channels k where k.id operator(pg_catalog.=) any (v_channels);
     get diagnostics v_count = row_count;
     v_path := pg_catalog.set_config('search_path', 'pg_catalog, pg_temp', true);
-    perform router.refuse_kept('contact_channels', v_wanted, v_count);
+    perform router.refuse_kept('contact_channels', cardinality(v_channels), v_count);
     v_gone := v_gone || jsonb_build_object('contact_channels', v_count);
 
     v_path := pg_catalog.set_config('search_path', router.application_path(), true);

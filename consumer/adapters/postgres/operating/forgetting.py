@@ -1,6 +1,7 @@
 """Erasing a person, and exporting what is kept of one, with the rights of the tables' owner."""
 
 import asyncio
+import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -41,9 +42,11 @@ _SCRUB: Final = """
 """
 _NOW: Final = "select pg_catalog.clock_timestamp()"
 _READ_COMMITTED: Final = "set transaction isolation level read committed, read write"
-_ATTEMPTS: Final = 5
-_COLLISIONS: Final = {"40001", "40P01"}
-"""Routing may be about to write to the same person."""
+_COLLISIONS: Final = {"40001", "40P01", "55P03"}
+"""Routing may be about to write to the same person, and goes first."""
+_REST_SECONDS: Final = 0.05
+_LONGEST_REST_SECONDS: Final = 2.0
+_PATIENCE_SECONDS: Final = 60.0
 _REFERS: Final = "23503"
 _LATE: Final = timedelta(minutes=10)
 """How long before its commit a delivery may have arrived."""
@@ -139,7 +142,7 @@ class Forgetting:
         return now
 
     async def _rows(self, identities: Sequence[Identity], *, dry_run: bool) -> dict[str, int]:
-        attempt = 1
+        rest, deadline = _REST_SECONDS, time.monotonic() + _PATIENCE_SECONDS
         while True:
             try:
                 async with self._connection.transaction(force_rollback=dry_run):
@@ -147,8 +150,9 @@ class Forgetting:
                     cursor = await self._connection.execute(_ERASE, _parameters(identities))
                     row = await cursor.fetchone()
             except psycopg.Error as error:
-                if error.sqlstate in _COLLISIONS and attempt < _ATTEMPTS:
-                    attempt += 1
+                if error.sqlstate in _COLLISIONS and time.monotonic() < deadline:
+                    await asyncio.sleep(rest)
+                    rest = min(2 * rest, _LONGEST_REST_SECONDS)
                     continue
                 raise _in_words(error) from error
             assert row is not None
