@@ -24,13 +24,18 @@ declare
     v_ahead   constant timestamptz := clock_timestamp() + interval '1 day';  -- as in router.find_targets
     v_path    text;
 begin
-    select array_agg(p_events[n.ordinality]), array_agg(p_targets[n.ordinality]) into v_events, v_targets
-    from (
-        select distinct on (e.channel collate "C", e.author_id collate "C") e.ordinality
-        from rows from (unnest(p_events), unnest(p_targets)) with ordinality e
-        where not e.has_message and e.name_is_news
-        order by e.channel collate "C", e.author_id collate "C", e.ranked_at desc, e.author_name collate "C" desc
-    ) n;
+    if cardinality(p_events) > 1 then
+        select array_agg(p_events[n.ordinality]), array_agg(p_targets[n.ordinality]) into v_events, v_targets
+        from (
+            select distinct on (e.channel collate "C", e.author_id collate "C") e.ordinality
+            from rows from (unnest(p_events), unnest(p_targets)) with ordinality e
+            where not e.has_message and e.name_is_news
+            order by e.channel collate "C", e.author_id collate "C", e.ranked_at desc, e.author_name collate "C" desc
+        ) n;
+    elsif not p_targets[1].has_message and p_targets[1].name_is_news then
+        v_events := p_events;
+        v_targets := p_targets;
+    end if;
     if v_events is null then
         return true;
     end if;
@@ -59,7 +64,10 @@ begin
     select coalesce(pg_catalog.array_agg(m.id), '{}') into v_moved from moved m;
     v_path := pg_catalog.set_config('search_path', 'pg_catalog, pg_temp', true);
 
-    return cardinality(v_moved) = cardinality(v_events) or not exists (
+    if cardinality(v_moved) = cardinality(v_events) then
+        return true;
+    end if;
+    return not exists (
         select
         from rows from (unnest(v_events), unnest(v_targets)) n
         cross join lateral (
