@@ -1,5 +1,6 @@
 """A real browser before the pages: Debian's Chromium, driven by Playwright, and what no page may do in it."""
 
+import asyncio
 import contextlib
 import os
 import re
@@ -13,6 +14,7 @@ import pytest
 from axe_playwright_python.async_playwright import Axe
 from playwright.async_api import Browser, BrowserContext, ConsoleMessage, Dialog, Error, Page, Request, async_playwright
 
+CLOSING_SECONDS = 60
 DESK = (1280, 900)
 PHONE = (360, 740)
 FLAGS = (
@@ -50,14 +52,22 @@ def executable() -> str:
 
 @contextlib.asynccontextmanager
 async def started() -> AsyncIterator[Browser]:
-    """A browser without any windows."""
+    """A browser without any windows.
+
+    One that has hung holds nobody up in the end: it ends with this process, as does its driver.
+    """
     path = executable()
-    async with async_playwright() as playwright:
+    playwright = await async_playwright().start()
+    try:
         browser = await playwright.chromium.launch(executable_path=path, args=list(FLAGS), timeout=60_000)
         try:
             yield browser
         finally:
-            await browser.close()
+            async with asyncio.timeout(CLOSING_SECONDS):
+                await browser.close()
+    finally:
+        async with asyncio.timeout(CLOSING_SECONDS):
+            await playwright.stop()
 
 
 class Visitor:
@@ -125,7 +135,8 @@ class Visitor:
     async def leave(self) -> None:
         """Closes all windows; AssertionError if anything was noted."""
         for context in self._contexts:
-            await context.close()
+            async with asyncio.timeout(CLOSING_SECONDS):
+                await context.close()
         found = [said for said in self.problems if not any(known.search(said) for known in self._forgiven)]
         assert not found, "\n".join(found)
 
