@@ -15,6 +15,7 @@ from rich.console import Console
 
 from benchmarks import (
     brownfield,
+    deletion,
     history,
     ingest,
     intake,
@@ -81,6 +82,7 @@ MEASUREMENTS: dict[str, Callable[[Bench], None]] = {
     "kafka": kafka,
     "intake": intake.measure,
     "pages": pages.measure,
+    "deletion": deletion.measure,
     "start": start.measure,
     "alone": live.alone,
     "live": live.steady,
