@@ -5,6 +5,7 @@ import json
 import subprocess
 import sys
 import threading
+import time
 from collections import Counter
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
@@ -156,6 +157,26 @@ def test_nothing_goes_that_was_not_counted(database: str, tmp_path: Path, archiv
     with pytest.raises(Fatal, match=r"nothing of this step was deleted|^no$"):
         work.run(5)
     assert len(left(database)) == 10
+
+
+class Slow(Folder):
+    """Takes longer than the database lets a transaction be open, or idle."""
+
+    def write(self, kind: str, lines: Sequence[ArchivedLine]) -> int:
+        time.sleep(0.5)
+        return super().write(kind, lines)
+
+
+@pytest.mark.parametrize("timeout", ["idle_in_transaction_session_timeout", "transaction_timeout"])
+def test_a_slow_archive_is_waited_for(database: str, tmp_path: Path, timeout: str) -> None:
+    """Whatever the database allows its transactions."""
+    loaded(database, 10)
+    with psycopg.connect(database, autocommit=True) as connection:
+        if connection.execute("select current_setting(%s, true)", [timeout]).fetchone() == (None,):
+            pytest.skip("new in Postgres 17")
+    dsn = psycopg.conninfo.make_conninfo(database, options=f"-c {timeout}=200ms")
+    all_steps(archiving(dsn, Slow(tmp_path), before=START + timedelta(days=1)))
+    assert left(database) == set()
 
 
 def test_what_is_parked_unrouted_or_locked_stays(database: str, tmp_path: Path) -> None:

@@ -36,7 +36,12 @@ _DROP: Final = """
                            %(ids)s::pg_catalog.uuid[])
 """
 _NOTE: Final = "select router.note_pruned(%s::pg_catalog.jsonb)"
-_PATIENCE: Final = "set local idle_in_transaction_session_timeout = 0"  # while the archive is written
+# While the archive is written; the second one came with Postgres 17.
+_PATIENCE: Final = """
+    select pg_catalog.set_config(s.name, '0', true)
+    from (values ('idle_in_transaction_session_timeout'), ('transaction_timeout')) s (name)
+    where pg_catalog.current_setting(s.name, true) is not null
+"""
 
 
 class Archive(Protocol):
