@@ -79,7 +79,7 @@ begin
         perform router.refuse_cascades();
     end if;
 
-    if p_place is null and p_kind = 'payloads' and not p_dry_run then
+    if p_place is null and p_kind = 'payloads' then
         p_place := (select i.payloads_pruned from router.installation i);
     end if;
     v_at := coalesce((p_place ->> 'at')::timestamptz, '-infinity');
