@@ -199,3 +199,19 @@ async def test_what_is_not_in_effect_is_counted(database: str, file_of: Callable
     assert 3500 < sample.waiting_seconds < 3700
     assert 0 <= sample.deferred_seconds < 600
     assert rows(database, "select waiting ->> 'status' from router.intake_backlog(1)") == [("1",)]
+
+
+def test_what_was_pruned_makes_no_second_message(database: str, file_of: Callable[..., str]) -> None:
+    """The events come back and are marked; messages and their statuses stay what they are."""
+    path = file_of(message(1), status(1, "read"), message(2))
+    assert run(database, "ingest", "--provider", "whatsapp", path).code == 0
+    messages = "select m.*, d.read_at from messages m left join message_delivery d on d.message_id = m.id order by m.id"
+    before = rows(database, messages)
+    assert len(before) == 2
+    with psycopg.connect(database) as connection:
+        connection.execute("update webhook_events set routed_at = now() - interval '90 days'")
+    assert run(database, "prune", "--keep-events", "30d", "--share", "1").code == 0
+    assert rows(database, "select count(*) from webhook_events") == [(0,)]
+    replay(database)
+    assert rows(database, messages) == before
+    assert rows(database, "select count(*) from webhook_events where routed_at is null") == [(0,)]

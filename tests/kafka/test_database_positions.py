@@ -124,6 +124,26 @@ class TestDatabasesThatGoBack:
             assert again(reader) == 0
 
 
+class TestPruning:
+    async def test_what_was_pruned_makes_no_second_message(self, database: str, scene: Scene) -> None:
+        """A topic that is read again from its beginning: the events come back, and are only marked."""
+        messages = "select * from messages order by id"
+        async with member(database, scene) as reader:
+            await scene.topics.send(scene.topic, events(200))
+            await until_settled(database, scene, 200)
+            with psycopg.connect(database, autocommit=True) as connection:
+                before = connection.execute(messages).fetchall()
+                connection.execute("update webhook_events set routed_at = now() - interval '90 days'")
+                connection.execute("select router.prune('events', '30 days', 1000)")
+                assert count(database) == 0
+                connection.execute("truncate router.kafka_positions")
+            await until(lambda: count(database) == 200, "200 events once more")
+            await until_settled(database, scene, 200)
+            assert again(reader) == 200
+            with psycopg.connect(database) as connection:
+                assert connection.execute(messages).fetchall() == before
+
+
 class TestPlainRestarts:
     async def test_nothing_is_read_again(self, database: str, scene: Scene) -> None:
         """Stopped, killed while records come, or handed to another member: the database is never behind the group."""
