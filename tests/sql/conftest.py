@@ -3,6 +3,7 @@
 import contextlib
 from collections.abc import Callable, Iterator
 
+import psycopg
 import pytest
 
 from consumer.embedded_postgres.server import EmbeddedPostgres
@@ -46,7 +47,8 @@ def template_on() -> DatabaseOn:
 def shared_on(template_on: DatabaseOn) -> Iterator[DatabaseOn]:
     """Makes one more database with the schema once a server, and tells its DSN; each worker has its own."""
     made: dict[str, str] = {}
-    with contextlib.ExitStack() as ending:
+    # A server of this process that was started later has ended before, and its databases with it.
+    with contextlib.suppress(psycopg.OperationalError), contextlib.ExitStack() as ending:
 
         def shared(server: EmbeddedPostgres) -> str:
             if server.dsn() not in made:
