@@ -3,7 +3,7 @@
 -- takes: identities of the person, with all their spellings, side by side: see router.person_of
 -- returns: how many rows have gone, by table; tables without one are left out
 -- raises: what a foreign key or a trigger of the application raises; object_not_in_prerequisite_state if one of them keeps rows
---   without a word. Nothing has gone then
+--   without a word, or row level security hides some. Nothing has gone then
 -- writes: what router.rows_of names, and what refers to it; router.erasures: the numbers, and nothing of the person
 --   lock_not_available if another session has an event locked: routing locks events first and contacts then, so waiting for it with
 --   the contacts locked would be a deadlock
@@ -26,6 +26,7 @@ declare
     v_wanted   bigint;
     v_path     text;
 begin
+    perform router.refuse_hidden_person('{r,w,d}');
     v_contacts := router.contacts_of(p_channels, p_ids);
     -- Routing makes nothing more for them from now on: it waits for these rows, and finds them gone then.
     perform from public.contacts c where c.id = any (v_contacts) order by c.id for update;

@@ -2,6 +2,7 @@
 -- the same person (same_as, see router.link_identities).
 -- takes: the channel; an identity in all its spellings
 -- returns: contacts: their ids; channels and ids: the identities, those given among them, side by side
+-- raises: object_not_in_prerequisite_state if row level security hides rows of a person: nobody would be known
 -- reads: contact_channels by key and by contact
 create or replace function router.person_of(
     p_channel text, p_ids text[], out contacts uuid[], out channels text[], out ids text[]
@@ -14,6 +15,7 @@ as $function$
 declare
     v_known integer := -1;
 begin
+    perform router.refuse_hidden_person('{r}');
     contacts := '{}';
     channels := array(select router.channel_of(p_channel) from unnest(p_ids));
     ids := p_ids;

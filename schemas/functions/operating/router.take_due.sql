@@ -74,7 +74,7 @@ begin
             using errcode = 'object_not_in_prerequisite_state', table = 'webhook_events', column = 'routed_at',
                   hint = 'create index concurrently on public.webhook_events (routed_at);';
     end if;
-    perform router.refuse_hidden_rows();
+    perform router.refuse_hidden('{webhook_events}', case p_kind when 'events' then '{r,d}' else '{r,w}' end::text[]);
     if p_kind = 'events' then
         perform router.refuse_cascades();
     end if;
