@@ -225,6 +225,25 @@ def test_what_the_application_refuses_stays(database: str, tmp_path: Path, how: 
     assert archived(str(tmp_path), kind) == Counter({str(number) for number in range(1, 151)} - staying)
 
 
+def test_a_trigger_that_deletes_others_with_it(database: str, tmp_path: Path) -> None:
+    """They were due as well: they have gone, and are in the archive."""
+    loaded(database, 10)
+    with psycopg.connect(database, autocommit=True) as connection:
+        connection.execute(
+            """
+            create function in_pairs() returns trigger language plpgsql as $$ begin
+                delete from public.webhook_events where event_id = old.event_id || '0';
+                return old;
+            end $$;
+            create trigger in_pairs before delete on public.webhook_events for each row execute function in_pairs()
+            """
+        )
+    work = archiving(database, Folder(tmp_path), before=START + timedelta(days=1))
+    all_steps(work)
+    assert (work.gone, work.refused, left(database)) == (10, 0, set())
+    assert archived(str(tmp_path)) == Counter(str(number) for number in range(1, 11))
+
+
 @pytest.mark.parametrize("kind", ["events", "payloads"])
 def test_a_rule_that_keeps_everything(database: str, tmp_path: Path, kind: str) -> None:
     """Nothing goes, nothing is written; a rule that says what to do instead returns no rows."""
