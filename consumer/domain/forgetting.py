@@ -35,18 +35,23 @@ class Identity(NamedTuple):
 
 def given(channel: str, external_id: str) -> list[Identity]:
     """An id as somebody types it; a number of WhatsApp in all its spellings, and with the spaces that people write."""
-    channel = channel.lower()
+    channel, external_id = channel.lower(), external_id.strip()
     ids = spellings(external_id) if channel == NUMBERS else [external_id]
-    return [Identity(channel, found) for found in ids]
+    return [Identity(channel, found) for found in ids if found]
 
 
 def all_spellings(identities: Iterable[Identity]) -> list[Identity]:
-    """Those identities, and the other spellings of numbers among them; each once, in order.
+    """Those identities, and the other spellings of numbers among them; each once, in order. A blank one is nobody's.
 
     Elsewhere an id that looks like another spelling is somebody else's.
     """
     return sorted(
-        {Identity(identity.channel, form) for identity in identities for form in (identity.id, *_forms(identity))}
+        {
+            Identity(identity.channel, form)
+            for identity in identities
+            for form in (identity.id, *_forms(identity))
+            if form.strip()
+        }
     )
 
 

@@ -272,18 +272,28 @@ def test_routing_goes_first(database: str, connection: Connection) -> None:
     assert value(connection, deadlocks) == before
 
 
-@pytest.mark.parametrize("column", ["raw_payload", "normalized"])
-def test_an_unrouted_event_that_names_the_person(database: str, connection: Connection, column: str) -> None:
-    """Such as an echo of what the company wrote to the person: its author is the company. Longer ids are others'."""
-    for event_id, who in (("echo-ana", ANA), ("echo-other", f"{ANA}9")):
-        connection.execute(
-            f"insert into public.webhook_events (channel, type, event_id, author_id, event_date, {column}) "
-            "values ('whatsapp', 'message', %s, '490000000', 'infinity', %s)".encode(),
-            [event_id, json.dumps({"to": [who], "note": "\\"})],
-        )
+def test_an_unrouted_event_under_another_identity(database: str, connection: Connection) -> None:
+    """One that nobody knows yet is its author; Ana's is among its people. Who only mentions her is somebody else."""
+    connection.execute(
+        "insert into public.webhook_events (channel, type, event_id, author_id, event_date, normalized) "
+        "values ('whatsapp', 'message', 'both', 'DE.77', 'infinity', %s), "
+        "('whatsapp', 'message', 'mention', 'DE.88', 'infinity', %s)",
+        [json.dumps({"people": [{"id": "DE.77"}, {"id": ANA}]}), json.dumps({"people": 1, "note": ANA})],
+    )
     assert len(run(database, "export", "whatsapp", ANA).json["webhook_events"]) == 5
     assert run(database, "erase", "whatsapp", ANA, "--json").json["gone"]["webhook_events"] == 5
-    assert value(connection, "select count(*) from public.webhook_events where event_id = 'echo-other'") == 1
+    assert value(connection, "select count(*) from public.webhook_events where event_id = 'mention'") == 1
+
+
+def test_no_id_is_nobody(database: str, connection: Connection) -> None:
+    """Nothing would be in every body."""
+    deliver(connection, 1, "")
+    for command in ("erase", "export"):
+        for nothing in ("", "  "):
+            refused = run(database, command, "whatsapp", nothing)
+            assert isinstance(refused.error, Misconfigured)
+            assert "blank" in str(refused.error)
+    assert value(connection, "select count(body) from router.deliveries") == 1
 
 
 def test_a_channel_that_lost_its_contact_goes_too(database: str, connection: Connection) -> None:

@@ -3,10 +3,10 @@
 -- takes: identities of the person, with all their spellings, side by side: see router.person_of
 -- returns: how many rows have gone, by table; tables without one are left out
 -- raises: what a foreign key or a trigger of the application raises; object_not_in_prerequisite_state if one of them keeps rows
---   without a word, or row level security hides some. Nothing has gone then
--- writes: what router.rows_of names, and what refers to it; router.erasures: the numbers, and nothing of the person
+--   without a word, or row level security hides some;
 --   lock_not_available if another session has an event locked: routing locks events first and contacts then, so waiting for it with
---   the contacts locked would be a deadlock
+--   the contacts locked would be a deadlock. Nothing has gone then
+-- writes: what router.rows_of names, and what refers to it; router.erasures: the numbers, and nothing of the person
 -- locks: the contacts by id, the conversations by id, the events without waiting
 create or replace function router.erase(p_channels text[], p_ids text[])
 returns jsonb
@@ -119,7 +119,8 @@ begin
         select k.id
         from public.contact_channels k
         where k.contact_id = any (v_contacts)
-           or (k.channel, k.external_id) in (select i.channel, i.id from unnest(p_channels, p_ids) i (channel, id))
+           or k.contact_id is null
+              and (k.channel, k.external_id) in (select i.channel, i.id from unnest(p_channels, p_ids) i (channel, id))
         order by k.id
     );
     v_path := pg_catalog.set_config('search_path', router.application_path(), true);

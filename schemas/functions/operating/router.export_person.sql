@@ -22,7 +22,8 @@ begin
     select 'contact_channels', to_jsonb(k)
     from public.contact_channels k
     where k.contact_id = any (v_contacts)
-       or (k.channel, k.external_id) in (select i.channel, i.id from unnest(p_channels, p_ids) i (channel, id))
+       or k.contact_id is null
+          and (k.channel, k.external_id) in (select i.channel, i.id from unnest(p_channels, p_ids) i (channel, id))
     order by k.channel, k.external_id;
     return query
     select 'conversations', to_jsonb(v)

@@ -3,7 +3,7 @@
 -- takes: contacts and identities, all spellings among them, see router.person_of
 -- returns: conversations: those of the person alone; shared: others that name a contact of the person; messages; events
 -- reads: conversations by contact; messages and webhook_events from one end to the other, unless indexes serve the foreign keys and
---   the authors; an event that is not routed is also the person's if what the provider sent names one of the identities
+--   the authors. The author of an event is one of several identities that "normalized" may have
 create or replace function router.rows_of(
     p_contacts uuid[], p_channels text[], p_ids text[],
     out conversations uuid[], out shared uuid[], out messages uuid[], out events uuid[]
@@ -14,17 +14,6 @@ set search_path = pg_catalog, pg_temp
 set plan_cache_mode = force_custom_plan
 set jit = off
 as $function$
-declare
-    -- As a word of JSON; an id that is nearly nothing only as a whole string.
-    v_words constant text[] := array(
-        select case when length(i.id) < 5 then '"' || w.word || '"' else '(^|[^0-9A-Za-z_])' || w.word || '([^0-9A-Za-z_]|$)' end
-        from unnest(p_ids) with ordinality i (id, ord)
-        cross join lateral (select to_json(i.id)::text as quoted) q
-        cross join lateral (
-            select regexp_replace(substr(q.quoted, 2, length(q.quoted) - 2), e'([][\\\\.^$*+?(){}|-])', e'\\\\\\1', 'g') as word
-        ) w
-        order by i.ord
-    );
 begin
     shared := array(
         select v.id
@@ -55,9 +44,9 @@ begin
                                           where m.id = any (messages) and m.provider_message_id is not null)
            or w.routed_at is null
               and exists (select
-                          from unnest(p_channels, v_words) i (channel, word)
-                          where i.channel = w.channel
-                            and (w.raw_payload::text ~ i.word or w.normalized::text ~ i.word))
+                          from jsonb_array_elements(case when jsonb_typeof(w.normalized -> 'people') = 'array'
+                                                         then w.normalized -> 'people' end) p (person)
+                          join unnest(p_channels, p_ids) i (channel, id) on i.channel = w.channel and i.id = p.person ->> 'id')
         order by w.id
     );
     -- A comment has no contact where a thread is nobody's: its message is found by its event.

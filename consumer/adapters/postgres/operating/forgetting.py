@@ -69,6 +69,9 @@ class Forgetting:
     """One person, in one database."""
 
     def __init__(self, connection: Connection, *, channel: str, external_id: str) -> None:
+        """Misconfigured: the id is blank, as a variable of a script may be; nothing is in every body."""
+        if not given(channel, external_id):
+            raise Misconfigured("the id of the person is blank; give the one that contact_channels.external_id has")
         self._connection = connection
         self._channel = channel
         self._external_id = external_id
