@@ -106,7 +106,8 @@ def markdown(recorded: dict[str, Any]) -> str:
         f"{of['machine']['postgres']}"
         for title, of in found
     ]
-    lines = [". ".join(machines).capitalize() + ".", ""]
+    told_of = "; ".join(machines)
+    lines = [f"{told_of[0].upper()}{told_of[1:]}.", ""]
     lines += [f"| what | {' | '.join(title for title, _ in found)} |", "|---|" + "---:|" * len(found)]
     told = [dict(rows(of["report"])) for _, of in found]
     lines += [f"| {what} | {' | '.join(one.get(what, '–') for one in told)} |" for what in told[-1]]
@@ -134,6 +135,7 @@ def main() -> int:
         result = json.loads(arguments.of.read_text(encoding="utf-8"))
     else:
         checkout, seconds = arguments.checkout.resolve(), arguments.minutes * 60
+        version = live.version_of(checkout)  # of what is started now, whatever is committed meanwhile
         with Bench(quick=False, console=console) as bench:
             bench.say(f"{arguments.rate:g} events/s for {arguments.minutes:g} minutes")
             seen = live.traffic(
@@ -141,7 +143,7 @@ def main() -> int:
             )
             result = {
                 "date": datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
-                "version": live.version_of(checkout),
+                "version": version,
                 "machine": machine(bench),
                 "report": report(seen),
             }
