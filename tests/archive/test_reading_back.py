@@ -283,8 +283,9 @@ def test_what_cannot_be_read_is_said(tables: Tables, tmp_path: Path) -> None:
     [
         (["empty"], "empty has no files of an archive; name the files themselves"),
         (["x.ndjson", "x.ndjson"], "the same file is named more than once"),
+        ([""], "the archive has no name"),
     ],
-    ids=["empty folder", "twice"],
+    ids=["empty folder", "twice", "an empty variable"],
 )
 def test_mistakes_are_said(
     tables: Tables, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, arguments: Sequence[str], said: str

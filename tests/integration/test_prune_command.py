@@ -77,8 +77,9 @@ def test_settings_say_it_as_well(database: str, connection: Connection) -> None:
     [
         ((), "--keep-events 90d"),
         (("--keep-events", "30d", "--keep-payloads", "60d"), "not shorter than"),
+        (("--keep-events", "15d", "--archive", ""), "the archive has no name"),
     ],
-    ids=["nothing", "longer than the event"],
+    ids=["nothing", "longer than the event", "an empty variable"],
 )
 def test_it_does_not_guess(database: str, connection: Connection, flags: tuple[str, ...], said: str) -> None:
     """Wrong usage, told before anything goes."""

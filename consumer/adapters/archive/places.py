@@ -26,8 +26,10 @@ def archive_at(place: str) -> Archive:
     """The archive in a folder, or at s3://bucket/prefix; nothing is made and nobody is asked.
 
     Raises:
-        Misconfigured: it cannot be one.
+        Misconfigured: it cannot be one. A variable of a script that is empty would be the folder one happens to be in.
     """
+    if not place.strip():
+        raise Misconfigured("the archive has no name; name a folder, or s3://bucket/prefix")
     return Bucket(place) if place.startswith(SCHEME) else Folder(Path(place))
 
 
