@@ -252,12 +252,18 @@ def test_it_does_not_lose_what_others_send_meanwhile(database: str, connection: 
     assert value(connection, "select count(*) from public.contacts") == 1
 
 
-def test_routing_goes_first(database: str, connection: Connection) -> None:
-    """It locks an event before the contact; waiting for the one with the other locked would be a deadlock."""
+@pytest.mark.parametrize(
+    "held",
+    ["public.webhook_events where event_id = 'ana-0'", "public.conversations where contact_id in (select id from ana)"],
+    ids=["event", "conversation"],
+)
+def test_routing_goes_first(database: str, connection: Connection, held: str) -> None:
+    """It locks these before the contact; waiting for the one with the other locked would be a deadlock."""
     deadlocks = "select deadlocks from pg_stat_database where datname = current_database()"
     before = value(connection, deadlocks)
     with ThreadPoolExecutor(1) as pool, psycopg.connect(database) as routing:
-        routing.execute("select from public.webhook_events where event_id = 'ana-0' for update")
+        ana = "with ana as (select id from public.contacts where full_name = 'Ana Secret')"
+        routing.execute(f"{ana} select from {held} for update".encode())
         erasing = pool.submit(run, database, "erase", "whatsapp", ANA)
         others = (
             "select string_agg(query, ' ') like '%router.erase(%' from pg_stat_activity where pid <> pg_backend_pid()"

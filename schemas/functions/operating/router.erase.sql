@@ -4,10 +4,10 @@
 -- returns: how many rows have gone, by table; tables without one are left out
 -- raises: what a foreign key or a trigger of the application raises; object_not_in_prerequisite_state if one of them keeps rows
 --   without a word, or row level security hides some;
---   lock_not_available if another session has an event locked: routing locks events first and contacts then, so waiting for it with
---   the contacts locked would be a deadlock. Nothing has gone then
+--   lock_not_available if another session has a conversation or an event locked: routing may need the contact next, so waiting for
+--   it with the contacts locked would be a deadlock. Nothing has gone then
 -- writes: what router.rows_of names, and what refers to it; router.erasures: the numbers, and nothing of the person
--- locks: the contacts by id, the conversations by id, the events without waiting
+-- locks: the contacts by id; the conversations and the events without waiting
 create or replace function router.erase(p_channels text[], p_ids text[])
 returns jsonb
 language plpgsql
@@ -30,7 +30,7 @@ begin
     v_contacts := router.contacts_of(p_channels, p_ids);
     -- Routing makes nothing more for them from now on: it waits for these rows, and finds them gone then.
     perform from public.contacts c where c.id = any (v_contacts) order by c.id for update;
-    perform from public.conversations v where v.contact_id = any (v_contacts) order by v.id for update;
+    perform from public.conversations v where v.contact_id = any (v_contacts) order by v.id for update nowait;
     v_rows := router.rows_of(v_contacts, p_channels, p_ids);
     perform from public.webhook_events w where w.id = any (v_rows.events) order by w.id for update nowait;
 
