@@ -15,6 +15,7 @@ import pytest
 from consumer.adapters.bodies import BodyReader, call
 from consumer.domain.providers.lines import Delivery
 from tests.cli import run
+from tests.deploy.service_login import made
 from tests.processes import Router, running
 
 TAKE = "select router.take_deliveries(%s::jsonb, %s::bytea[], %s, %s, false)"
@@ -171,11 +172,7 @@ def test_the_login_of_the_service_is_enough(database: str, store: Callable[..., 
     """It gets the body of an example, and no other one."""
     secret = unknown({"field": "new", "value": {"text": "secret"}})
     store(secret)
-    with psycopg.connect(database, autocommit=True) as owner:
-        owner.execute(
-            "do $$ begin create role webhook_router_service; exception when duplicate_object then null; end $$"
-        )
-        owner.execute("select router.grant_service()")
+    with made(database), psycopg.connect(database, autocommit=True) as owner:
         owner.execute("set role webhook_router_service")
         (found,) = owner.execute(
             "select convert_from(body, 'UTF8') from router.deliveries_example('whatsapp', '{unknown}', '-infinity')"

@@ -26,6 +26,7 @@ from consumer.domain.facts import Fact, ParkedDecided
 from consumer.domain.parked import Decision
 from consumer.embedded_postgres.server import EmbeddedPostgres
 from tests.cli import run
+from tests.deploy.service_login import made
 
 Connection = psycopg.Connection[TupleRow]
 
@@ -144,15 +145,10 @@ def connection(database: str) -> Iterator[Connection]:
 
 
 @pytest.fixture
-def service_login(connection: Connection, database: str) -> Iterator[str]:
+def service_login(database: str) -> Iterator[str]:
     """The DSN of a login with the service's rights."""
-    connection.execute(
-        "do $$ begin create role webhook_router_service; exception when duplicate_object then null; end $$"
-    )
-    connection.execute("select router.grant_service()")
-    connection.execute("create role pager login password 'pager' in role webhook_router_service")
-    yield make_conninfo(database, user="pager", password="pager")
-    connection.execute("drop role pager")
+    with made(database) as (_, dsn):
+        yield dsn
 
 
 async def test_the_list_is_grouped_filtered_and_paged(database: str, connection: Connection) -> None:
