@@ -4,6 +4,7 @@ import json
 
 import pytest
 from psycopg import sql
+from psycopg.conninfo import make_conninfo
 
 from consumer.adapters.postgres.migrations import migrator
 from tests.cli import run
@@ -46,6 +47,23 @@ WILD = {
             add foreign key (conversation_id) references conversations;
         """,
 }
+
+
+MANY = """
+    with person as (
+        insert into contacts (full_name) values ('Somebody') returning id
+    ), channel as (
+        insert into contact_channels (contact_id, channel, external_id) select id, 'whatsapp', %(who)s from person
+    ), thread as (
+        insert into conversations (contact_id, channel) select id, 'whatsapp' from person returning id, contact_id
+    ), message as (
+        insert into messages (conversation_id, contact_id, channel, direction, provider_message_id)
+        select id, contact_id, 'whatsapp', 'inbound', %(who)s || '-' || i from thread, generate_series(1, 40000) i
+    )
+    insert into webhook_events (channel, type, event_id, author_id, conversation_id, routed_at)
+    select 'whatsapp', 'message', %(who)s || '-' || i, %(who)s, id, now() from thread, generate_series(1, 40000) i
+"""
+"""One of whom there is very much."""
 
 
 def write(database: Database) -> None:
@@ -109,3 +127,17 @@ def test_rows_that_are_hidden_are_not_taken_for_none(brownfield_newest: Database
     brownfield_newest.run(advice, role="app_owner")
     assert run(brownfield_newest.owned, "erase", "whatsapp", ANA).code == 0
     assert mentions(brownfield_newest, ANA) == {}
+
+
+@pytest.mark.parametrize("indexes", [False, True], ids=["plain", "deletion indexes"])
+def test_a_person_with_many_messages(fresh_newest: Database, indexes: bool) -> None:
+    """Each row is looked up by its key, whatever indexes make the planner think of: not each with all others."""
+    migrator.migrate(fresh_newest.owned, deletion_indexes=indexes)
+    with fresh_newest.session("app_owner") as connection:
+        for who in (ANA, BEN):
+            connection.execute(MANY, {"who": who})
+        connection.execute("analyze")
+    bounded = make_conninfo(fresh_newest.owned, options="-c statement_timeout=60s -c work_mem=64kB")
+    assert len(run(bounded, "export", "whatsapp", ANA).json["webhook_events"]) == 40_000
+    assert run(bounded, "erase", "whatsapp", ANA, "--json").json["gone"]["messages"] == 40_000
+    assert mentions(fresh_newest, ANA) == {}

@@ -39,12 +39,12 @@ begin
     v_gone := v_gone || jsonb_build_object('router.parked_events', v_count);
     delete from router.waiting w
     where (w.channel, w.person) in (select i.channel, i.id from unnest(p_channels, p_ids) i (channel, id))
-       or (w.channel, w.target) in (select m.channel, m.provider_message_id
-                                    from public.messages m
-                                    where m.id = any (v_rows.messages) and m.provider_message_id is not null)
-       or (w.channel, w.atom_id) in (select e.channel, e.event_id
-                                     from public.webhook_events e
-                                     where e.id = any (v_rows.events))
+       or exists (select
+                  from public.messages m
+                  where m.channel = w.channel and m.provider_message_id = w.target and m.id = any (v_rows.messages))
+       or exists (select
+                  from public.webhook_events e
+                  where e.channel = w.channel and e.event_id = w.atom_id and e.id = any (v_rows.events))
        or exists (select
                   from unnest(p_channels, p_ids) i (channel, id)
                   where i.channel = w.channel and position(to_json(i.id)::text in w.effect::text) > 0);
@@ -64,9 +64,9 @@ begin
     v_gone := v_gone || jsonb_build_object('router.silent_edits', v_count);
     delete from router.open_replies o
     where o.message_id = any (v_rows.messages)
-       or (o.channel, o.ref) in (select m.channel, m.provider_message_id
-                                 from public.messages m
-                                 where m.id = any (v_rows.messages) and m.provider_message_id is not null);
+       or exists (select
+                  from public.messages m
+                  where m.channel = o.channel and m.provider_message_id = o.ref and m.id = any (v_rows.messages));
     get diagnostics v_count = row_count;
     v_gone := v_gone || jsonb_build_object('router.open_replies', v_count);
 
