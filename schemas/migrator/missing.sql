@@ -95,4 +95,8 @@ join present p using (relation)
 where exists (select from present m where m.relation = 'public.messages')
   and not exists (select from pg_constraint k
                   where k.conrelid = p.oid and k.contype = 'f' and k.confrelid = to_regclass('public.messages'))
+union all
+-- Gone with its table; where the table is there, somebody has decided otherwise.
+select '20260901001600', 'setting autovacuum_vacuum_scale_factor of public.webhook_events'
+where not exists (select from present p where p.relation = 'public.webhook_events')
 order by 1 nulls first, 2

@@ -161,7 +161,7 @@ class _Run:
                 self._report(f"applying {migration.name}")
                 self._apply(migration)
                 done.append(migration.name)
-            elif migration.version in self._versions_gone(applied):
+            elif migration.version in {version for version, _ in gone} | self._versions_gone(applied):
                 self._report(f"applying {migration.name} again, since what it has made is missing")
                 self._apply(migration)  # each makes what does not exist, and leaves the rest alone
             elif not migration.transactional and self._indexes_gone(applied):
