@@ -14,6 +14,8 @@ import pytest
 from axe_playwright_python.async_playwright import Axe
 from playwright.async_api import Browser, BrowserContext, ConsoleMessage, Dialog, Error, Page, Request, async_playwright
 
+from tests.waiting import await_for
+
 CLOSING_SECONDS = 60
 DESK = (1280, 900)
 PHONE = (360, 740)
@@ -191,6 +193,30 @@ async def focused(page: Page) -> str:
     )
     assert outline, f"{text!r} has the focus, which nothing shows"
     return str(text)
+
+
+async def until_true(page: Page, expression: str) -> None:
+    """Waits until this is true in the page: a busy browser acts on a key some time after it has taken it.
+
+    Playwright's own `wait_for_function` evaluates a string in the page, which the Content-Security-Policy refuses.
+    """
+
+    async def is_true() -> bool:
+        return bool(await page.evaluate(expression))
+
+    await await_for(is_true, what=expression)
+
+
+async def move(page: Page, key: str) -> str:
+    """Moves the keyboard's focus; returns the text of the element that has it then, as `focused` does."""
+    before = await page.evaluate_handle("document.activeElement")
+    await page.keyboard.press(key)
+
+    async def has_moved() -> bool:
+        return bool(await page.evaluate("before => document.activeElement !== before", before))
+
+    await await_for(has_moved, what=f"{key} to move the focus")
+    return await focused(page)
 
 
 async def texts(page: Page, selector: str) -> Sequence[str]:

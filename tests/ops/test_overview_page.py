@@ -16,7 +16,7 @@ from playwright.async_api import Page, Request, expect
 
 from consumer.domain.overview import Second
 from consumer.domain.text import printable
-from tests.browser import GONE, PHONE, Visitor, axe, fits, focused
+from tests.browser import GONE, PHONE, Visitor, axe, fits, move, until_true
 from tests.ops.feeding import fed
 from tests.ports import free_port
 from tests.processes import Router, clean_environment, running
@@ -153,20 +153,17 @@ async def test_keyboard_and_motion(service: Router, visit: Visitor) -> None:
     """Everything can be reached and chosen by keys, and is seen to be; nothing moves for whom that is too much."""
     page = await visit(service.address + "/", still=True)
     await live(page)
-    await page.keyboard.press("Tab")
-    assert await focused(page) == "To the content"
+    assert await move(page, "Tab") == "To the content"
     await page.keyboard.press("Enter")
-    assert await page.evaluate("document.activeElement.id") == "main"
-    await page.keyboard.press("Shift+Tab")
-    found = [await focused(page)]
+    await until_true(page, "document.activeElement.id === 'main'")
+    found = [await move(page, "Shift+Tab")]
     while found[-1] != "webhook-router":
-        await page.keyboard.press("Shift+Tab")
-        found.append(await focused(page))
+        found.append(await move(page, "Shift+Tab"))
     assert found == ["Deliveries", "Event", "Parked", "Overview", "webhook-router"]
+    await page.get_by_text("15 min", exact=True).wait_for()  # what is not shown yet takes no focus
     await page.locator("input[name=minutes]:checked").focus()
     await page.keyboard.press("ArrowRight")
-    # A busy browser acts on a key after it has taken it.
-    await page.wait_for_function("document.querySelector('input[name=minutes]:checked').value === '15'")
+    await until_true(page, "document.querySelector('input[name=minutes]:checked').value === '15'")
     breath = "getComputedStyle(document.getElementById('connection'), '::before').animationName"
     assert await page.evaluate(breath) == "none"
     await page.emulate_media(reduced_motion="no-preference")
